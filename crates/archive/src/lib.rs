@@ -1,0 +1,1 @@
+//! Projects events and outcomes into PostgreSQL.

@@ -1,0 +1,1 @@
+//! NATS JetStream, and nothing else that talks to it: streams, consumers, publishing, schedules, settings documents.

@@ -1,0 +1,22 @@
+//! What every service needs: configuration, clock, telemetry, health, metrics,
+//! shutdown, crash points.
+//!
+//! What must always hold: a wrong setting ends the process before a port is
+//! bound; everything that runs is known to [`Tasks`], so that a stop waits for
+//! it; the wall clock and chance are read here and nowhere else.
+//!
+//! Deliberately absent: anything that knows what the services do.
+
+pub mod clock;
+pub mod config;
+mod crash;
+pub mod entropy;
+pub mod ops;
+mod tasks;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use config::Env;
+pub use crash::{arm_crash_points, crash_point};
+pub use ops::Readiness;
+pub use tasks::Tasks;

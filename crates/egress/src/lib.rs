@@ -1,0 +1,1 @@
+//! Outbound calls to receivers that may be hostile.

@@ -1,0 +1,1 @@
+//! Takes events from internal callers and answers once the broker has stored them.

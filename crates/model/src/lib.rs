@@ -1,0 +1,15 @@
+//! What the platform decides, without I/O: ids, event types, payloads,
+//! subscriptions, retry policies, outcomes.
+//!
+//! What must always hold: the same input gives the same answer. Identities are
+//! hashes of what makes a thing itself, so that two processes, or one before
+//! and one after a crash, name the same thing alike.
+//!
+//! Deliberately absent: the clock, chance, tokio, and everything else that
+//! touches the world. Time and random bytes come in as arguments.
+
+mod event_type;
+mod ids;
+
+pub use event_type::{EventType, Family};
+pub use ids::{alert_target_id, delivery_id, domain_id, event_key, message_target_id, shard_of};

@@ -1,0 +1,2 @@
+//! The one binary: every role, and the operator's commands.
+fn main() {}

@@ -1,0 +1,34 @@
+//! Compiles `proto/` with protox, so that no protoc has to be installed.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    println!("cargo:rerun-if-changed={}", root.display());
+
+    let files = ["events", "ingest", "delivery", "settings", "admin"]
+        .map(|name| root.join(format!("postrider/v1/{name}.proto")));
+    let descriptors = protox::compile(&files, [&root])?;
+    let encoded = descriptors.encode_to_vec();
+    std::fs::write(out.join("descriptors.bin"), &encoded)?;
+
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .emit_rerun_if_changed(false)
+        .compile_fds(descriptors)?;
+
+    // The JSON of the HTTP twin: protobuf's own mapping, with the names of the proto files.
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        .preserve_proto_field_names()
+        .btree_map([".postrider.v1"])
+        .build(&[".postrider.v1"])?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Names of streams, subjects, buckets and consumers.
+//!
+//! Each begins with the region, so that two deployments on one broker never
+//! touch. Subjects carry our own ids and hashes only, never a caller's text.
+
+/// Makes every name that one deployment uses on the broker.
+#[derive(Clone, Debug)]
+pub struct Names {
+    region: String,
+}
+
+impl Names {
+    /// For the deployment of this region. The region is 1 to 32 characters of
+    /// `a-z`, `0-9` and `-`; whoever reads the configuration has checked that.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self {
+            region: region.into(),
+        }
+    }
+
+    /// The region that every name begins with.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The stream of accepted events.
+    pub fn events_stream(&self) -> String {
+        format!("{}_EVENTS", self.region)
+    }
+
+    /// All subjects of the stream of accepted events.
+    pub fn events_all(&self) -> String {
+        format!("{}.events.>", self.region)
+    }
+
+    /// The subject of one accepted event.
+    pub fn event(&self, family: &str, event_type: &str, account_id: &str) -> String {
+        format!("{}.events.{family}.{event_type}.{account_id}", self.region)
+    }
+
+    /// The stream of deliveries of shard `shard`.
+    pub fn deliveries_stream(&self, shard: u32) -> String {
+        format!("{}_DELIVERIES_{shard}", self.region)
+    }
+
+    /// The shard that a delivery stream of this region has in its name.
+    pub fn shard_of_stream(&self, stream: &str) -> Option<u32> {
+        stream
+            .strip_prefix(&self.region)?
+            .strip_prefix("_DELIVERIES_")?
+            .parse()
+            .ok()
+    }
+
+    /// All subjects of one delivery stream.
+    pub fn deliveries_all(&self, shard: u32) -> [String; 2] {
+        [
+            self.due_all(shard),
+            format!("{}.deliveries.{shard}.retry.*", self.region),
+        ]
+    }
+
+    /// The subjects of what is due now in one delivery stream.
+    pub fn due_all(&self, shard: u32) -> String {
+        format!("{}.deliveries.{shard}.due.*.*", self.region)
+    }
+
+    /// Where a delivery stands while it is due.
+    pub fn due(&self, shard: u32, target_id: &str, delivery_id: &str) -> String {
+        format!(
+            "{}.deliveries.{shard}.due.{target_id}.{delivery_id}",
+            self.region
+        )
+    }
+
+    /// Where a delivery stands while it waits for its next attempt.
+    pub fn retry(&self, shard: u32, delivery_id: &str) -> String {
+        format!("{}.deliveries.{shard}.retry.{delivery_id}", self.region)
+    }
+
+    /// The stream of outcomes.
+    pub fn outcomes_stream(&self) -> String {
+        format!("{}_OUTCOMES", self.region)
+    }
+
+    /// All subjects of the stream of outcomes.
+    pub fn outcomes_all(&self) -> String {
+        format!("{}.outcomes.>", self.region)
+    }
+
+    /// The subject of outcomes of one kind and one account.
+    pub fn outcomes(&self, kind: &str, account_id: &str) -> String {
+        format!("{}.outcomes.{kind}.{account_id}", self.region)
+    }
+
+    /// The subjects of outcomes of one kind, whatever the account.
+    pub fn outcomes_of_kind(&self, kind: &str) -> String {
+        format!("{}.outcomes.{kind}.*", self.region)
+    }
+
+    /// The KV bucket of settings documents.
+    pub fn settings_bucket(&self) -> String {
+        format!("{}_settings", self.region)
+    }
+
+    /// A durable consumer's name, which is the same on every replica of its role.
+    pub fn consumer(&self, role: &str) -> String {
+        format!("{}_{role}", self.region)
+    }
+}

@@ -1,0 +1,1 @@
+//! The signatures on deliveries, and the sealing of secrets.

@@ -1,0 +1,1 @@
+//! PostgreSQL, and all SQL: one module per group of tables.

@@ -1,0 +1,2 @@
+//! The only entry to every chore: up, test, lint, tidy, bench.
+fn main() {}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script through the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -1,1 +1,31 @@
-//! NATS JetStream, and nothing else that talks to it: streams, consumers, publishing, schedules, settings documents.
+//! NATS JetStream, and nothing else that talks to it: streams, consumers,
+//! publishing, schedules, settings documents.
+//!
+//! What must always hold:
+//! - a write counts only once the broker has acknowledged it;
+//! - a delivery stands in at most one message on `due` and at most one on
+//!   `retry`, because each of its two subjects holds one message only;
+//! - broker headers (`Nats-*`) are never copied from one message to another;
+//! - a reader that has passed the fence sees every settings change that was
+//!   answered before it asked.
+//!
+//! Deliberately absent: what messages mean. Decisions belong to the services.
+
+mod config;
+mod connect;
+mod consume;
+mod deliveries;
+mod error;
+mod outcomes;
+mod publish;
+mod settings;
+mod streams;
+
+pub use config::BusConfig;
+pub use connect::Bus;
+pub use consume::{Consumer, Pull, Pulled};
+pub use deliveries::Rescheduled;
+pub use error::BusError;
+pub use outcomes::{OutcomeKind, OutcomeWriter};
+pub use publish::Stored;
+pub use settings::{Documents, Settings};

@@ -49,10 +49,7 @@ pub struct Env {
 
 impl Env {
     /// The `POSTRIDER_*` variables of this process.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {
         Self::from_pairs(
             std::env::vars_os()
@@ -65,10 +62,7 @@ impl Env {
 
     /// Given variables, for tests.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self {
-            values: pairs.into_iter().collect(),
-            ..Self::default()
-        }
+        Self { values: pairs.into_iter().collect(), ..Self::default() }
     }
 
     /// Reads a setting that has a default.
@@ -77,9 +71,7 @@ impl Env {
         T: FromStr,
         T::Err: Display,
     {
-        self.read_with(name, default, help, |text| {
-            text.parse().map_err(|e: T::Err| e.to_string())
-        })
+        self.read_with(name, default, help, |text| text.parse().map_err(|e: T::Err| e.to_string()))
     }
 
     /// The same, with a parser.
@@ -164,11 +156,7 @@ impl Env {
                 self.problems.push(problem);
             }
         }
-        if self.problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Settings(self.problems))
-        }
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Settings(self.problems)) }
     }
 
     fn declare(
@@ -180,12 +168,7 @@ impl Env {
     ) {
         if !self.settings.iter().any(|setting| setting.name == name) {
             let default = default.map(str::to_owned);
-            self.settings.push(Setting {
-                name,
-                default,
-                help,
-                required,
-            });
+            self.settings.push(Setting { name, default, help, required });
         }
     }
 }
@@ -193,13 +176,7 @@ impl Env {
 /// The reference table of these settings, as Markdown.
 pub fn reference_table(settings: &[Setting]) -> String {
     let mut table = String::from("| setting | default | what it does |\n| --- | --- | --- |\n");
-    for Setting {
-        name,
-        default,
-        help,
-        required,
-    } in settings
-    {
+    for Setting { name, default, help, required } in settings {
         let default = match default.as_deref() {
             Some("") => "empty".to_owned(),
             Some(text) => format!("`{text}`"),
@@ -213,9 +190,7 @@ pub fn reference_table(settings: &[Setting]) -> String {
 
 /// Parses `250ms`, `10s`, `15m`, `4h`, `3d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let wrong = || format!("expected a duration such as 250ms, 10s, 15m, 4h or 3d, found {text:?}");
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -227,10 +202,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(wrong()),
     };
-    number
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// Parses a list of durations with commas between.
@@ -244,9 +216,7 @@ pub fn durations(text: &str) -> Result<Vec<Duration>, String> {
 /// Parses `512`, `64KiB`, `1MiB`, `8GiB` into bytes.
 pub fn size_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("expected a size such as 64KiB, 1MiB or 8GiB, found {text:?}");
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit {
         "" | "B" => 1,
@@ -255,21 +225,12 @@ pub fn size_bytes(text: &str) -> Result<u64, String> {
         "GiB" => 1 << 30,
         _ => return Err(wrong()),
     };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(factor))
-        .ok_or_else(wrong)
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
 }
 
 /// The known name that shares the longest head with this one, if it is long enough to be meant.
 fn nearest<'a>(name: &str, known: &'a [Setting]) -> Option<&'a str> {
-    let shared = |other: &str| {
-        name.bytes()
-            .zip(other.bytes())
-            .take_while(|(a, b)| a == b)
-            .count()
-    };
+    let shared = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
     let best = known.iter().max_by_key(|setting| shared(setting.name))?;
     (shared(best.name) > "POSTRIDER_".len() + 3).then_some(best.name)
 }
@@ -279,11 +240,7 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
-        Env::from_pairs(
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
-        )
+        Env::from_pairs(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
     }
 
     #[test]
@@ -293,9 +250,7 @@ mod tests {
         let _: String = env.required("POSTRIDER_B", "a name.", String::new, |t| Ok(t.to_owned()));
         env.check(a > 9, || "A must be above 9".into());
         let known = env.settings().to_vec();
-        let Err(ConfigError::Settings(problems)) = env.finish(&known) else {
-            panic!("no error")
-        };
+        let Err(ConfigError::Settings(problems)) = env.finish(&known) else { panic!("no error") };
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems[3].contains("POSTRIDER_TYPO"), "{problems:?}");
     }

@@ -25,32 +25,19 @@ impl Readiness {
 
     /// Says whether this part can do its work now.
     pub fn set(&self, part: &'static str, ready: bool) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(part, ready);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, ready);
     }
 
     /// The parts that are not ready.
     pub fn missing(&self) -> Vec<&'static str> {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts
-            .iter()
-            .filter(|(_, ready)| !**ready)
-            .map(|(part, _)| *part)
-            .collect()
+        parts.iter().filter(|(_, ready)| !**ready).map(|(part, _)| *part).collect()
     }
 }
 
 /// Binds a listener, with an error that names the setting to change.
 pub async fn bind(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, ConfigError> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|source| ConfigError::Bind {
-            setting,
-            addr,
-            source,
-        })
+    TcpListener::bind(addr).await.map_err(|source| ConfigError::Bind { setting, addr, source })
 }
 
 #[derive(Clone)]
@@ -65,9 +52,7 @@ struct Ops {
 /// # Panics
 /// When called twice in one process.
 pub fn install_metrics() -> PrometheusHandle {
-    PrometheusBuilder::new()
-        .install_recorder()
-        .expect("metrics are installed once")
+    PrometheusBuilder::new().install_recorder().expect("metrics are installed once")
 }
 
 /// Serves the operator's port until the process ends. It outlives the stop
@@ -80,39 +65,23 @@ pub fn serve(
     tasks: Tasks,
 ) {
     let upkeep = metrics.clone();
-    let ops = Ops {
-        readiness,
-        tasks,
-        metrics,
-    };
+    let ops = Ops { readiness, tasks: tasks.clone(), metrics };
     let app = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route(
-            "/metrics",
-            get(async |State(ops): State<Ops>| ops.metrics.render()),
-        )
+        .route("/metrics", get(async |State(ops): State<Ops>| ops.metrics.render()))
         .with_state(ops);
-    // Detached: these two end with the process and hold nothing that could be lost.
-    detach(async move {
+    tasks.background(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the operator's port failed");
         }
     });
-    detach(async move {
+    tasks.background(async move {
         loop {
             clock.sleep(std::time::Duration::from_secs(5)).await;
             upkeep.run_upkeep();
         }
     });
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "these outlive the stop signal on purpose"
-)]
-fn detach(task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(task);
 }
 
 async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
@@ -121,9 +90,6 @@ async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
     }
     match ops.readiness.missing().as_slice() {
         [] => (StatusCode::OK, "ready\n".into()),
-        parts => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {}\n", parts.join(", ")),
-        ),
+        parts => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", parts.join(", "))),
     }
 }

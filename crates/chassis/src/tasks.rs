@@ -30,6 +30,15 @@ impl Tasks {
         self.running.spawn(task)
     }
 
+    /// Runs this until the process ends: it holds nothing that a stop would have to wait for.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is one of the places that the ban points to"
+    )]
+    pub fn background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
     /// Asks everything to stop: take nothing new, finish what is in flight.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -53,8 +62,6 @@ impl Tasks {
     /// Waits until everything has ended, at most this long. Says whether it has.
     pub async fn wait(&self, limit: Duration) -> bool {
         self.running.close();
-        tokio::time::timeout(limit, self.running.wait())
-            .await
-            .is_ok()
+        tokio::time::timeout(limit, self.running.wait()).await.is_ok()
     }
 }

@@ -53,15 +53,9 @@ impl TelemetryConfig {
 /// Logs to standard error from here on. A second call in one process does nothing.
 pub fn init(config: &TelemetryConfig) {
     let filter = EnvFilter::new(&config.filter);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match config.format {
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => lines.with_target(true).try_init(),
     };
     if installed.is_err() {

@@ -107,10 +107,7 @@ impl EventType {
 
     /// The kind of this name; `None` when there is none.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALERTS
-            .into_iter()
-            .chain(Self::WEBHOOKS)
-            .find(|kind| kind.as_str() == name)
+        Self::ALERTS.into_iter().chain(Self::WEBHOOKS).find(|kind| kind.as_str() == name)
     }
 
     /// Which family this kind belongs to.

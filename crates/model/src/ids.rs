@@ -35,9 +35,7 @@ pub fn delivery_id(event_key: &str, target_id: &str, generation: u32) -> String 
 
 /// The delivery stream that a target belongs to, of `shards` streams.
 pub fn shard_of(target_id: &str, shards: u32) -> u32 {
-    let head = target_id
-        .get(..8)
-        .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let head = target_id.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
     head.unwrap_or(0) % shards.max(1)
 }
 
@@ -78,9 +76,8 @@ mod tests {
 
     #[test]
     fn every_target_has_a_shard() {
-        let shards: std::collections::BTreeSet<u32> = (0..64)
-            .map(|n| shard_of(&message_target_id("a", &n.to_string()), 4))
-            .collect();
+        let shards: std::collections::BTreeSet<u32> =
+            (0..64).map(|n| shard_of(&message_target_id("a", &n.to_string()), 4)).collect();
         assert_eq!(shards, (0..4).collect());
         assert_eq!(shard_of("", 1), 0);
     }

@@ -10,6 +10,14 @@
 
 mod event_type;
 mod ids;
+pub mod payload;
+mod policy;
+mod routing;
+pub mod validate;
+mod webhook_id;
 
 pub use event_type::{EventType, Family};
 pub use ids::{alert_target_id, delivery_id, domain_id, event_key, message_target_id, shard_of};
+pub use policy::{AfterFailure, Answered, RetryPolicy, Success, after_our_fault};
+pub use routing::{Chosen, NotWanted, Routing, Scope, Wanted, route, still_wanted};
+pub use webhook_id::WebhookId;

@@ -15,11 +15,8 @@ pub use names::Names;
 pub use pbjson_types::Timestamp;
 
 /// Generated from `proto/postrider/v1`.
-#[expect(
-    missing_docs,
-    reason = "generated; the documentation is in the proto files"
-)]
-#[expect(clippy::all, reason = "generated")]
+#[expect(missing_docs, reason = "generated; the documentation is in the proto files")]
+#[expect(clippy::all, clippy::allow_attributes, reason = "generated")]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/postrider.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/postrider.v1.serde.rs"));

@@ -13,9 +13,7 @@ impl Names {
     /// For the deployment of this region. The region is 1 to 32 characters of
     /// `a-z`, `0-9` and `-`; whoever reads the configuration has checked that.
     pub fn new(region: impl Into<String>) -> Self {
-        Self {
-            region: region.into(),
-        }
+        Self { region: region.into() }
     }
 
     /// The region that every name begins with.
@@ -45,19 +43,12 @@ impl Names {
 
     /// The shard that a delivery stream of this region has in its name.
     pub fn shard_of_stream(&self, stream: &str) -> Option<u32> {
-        stream
-            .strip_prefix(&self.region)?
-            .strip_prefix("_DELIVERIES_")?
-            .parse()
-            .ok()
+        stream.strip_prefix(&self.region)?.strip_prefix("_DELIVERIES_")?.parse().ok()
     }
 
     /// All subjects of one delivery stream.
     pub fn deliveries_all(&self, shard: u32) -> [String; 2] {
-        [
-            self.due_all(shard),
-            format!("{}.deliveries.{shard}.retry.*", self.region),
-        ]
+        [self.due_all(shard), format!("{}.deliveries.{shard}.retry.*", self.region)]
     }
 
     /// The subjects of what is due now in one delivery stream.
@@ -67,10 +58,7 @@ impl Names {
 
     /// Where a delivery stands while it is due.
     pub fn due(&self, shard: u32, target_id: &str, delivery_id: &str) -> String {
-        format!(
-            "{}.deliveries.{shard}.due.{target_id}.{delivery_id}",
-            self.region
-        )
+        format!("{}.deliveries.{shard}.due.{target_id}.{delivery_id}", self.region)
     }
 
     /// Where a delivery stands while it waits for its next attempt.

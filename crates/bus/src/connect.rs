@@ -1,0 +1,136 @@
+//! The connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{ConnectOptions, Event};
+use chassis::{Clock, Tasks};
+
+use crate::{BusConfig, BusError};
+
+/// The oldest server that has message schedules.
+const OLDEST_SERVER: (u32, u32) = (2, 12);
+
+/// A connection to the broker with all streams in place. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) client: async_nats::Client,
+    pub(crate) jetstream: async_nats::jetstream::Context,
+    pub(crate) config: BusConfig,
+    pub(crate) clock: Clock,
+}
+
+impl Bus {
+    /// Connects, waiting for a broker that is not there yet, and makes or
+    /// updates the streams. Ends with an error when the broker is unsuitable,
+    /// or when a stop is asked for meanwhile.
+    pub async fn connect(config: BusConfig, clock: Clock, tasks: &Tasks) -> Result<Self, BusError> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let error = match Self::try_connect(&config, &clock).await {
+                Ok(bus) => return Ok(bus),
+                Err(error @ BusError::Unsuitable(_)) => return Err(error),
+                Err(error) => error,
+            };
+            tracing::warn!(%error, retry_in_ms = wait.as_millis(), "the broker is not there yet");
+            tokio::select! {
+                () = clock.sleep(wait) => {}
+                () = tasks.stopping() => return Err(error),
+            }
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn try_connect(config: &BusConfig, clock: &Clock) -> Result<Self, BusError> {
+        let mut options = ConnectOptions::new()
+            .name("postrider")
+            .ping_interval(Duration::from_secs(10))
+            .request_timeout(Some(Duration::from_secs(5)))
+            // Reconnecting is quick at first and never gives up.
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis(50 * (1 << attempts.min(6)) as u64)
+            })
+            .event_callback(|event| async move {
+                match event {
+                    Event::Connected => tracing::info!("connected to the broker"),
+                    Event::Disconnected => tracing::warn!("lost the connection to the broker"),
+                    other => tracing::warn!(event = %other, "broker connection"),
+                }
+            });
+        if let Some(path) = &config.credentials {
+            options = options.credentials_file(path).await.map_err(|error| {
+                BusError::Unsuitable(format!("POSTRIDER_NATS_CREDENTIALS: {error}"))
+            })?;
+        }
+        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+        let client = options.connect(servers).await.map_err(BusError::unavailable)?;
+        let info = client.server_info();
+        check_version(&info.version)?;
+        let jetstream = ContextBuilder::new()
+            .timeout(Duration::from_secs(5))
+            .ack_timeout(config.ack_timeout)
+            .max_ack_inflight(16_384)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        let inner = Inner { client, jetstream, config: config.clone(), clock: clock.clone() };
+        let bus = Self(Arc::new(inner));
+        bus.ensure_streams().await?;
+        Ok(bus)
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.0.client.connection_state() == State::Connected
+    }
+
+    /// The largest message that the broker takes, in bytes.
+    pub fn max_payload_bytes(&self) -> usize {
+        self.0.client.server_info().max_payload
+    }
+
+    /// How this bus was configured.
+    pub fn config(&self) -> &BusConfig {
+        &self.0.config
+    }
+
+    /// Sends what is buffered, acknowledgements above all, before a stop.
+    pub async fn flush(&self) {
+        let flushed = tokio::time::timeout(Duration::from_secs(2), self.0.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("the last acknowledgements may not have reached the broker");
+        }
+    }
+}
+
+fn check_version(version: &str) -> Result<(), BusError> {
+    let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found >= OLDEST_SERVER {
+        return Ok(());
+    }
+    Err(BusError::Unsuitable(format!(
+        "this NATS server is {version}; Postrider needs {}.{} or newer, because retries are \
+         message schedules, which older servers do not have",
+        OLDEST_SERVER.0, OLDEST_SERVER.1
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn servers_without_schedules_are_refused() {
+        for fits in ["2.12.0", "2.15.1", "3.0.0", "2.12.0-RC.1"] {
+            assert!(check_version(fits).is_ok(), "{fits}");
+        }
+        for old in ["2.11.9", "2.10.25", "1.4.1", "", "nonsense"] {
+            let error = check_version(old).expect_err(old).to_string();
+            assert!(error.contains("2.12"), "{error}");
+        }
+    }
+}

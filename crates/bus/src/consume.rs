@@ -1,0 +1,209 @@
+//! Pulling from durable consumers that all replicas of a role share.
+
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer as JsConsumer, DeliverPolicy};
+use bytes::Bytes;
+use futures_util::stream::ReadyChunks;
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use crate::{Bus, BusError, OutcomeKind};
+
+/// How long one pull waits for messages.
+const PULL_EXPIRES: Duration = Duration::from_secs(5);
+/// Silence after which a pull is given up as lost: twice this.
+const PULL_HEARTBEAT: Duration = Duration::from_millis(1000);
+
+/// A durable pull consumer.
+pub struct Consumer {
+    bus: Bus,
+    stream: String,
+    config: PullConfig,
+    consumer: Option<JsConsumer<PullConfig>>,
+}
+
+/// One pull, handing out messages as they come.
+pub struct Pull(ReadyChunks<Batch>);
+
+/// A message that was handed out and waits for its ack.
+#[derive(Debug)]
+pub struct Pulled {
+    message: async_nats::jetstream::Message,
+    deliveries: i64,
+    stream_sequence: u64,
+}
+
+impl Bus {
+    /// Accepted events, for this role.
+    pub fn events_consumer(&self, role: &str, max_ack_pending: i64) -> Consumer {
+        let names = &self.0.config.names;
+        self.consumer(role, names.events_stream(), vec![names.events_all()], max_ack_pending)
+    }
+
+    /// Deliveries that are due in one shard.
+    pub fn due_consumer(&self, shard: u32, max_ack_pending: i64) -> Consumer {
+        let names = &self.0.config.names;
+        let filter = vec![names.due_all(shard)];
+        self.consumer("dispatcher", names.deliveries_stream(shard), filter, max_ack_pending)
+    }
+
+    /// Outcomes of these kinds, for this role.
+    pub fn outcomes_consumer(
+        &self,
+        role: &str,
+        kinds: &[OutcomeKind],
+        max_ack_pending: i64,
+    ) -> Consumer {
+        let names = &self.0.config.names;
+        let filters = kinds.iter().map(|kind| names.outcomes_of_kind(kind.as_str())).collect();
+        self.consumer(role, names.outcomes_stream(), filters, max_ack_pending)
+    }
+
+    fn consumer(
+        &self,
+        role: &str,
+        stream: String,
+        filters: Vec<String>,
+        max_ack_pending: i64,
+    ) -> Consumer {
+        let config = PullConfig {
+            durable_name: Some(self.0.config.names.consumer(role)),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.0.config.lease,
+            // Never given up by the broker: giving up is a decision of ours.
+            max_deliver: -1,
+            max_ack_pending,
+            filter_subjects: filters,
+            num_replicas: 0,
+            ..Default::default()
+        };
+        Consumer { bus: self.clone(), stream, config, consumer: None }
+    }
+}
+
+impl Consumer {
+    /// Makes the durable consumer if it is not there. Readiness hangs on it.
+    pub async fn ensure(&mut self) -> Result<(), BusError> {
+        if self.consumer.is_none() {
+            let stream = self.bus.0.jetstream.get_stream_no_info(&self.stream).await;
+            let stream = stream.map_err(BusError::unavailable)?;
+            let made = stream.create_consumer(self.config.clone()).await;
+            self.consumer = Some(made.map_err(BusError::unavailable)?);
+        }
+        Ok(())
+    }
+
+    /// Asks for up to `max` messages. Pull only what there is a slot for: the
+    /// lease begins when the broker sends.
+    pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
+        self.ensure().await?;
+        let Some(consumer) = &self.consumer else {
+            return Err(BusError::Unavailable("no consumer".into()));
+        };
+        let pull =
+            consumer.batch().max_messages(max).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+        match pull.messages().await {
+            Ok(batch) => Ok(Pull(batch.ready_chunks(max.max(1)))),
+            Err(error) => {
+                self.forget();
+                Err(BusError::unavailable(error))
+            }
+        }
+    }
+
+    /// After an error: look the consumer up anew before the next pull.
+    pub fn forget(&mut self) {
+        self.consumer = None;
+    }
+}
+
+impl Pull {
+    /// The messages that have come meanwhile, at least one; `None` when this
+    /// pull is over. An error ends it too.
+    pub async fn next(&mut self) -> Option<Result<Vec<Pulled>, BusError>> {
+        let chunk = self.0.next().await?;
+        let mut pulled = Vec::with_capacity(chunk.len());
+        for message in chunk {
+            match message {
+                Ok(message) => match Pulled::new(message) {
+                    Ok(message) => pulled.push(message),
+                    Err(error) => {
+                        tracing::error!(%error, "a message without JetStream's reply subject")
+                    }
+                },
+                // Hand over what came before the error; the broker repeats the rest.
+                Err(error) if pulled.is_empty() => return Some(Err(BusError::unavailable(error))),
+                Err(error) => tracing::warn!(%error, "pull ended early"),
+            }
+        }
+        Some(Ok(pulled))
+    }
+
+    /// Gives back what has come and was not looked at.
+    pub async fn release(mut self) {
+        while let Some(Some(chunk)) = self.0.next().now_or_never() {
+            for message in chunk.into_iter().flatten() {
+                // Not confirmed: what gets lost here comes back when its lease runs out.
+                let _ = message.ack_with(AckKind::Nak(None)).await;
+            }
+        }
+    }
+}
+
+impl Pulled {
+    fn new(message: async_nats::jetstream::Message) -> Result<Self, BusError> {
+        let info = message.info().map_err(|error| BusError::Malformed(error.to_string()))?;
+        let (deliveries, stream_sequence) = (info.delivered, info.stream_sequence);
+        Ok(Self { message, deliveries, stream_sequence })
+    }
+
+    /// The message's bytes.
+    pub fn payload(&self) -> &Bytes {
+        &self.message.payload
+    }
+
+    /// Whether the broker has handed this message out before.
+    pub fn is_redelivered(&self) -> bool {
+        self.deliveries > 1
+    }
+
+    /// How often the broker has handed it out, this time included.
+    pub fn deliveries(&self) -> i64 {
+        self.deliveries
+    }
+
+    /// Its place in the stream.
+    pub fn stream_sequence(&self) -> u64 {
+        self.stream_sequence
+    }
+
+    /// Its subject.
+    pub fn subject(&self) -> &str {
+        self.message.subject.as_str()
+    }
+
+    /// Says that it is done. The ack itself is not confirmed: one that is lost
+    /// means a redelivery, which every consumer here recognises.
+    pub async fn ack(&self) {
+        self.answer(AckKind::Ack).await;
+    }
+
+    /// Asks for it again after this while.
+    pub async fn nak(&self, delay: Duration) {
+        self.answer(AckKind::Nak(Some(delay))).await;
+    }
+
+    /// Prolongs the lease.
+    pub async fn still_working(&self) {
+        self.answer(AckKind::Progress).await;
+    }
+
+    async fn answer(&self, kind: AckKind) {
+        if let Err(error) = self.message.ack_with(kind).await {
+            tracing::warn!(%error, subject = self.subject(), "could not answer the broker");
+        }
+    }
+}

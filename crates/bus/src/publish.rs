@@ -1,0 +1,73 @@
+//! Writes that count once the broker has acknowledged them.
+
+use async_nats::HeaderMap;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use model::EventType;
+
+use crate::{Bus, BusError};
+
+/// What the broker said of a write with an id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stored {
+    /// It was new.
+    New,
+    /// A message of that id was stored within the window; this one was not.
+    Duplicate,
+}
+
+/// One write.
+pub(crate) struct Write {
+    pub(crate) subject: String,
+    pub(crate) id: String,
+    pub(crate) payload: Bytes,
+    /// Refuse when the subject holds a message.
+    pub(crate) only_if_vacant: bool,
+    /// Deliver later: when, and on which subject.
+    pub(crate) schedule: Option<(DateTime<Utc>, String)>,
+}
+
+impl Bus {
+    /// Stores an accepted event. `Ok` means that the broker has it.
+    ///
+    /// Dying before the answer leaves it stored or not; the caller, who was told
+    /// nothing, sends it again, and the event key recognises it.
+    pub async fn publish_event(
+        &self,
+        event_type: EventType,
+        account_id: &str,
+        event_key: &str,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
+        let names = &self.0.config.names;
+        let subject = names.event(event_type.family().as_str(), event_type.as_str(), account_id);
+        let id = event_key.to_owned();
+        self.write(Write { subject, id, payload, only_if_vacant: false, schedule: None }).await
+    }
+
+    /// One try; the caller repeats with the same id if it wants to.
+    pub(crate) async fn write(&self, write: Write) -> Result<Stored, BusError> {
+        if !self.is_connected() {
+            // The client would buffer it; better to say so now.
+            return Err(BusError::Unavailable("not connected".into()));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, write.id);
+        if write.only_if_vacant {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        }
+        if let Some((at, target)) = write.schedule {
+            // Rounded up to the next millisecond, because a retry is never early.
+            let at = at + chrono::TimeDelta::microseconds(999);
+            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            headers.insert(NATS_SCHEDULE, format!("@at {at}"));
+            headers.insert(NATS_SCHEDULE_TARGET, target);
+        }
+        let sent = self.0.jetstream.publish_with_headers(write.subject, headers, write.payload);
+        let ack = sent.await?.await?;
+        Ok(if ack.duplicate { Stored::Duplicate } else { Stored::New })
+    }
+}

@@ -1,0 +1,208 @@
+//! Settings documents: written by settings-api, watched by everybody on the
+//! path, and fenced, so that an event accepted after a 2xx sees the change.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{Operation, Store};
+use chassis::Tasks;
+use futures_util::StreamExt as _;
+use model::domain_id;
+use prost::Message as _;
+use protocol::v1::{AccountDocument, DomainDocument};
+use tokio::sync::{Notify, watch};
+
+use crate::{Bus, BusError};
+
+/// How long the fence waits for the watch before it asks for a new watch.
+const FENCE_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Bus {
+    /// Puts an account's document. The caller holds the lock that keeps versions in order.
+    pub async fn put_account(&self, document: &AccountDocument) -> Result<(), BusError> {
+        self.put(format!("account.{}", document.account_id), document.encode_to_vec()).await
+    }
+
+    /// Puts a domain's document. The caller holds the lock that keeps versions in order.
+    pub async fn put_domain(&self, document: &DomainDocument) -> Result<(), BusError> {
+        self.put(format!("domain.{}", document.domain_id), document.encode_to_vec()).await
+    }
+
+    async fn put(&self, key: String, document: Vec<u8>) -> Result<(), BusError> {
+        if !self.is_connected() {
+            return Err(BusError::Unavailable("not connected".into()));
+        }
+        let bucket = self.settings_bucket().await?;
+        bucket.put(key, document.into()).await.map_err(BusError::unavailable)?;
+        Ok(())
+    }
+
+    async fn settings_bucket(&self) -> Result<Store, BusError> {
+        let name = self.0.config.names.settings_bucket();
+        self.0.jetstream.get_key_value(name).await.map_err(BusError::unavailable)
+    }
+}
+
+/// The documents as of one revision of the bucket.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    accounts: HashMap<String, Arc<AccountDocument>>,
+    account_ids: HashMap<String, String>,
+    domains: HashMap<String, Arc<DomainDocument>>,
+}
+
+impl Documents {
+    /// An account by its id.
+    pub fn account(&self, account_id: &str) -> Option<&Arc<AccountDocument>> {
+        self.accounts.get(account_id)
+    }
+
+    /// An account by its name or its id.
+    pub fn account_named(&self, name_or_id: &str) -> Option<&Arc<AccountDocument>> {
+        let id = self.account_ids.get(name_or_id).map_or(name_or_id, String::as_str);
+        self.accounts.get(id)
+    }
+
+    /// A domain by its id, deleted ones too.
+    pub fn domain(&self, domain_id: &str) -> Option<&Arc<DomainDocument>> {
+        self.domains.get(domain_id)
+    }
+
+    /// A domain by its name, unless it was deleted.
+    pub fn domain_named(&self, name: &str) -> Option<&Arc<DomainDocument>> {
+        self.domains.get(&domain_id(name)).filter(|domain| !domain.deleted)
+    }
+
+    fn apply(&mut self, key: &str, value: &[u8]) -> Result<(), BusError> {
+        let malformed = |error: prost::DecodeError| BusError::Malformed(format!("{key}: {error}"));
+        if key.starts_with("account.") {
+            let account = AccountDocument::decode(value).map_err(malformed)?;
+            if let Some(old) = self.accounts.get(&account.account_id) {
+                self.account_ids.remove(&old.name);
+            }
+            self.account_ids.insert(account.name.clone(), account.account_id.clone());
+            self.accounts.insert(account.account_id.clone(), Arc::new(account));
+        } else if key.starts_with("domain.") {
+            let domain = DomainDocument::decode(value).map_err(malformed)?;
+            self.domains.insert(domain.domain_id.clone(), Arc::new(domain));
+        }
+        Ok(())
+    }
+}
+
+/// All settings documents, kept up to date by a watch. Cheap to clone.
+#[derive(Clone)]
+pub struct Settings(Arc<Watched>);
+
+struct Watched {
+    bus: Bus,
+    documents: RwLock<Documents>,
+    /// Sequence of the bucket up to which `documents` is complete.
+    applied: watch::Sender<u64>,
+    restart: Notify,
+}
+
+impl Settings {
+    /// Loads all documents and keeps watching. Returns once the first load is complete.
+    pub async fn watch(bus: Bus, tasks: &Tasks) -> Result<Self, BusError> {
+        let settings = Self(Arc::new(Watched {
+            bus,
+            documents: RwLock::default(),
+            applied: watch::channel(0).0,
+            restart: Notify::new(),
+        }));
+        // In the background: attempts in flight read settings until the end of the drain.
+        let watching = settings.clone();
+        tasks.background(async move { watching.keep_watching().await });
+        settings.fence().await?;
+        Ok(settings)
+    }
+
+    /// Waits until this process has seen every change that was made before now,
+    /// by the leader's word. Returns the revision of the bucket that is in force.
+    pub async fn fence(&self) -> Result<u64, BusError> {
+        for _ in 0..2 {
+            let last = self.last_sequence().await?;
+            let mut applied = self.0.applied.subscribe();
+            let seen = applied.wait_for(|applied| *applied >= last);
+            if let Ok(Ok(seen)) = tokio::time::timeout(FENCE_PATIENCE, seen).await {
+                return Ok(*seen);
+            }
+            // The watch is stuck or far behind: begin a new one.
+            self.0.restart.notify_one();
+        }
+        Err(BusError::Unavailable("the settings watch does not catch up".into()))
+    }
+
+    /// Reads the documents. Keep it short: the watch waits meanwhile.
+    pub fn read<T>(&self, read: impl FnOnce(&Documents) -> T) -> T {
+        read(&self.0.documents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn last_sequence(&self) -> Result<u64, BusError> {
+        let names = &self.0.bus.0.config.names;
+        let stream = format!("KV_{}", names.settings_bucket());
+        let stream = self.0.bus.0.jetstream.get_stream_no_info(stream).await;
+        let info = stream.map_err(BusError::unavailable)?.get_info().await;
+        Ok(info.map_err(BusError::unavailable)?.state.last_sequence)
+    }
+
+    async fn keep_watching(&self) {
+        loop {
+            let error = match self.watch_once().await {
+                Ok(()) => "ended".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(error, "the settings watch begins again");
+            self.0.bus.0.clock.sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Loads everything, then follows. What it loads replaces what was there, so
+    /// that a bucket which was restored to an older state is taken as it is.
+    async fn watch_once(&self) -> Result<(), BusError> {
+        // Asked before the load: the load covers at least this.
+        let at_start = self.last_sequence().await?;
+        let bucket = self.0.bus.settings_bucket().await?;
+        let mut entries = bucket.watch_with_history(">").await.map_err(BusError::unavailable)?;
+        let mut loading = Some(Documents::default());
+        if at_start == 0 {
+            loading = None;
+        }
+        loop {
+            let entry = tokio::select! {
+                entry = entries.next() => entry,
+                () = self.0.restart.notified() => return Ok(()),
+            };
+            let Some(entry) = entry else { return Ok(()) };
+            let entry = entry.map_err(BusError::unavailable)?;
+            let apply = |documents: &mut Documents| {
+                if entry.operation == Operation::Put
+                    && let Err(error) = documents.apply(&entry.key, &entry.value)
+                {
+                    tracing::error!(%error, "a settings document cannot be read");
+                }
+            };
+            match &mut loading {
+                Some(documents) => apply(documents),
+                None => {
+                    apply(&mut self.0.documents.write().unwrap_or_else(PoisonError::into_inner))
+                }
+            }
+            if entry.delta > 0 && loading.is_some() {
+                continue;
+            }
+            let mut complete_to = entry.revision;
+            if let Some(documents) = loading.take() {
+                *self.0.documents.write().unwrap_or_else(PoisonError::into_inner) = documents;
+                complete_to = complete_to.max(at_start);
+            }
+            self.0.applied.send_if_modified(|applied| {
+                let newer = complete_to > *applied;
+                *applied = complete_to.max(*applied);
+                newer
+            });
+        }
+    }
+}

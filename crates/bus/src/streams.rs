@@ -1,0 +1,165 @@
+//! The streams, made and updated at every start.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+use async_nats::jetstream::{self, ErrorCode};
+
+use crate::{Bus, BusError};
+
+impl Bus {
+    /// Makes the streams and the settings bucket, or brings them to what this
+    /// version wants. Safe to run from many processes at once.
+    pub(crate) async fn ensure_streams(&self) -> Result<(), BusError> {
+        self.ensure(self.events_config()).await?;
+        self.ensure(self.outcomes_config()).await?;
+        for shard in 0..self.0.config.shards {
+            self.ensure(self.deliveries_config(shard)).await?;
+        }
+        self.refuse_forgotten_shards().await?;
+        let bucket = jetstream::kv::Config {
+            bucket: self.0.config.names.settings_bucket(),
+            history: 1,
+            num_replicas: self.0.config.replicas,
+            ..Default::default()
+        };
+        self.0.jetstream.create_or_update_key_value(bucket).await.map_err(BusError::unavailable)?;
+        Ok(())
+    }
+
+    async fn ensure(&self, wanted: Config) -> Result<(), BusError> {
+        let name = wanted.name.clone();
+        match self.0.jetstream.create_or_update_stream(wanted).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                jetstream::context::CreateStreamErrorKind::JetStream(ref refusal)
+                    if refusal.error_code() != ErrorCode::CLUSTER_NOT_AVAILABLE
+                        && refusal.error_code() != ErrorCode::INSUFFICIENT_RESOURCES =>
+                {
+                    Err(BusError::Unsuitable(format!("stream {name}: {refusal}")))
+                }
+                _ => Err(BusError::unavailable(format!("stream {name}: {error}"))),
+            },
+        }
+    }
+
+    /// A shard that no longer counts but still holds deliveries would be
+    /// forgotten by fanout: refuse to start instead.
+    async fn refuse_forgotten_shards(&self) -> Result<(), BusError> {
+        use futures_util::TryStreamExt as _;
+        let names: Vec<String> =
+            self.0.jetstream.stream_names().try_collect().await.map_err(BusError::unavailable)?;
+        for name in names {
+            let Some(shard) = self.0.config.names.shard_of_stream(&name) else { continue };
+            if shard < self.0.config.shards {
+                continue;
+            }
+            let stream = self.0.jetstream.get_stream(&name).await.map_err(BusError::unavailable)?;
+            let waiting = stream.cached_info().state.messages;
+            if waiting > 0 {
+                return Err(BusError::Unsuitable(format!(
+                    "POSTRIDER_DELIVERY_SHARDS is {}, but stream {name} still holds {waiting} deliveries; \
+                     set it to at least {} until they are gone",
+                    self.0.config.shards,
+                    shard + 1
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn events_config(&self) -> Config {
+        let config = &self.0.config;
+        Config {
+            name: config.names.events_stream(),
+            subjects: vec![config.names.events_all()],
+            retention: RetentionPolicy::Limits,
+            // A full stream refuses: this is the one place that pushes back on callers.
+            discard: DiscardPolicy::New,
+            max_bytes: config.events_max_bytes.try_into().unwrap_or(i64::MAX),
+            duplicate_window: config.events_dedup_window,
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    fn outcomes_config(&self) -> Config {
+        let config = &self.0.config;
+        Config {
+            name: config.names.outcomes_stream(),
+            subjects: vec![config.names.outcomes_all()],
+            retention: RetentionPolicy::Limits,
+            // What archive has not seen is never evicted; a full stream refuses instead.
+            discard: DiscardPolicy::New,
+            max_bytes: config.outcomes_max_bytes.try_into().unwrap_or(i64::MAX),
+            duplicate_window: Duration::from_secs(120),
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    fn deliveries_config(&self, shard: u32) -> Config {
+        let config = &self.0.config;
+        Config {
+            name: config.names.deliveries_stream(shard),
+            subjects: config.names.deliveries_all(shard).into(),
+            retention: RetentionPolicy::WorkQueue,
+            // No limit on size, count or age: an evicted schedule is a lost retry.
+            // One message a subject is no loss: both subjects carry the delivery's
+            // id, so all that it removes is an older hop of the same delivery.
+            max_messages_per_subject: 1,
+            allow_message_schedules: true,
+            duplicate_window: config.deliveries_dedup_window,
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    /// Purges what every consumer of this stream is done with, when the stream
+    /// is larger than its replay budget. Safe to run from many processes.
+    pub async fn trim_events(&self) -> Result<(), BusError> {
+        let config = &self.0.config;
+        self.trim(&config.names.events_stream(), config.events_replay_bytes).await
+    }
+
+    /// The same for the stream of outcomes.
+    pub async fn trim_outcomes(&self) -> Result<(), BusError> {
+        let config = &self.0.config;
+        self.trim(&config.names.outcomes_stream(), config.outcomes_replay_bytes).await
+    }
+
+    async fn trim(&self, stream: &str, budget_bytes: u64) -> Result<(), BusError> {
+        use futures_util::TryStreamExt as _;
+        let stream = self.0.jetstream.get_stream(stream).await.map_err(BusError::unavailable)?;
+        if stream.cached_info().state.bytes <= budget_bytes {
+            return Ok(());
+        }
+        let consumers: Vec<jetstream::consumer::Info> =
+            stream.consumers().try_collect().await.map_err(BusError::unavailable)?;
+        // A stream that not all of its consumers have reached yet keeps everything.
+        let Some(floor) = consumers.iter().map(|c| c.ack_floor.stream_sequence).min() else {
+            return Ok(());
+        };
+        if consumers.len() < 2 || floor == 0 {
+            return Ok(());
+        }
+        stream.purge().sequence(floor + 1).await.map_err(BusError::unavailable)?;
+        tracing::info!(
+            stream = stream.cached_info().config.name,
+            up_to = floor,
+            "purged what is done"
+        );
+        Ok(())
+    }
+
+    /// How many deliveries wait in all delivery streams, due and scheduled.
+    pub async fn deliveries_waiting(&self) -> Result<u64, BusError> {
+        let mut waiting = 0;
+        for shard in 0..self.0.config.shards {
+            let name = self.0.config.names.deliveries_stream(shard);
+            let stream = self.0.jetstream.get_stream(&name).await.map_err(BusError::unavailable)?;
+            waiting += stream.cached_info().state.messages;
+        }
+        Ok(waiting)
+    }
+}

@@ -1,0 +1,138 @@
+//! Every combination of levels, and what becomes of a target afterwards.
+
+use protocol::v1::{AccountWebhook, DomainWebhook};
+
+use super::*;
+
+const URL: &str = "https://hooks.example.net/a";
+
+fn account(id: &str, urls: &[&str]) -> AccountDocument {
+    AccountDocument {
+        account_id: id.into(),
+        status: AccountStatus::Open.into(),
+        webhooks: urls
+            .iter()
+            .map(|url| AccountWebhook {
+                webhook_id: format!("{id}-{url}"),
+                url: (*url).into(),
+                event_types: vec!["clicked".into(), "opened".into()],
+            })
+            .collect(),
+        ..AccountDocument::default()
+    }
+}
+
+fn domain(urls: &[&str]) -> DomainDocument {
+    let urls = urls.iter().map(|url| (*url).into()).collect();
+    DomainDocument {
+        domain_id: "dom".into(),
+        webhooks: vec![DomainWebhook { event_type: "clicked".into(), urls }],
+        ..DomainDocument::default()
+    }
+}
+
+/// (level, url) of what was chosen.
+fn chosen(routing: &Routing) -> Vec<(Level, String)> {
+    let url = |target: &Target| match &target.kind {
+        Some(TargetKind::Message(message)) => message.url.clone(),
+        _ => panic!("not a message target"),
+    };
+    routing.chosen.iter().map(|c| (c.level, url(&c.target))).collect()
+}
+
+#[test]
+fn one_delivery_a_url_and_the_highest_level_wins() {
+    // Bits: the URL stands on the parent, on the account, on the domain.
+    for bits in 0..8_u8 {
+        let on = |bit: u8| if bits & bit == 0 { vec![] } else { vec![URL] };
+        let (parent, own, domain) = (account("p", &on(1)), account("a", &on(2)), domain(&on(4)));
+        let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
+        let routing = route(EventType::Clicked, "key", scope);
+        let winner = match bits {
+            0 => vec![],
+            b if b & 1 != 0 => vec![(Level::ParentAccount, URL.to_owned())],
+            b if b & 2 != 0 => vec![(Level::Account, URL.to_owned())],
+            _ => vec![(Level::Domain, URL.to_owned())],
+        };
+        assert_eq!(chosen(&routing), winner, "bits {bits:03b}");
+        assert_eq!(routing.decisions.len(), bits.count_ones() as usize, "bits {bits:03b}");
+        let duplicates = routing.decisions.iter().filter(|d| d.verdict() == Verdict::Duplicate);
+        assert!(duplicates.clone().all(|d| d.duplicate_of == routing.decisions[0].subscription_id));
+        assert_eq!(duplicates.count(), (bits.count_ones() as usize).saturating_sub(1));
+    }
+}
+
+#[test]
+fn each_url_is_a_delivery_of_its_own_and_other_types_are_not_touched() {
+    let (own, domain) = (account("a", &["https://1", "https://2"]), domain(&["https://3"]));
+    let scope = Scope { account: &own, parent: None, domain: Some(&domain) };
+    assert_eq!(route(EventType::Clicked, "key", scope).chosen.len(), 3);
+    assert_eq!(route(EventType::Opened, "key", scope).chosen.len(), 2);
+    assert!(route(EventType::Accepted, "key", scope).decisions.is_empty());
+}
+
+#[test]
+fn the_same_url_is_the_same_target_whatever_the_level() {
+    let (own, domain) = (account("a", &[URL]), domain(&[URL]));
+    let by_account =
+        route(EventType::Clicked, "key", Scope { account: &own, parent: None, domain: None });
+    let bare = account("a", &[]);
+    let by_domain = route(
+        EventType::Clicked,
+        "key",
+        Scope { account: &bare, parent: None, domain: Some(&domain) },
+    );
+    assert_eq!(by_account.chosen[0].delivery_id, by_domain.chosen[0].delivery_id);
+}
+
+#[test]
+fn deleting_one_level_keeps_what_stands_on_another() {
+    let (own, bare, domain) = (account("a", &[URL]), account("a", &[]), domain(&[URL]));
+    let both = Scope { account: &own, parent: None, domain: Some(&domain) };
+    let target = route(EventType::Clicked, "key", both).chosen.remove(0).target;
+    let after = Scope { account: &bare, parent: None, domain: Some(&domain) };
+    assert_eq!(still_wanted(&target, EventType::Clicked, after), Wanted::AtUrl(URL));
+    let none = Scope { account: &bare, parent: None, domain: None };
+    assert_eq!(still_wanted(&target, EventType::Clicked, none), Wanted::No(NotWanted::Deleted));
+}
+
+#[test]
+fn a_closed_parent_neither_fires_nor_shadows() {
+    let (mut parent, own) = (account("p", &[URL]), account("a", &[URL]));
+    parent.set_status(AccountStatus::Closed);
+    let scope = Scope { account: &own, parent: Some(&parent), domain: None };
+    let routing = route(EventType::Clicked, "key", scope);
+    assert_eq!(routing.decisions[0].verdict(), Verdict::AccountNotOpen);
+    assert_eq!(chosen(&routing), [(Level::Account, URL.to_owned())]);
+}
+
+#[test]
+fn alerts_follow_their_setting_and_skip_disabled_ones() {
+    let setting = |id: &str, disabled: bool| AlertSetting {
+        setting_id: id.into(),
+        generation: 3,
+        event_type: "ip_listed".into(),
+        channel: Channel::Webhook.into(),
+        url: "https://old".into(),
+        disabled_at: disabled.then(protocol::Timestamp::default),
+        ..AlertSetting::default()
+    };
+    let mut own = account("a", &[]);
+    own.alerts = vec![setting("one", false), setting("two", true)];
+    let scope = Scope { account: &own, parent: None, domain: None };
+    let routing = route(EventType::IpListed, "key", scope);
+    assert_eq!(routing.chosen.len(), 1);
+    assert_eq!(routing.decisions[1].verdict(), Verdict::Disabled);
+    assert!(routing.decisions[1].disabled_at.is_some());
+
+    let target = routing.chosen[0].target.clone();
+    own.alerts[0].url = "https://new".into();
+    let scope = Scope { account: &own, parent: None, domain: None };
+    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::AtUrl("https://new"));
+    own.alerts[0].disabled_at = Some(protocol::Timestamp::default());
+    let scope = Scope { account: &own, parent: None, domain: None };
+    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::Disabled);
+    own.alerts.clear();
+    let scope = Scope { account: &own, parent: None, domain: None };
+    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::No(NotWanted::Deleted));
+}

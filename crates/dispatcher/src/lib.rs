@@ -1,1 +1,156 @@
-//! Sends deliveries, classifies what came back, and schedules what is to be tried again.
+//! Sends deliveries, classifies what came back, and schedules what is to be
+//! tried again.
+//!
+//! What must always hold:
+//! - outcome, then retry, then ack, each stored before the next;
+//! - once a receiver has answered, this process never asks it again for the
+//!   same attempt: the answer is kept until it is stored;
+//! - a delivery leaves one message only, on `due` or on `retry`;
+//! - what is wanted, the keys, redaction and policy are those in force at the
+//!   attempt;
+//! - only the receiver's faults are charged to it.
+//!
+//! Deliberately absent: who gets an event (fanout), SQL, and settings writes:
+//! a setting that is to be disabled is reported, not touched.
+
+mod attempt;
+mod config;
+mod lease;
+mod request;
+mod settle;
+mod settled;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Bus, Consumer, OutcomeWriter, Pulled, Settings};
+use chassis::{Clock, Readiness, Tasks};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use config::DispatcherConfig;
+
+/// Runs until a stop is asked for, then finishes what is in flight.
+pub async fn run(
+    config: DispatcherConfig,
+    bus: Bus,
+    settings: Settings,
+    egress: egress::Client,
+    clock: Clock,
+    readiness: Readiness,
+    tasks: Tasks,
+) -> anyhow::Result<()> {
+    readiness.expect("dispatcher");
+    let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
+    let shards = bus.config().shards;
+    let slots = config.slots;
+    let dispatcher = Arc::new(Dispatcher {
+        slots: Arc::new(Semaphore::new(slots)),
+        settled: settled::Settled::new(bus.config().lease, clock.clone()),
+        lease: bus.config().lease,
+        config,
+        bus,
+        settings,
+        outcomes,
+        egress,
+        clock,
+        tasks,
+    });
+    let pulling = (0..shards).map(|shard| {
+        let dispatcher = Arc::clone(&dispatcher);
+        let readiness = readiness.clone();
+        async move { dispatcher.serve_shard(shard, &readiness).await }
+    });
+    futures_util::future::join_all(pulling).await;
+    // What was handed out to this process is finished before it ends.
+    let _idle = dispatcher.slots.acquire_many(u32::try_from(slots)?).await?;
+    Ok(())
+}
+
+pub(crate) struct Dispatcher {
+    pub(crate) config: DispatcherConfig,
+    pub(crate) bus: Bus,
+    pub(crate) settings: Settings,
+    pub(crate) outcomes: OutcomeWriter,
+    pub(crate) egress: egress::Client,
+    pub(crate) clock: Clock,
+    pub(crate) settled: settled::Settled,
+    /// How long the broker waits for a sign of life.
+    pub(crate) lease: Duration,
+    tasks: Tasks,
+    slots: Arc<Semaphore>,
+}
+
+impl Dispatcher {
+    async fn serve_shard(self: &Arc<Self>, shard: u32, readiness: &Readiness) {
+        let max_pending = i64::try_from(self.config.slots).unwrap_or(i64::MAX).saturating_mul(64);
+        let mut consumer = self.bus.due_consumer(shard, max_pending);
+        while !self.tasks.is_stopping() {
+            if let Err(error) = self.pull(&mut consumer, readiness).await {
+                readiness.set("dispatcher", false);
+                consumer.forget();
+                tracing::warn!(%error, shard, "cannot pull deliveries, trying again");
+                tokio::select! {
+                    () = self.clock.sleep(Duration::from_millis(500)) => {}
+                    () = self.tasks.stopping() => return,
+                }
+            }
+        }
+    }
+
+    /// One pull, until it has run dry.
+    async fn pull(self: &Arc<Self>, consumer: &mut Consumer, readiness: &Readiness) -> anyhow::Result<()> {
+        // While outcomes cannot be stored nothing new is begun: an attempt whose
+        // outcome is lost would be made twice.
+        tokio::select! {
+            () = self.outcomes.accepting() => {}
+            () = self.tasks.stopping() => return Ok(()),
+        }
+        consumer.ensure().await?;
+        readiness.set("dispatcher", true);
+
+        // Pull only what there is a slot for: the lease begins when the broker sends.
+        let mut slots = Arc::clone(&self.slots).acquire_owned().await?;
+        let more = self.slots.available_permits().min(self.config.batch.saturating_sub(1));
+        if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more)?) {
+            slots.merge(more);
+        }
+        let mut pull = consumer.pull(slots.num_permits()).await?;
+        loop {
+            let chunk = tokio::select! {
+                chunk = pull.next() => chunk,
+                () = self.tasks.stopping() => {
+                    pull.release().await;
+                    return Ok(());
+                }
+            };
+            let Some(chunk) = chunk else { return Ok(()) };
+            let Some(taken) = slots.split(chunk.as_ref().map_or(0, Vec::len)) else {
+                anyhow::bail!("the broker sent more than was asked for");
+            };
+            self.begin(chunk?, taken).await;
+            if slots.num_permits() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins the work on a chunk under one fence.
+    async fn begin(self: &Arc<Self>, chunk: Vec<Pulled>, mut slots: OwnedSemaphorePermit) {
+        // Asked after the pull: what was answered 2xx before now is in force below.
+        if let Err(error) = self.settings.fence().await {
+            tracing::warn!(%error, "cannot fence the settings, deliveries go back");
+            for pulled in &chunk {
+                pulled.nak(Duration::from_secs(1)).await;
+            }
+            return;
+        }
+        for pulled in chunk {
+            let slot = slots.split(1);
+            let dispatcher = Arc::clone(self);
+            self.tasks.spawn(async move {
+                dispatcher.handle(pulled).await;
+                drop(slot);
+            });
+        }
+    }
+}

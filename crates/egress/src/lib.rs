@@ -1,1 +1,35 @@
 //! Outbound calls to receivers that may be hostile.
+//!
+//! Every request that a customer can cause goes through [`Client`]: deliveries,
+//! the check of an alert's URL, test calls.
+//!
+//! What must always hold:
+//! - Only addresses that were vetted are connected to. A name is resolved once,
+//!   all of its addresses are vetted, and the connection goes to one of those.
+//!   Addresses that stand in the URL itself are vetted before anything is sent.
+//! - No redirect is followed and no proxy is taken from the environment.
+//! - Time and bytes are capped: an answer's status is the answer, however long
+//!   its body drips on.
+//! - A failure says whose fault it was, so that a receiver is never charged
+//!   for ours.
+//! - No credentials of a URL, and no address that a name led to, get into what
+//!   is returned.
+//!
+//! Deliberately absent: retries, signing, what a status means, logging.
+
+mod address;
+mod answer;
+mod classify;
+mod client;
+mod resolver;
+mod retry_after;
+mod settings;
+mod snippet;
+mod target;
+mod tls;
+
+pub use address::{AddressPolicy, Forbidden};
+pub use answer::{Answer, Attempt, Failure, FailureKind};
+pub use client::{Client, EgressConfig, EgressError};
+pub use ipnet::IpNet;
+pub use target::{MAX_URL_BYTES, UrlError, loggable, loggable_url};

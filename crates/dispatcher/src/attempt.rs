@@ -1,0 +1,226 @@
+//! One message from the broker: one look at what is wanted, at most one request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Pulled;
+use egress::{Answer as Received, Failure};
+use model::{Answered, EventType, Family, Scope, Wanted, still_wanted};
+use prost::Message as _;
+use protocol::v1::ended::End;
+use protocol::v1::{AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument};
+
+use crate::request::{SignedRequest, Signer};
+use crate::settled::Known;
+use crate::{Dispatcher, lease};
+
+/// How a message is answered. Every ack and nak of a readable delivery follows from one of these.
+pub(crate) enum Answer {
+    /// Everything that follows from it is stored, or it was a copy that is done.
+    Ack,
+    /// Nothing was begun; the broker is to hand it out again.
+    Again(Duration),
+}
+
+/// Whose fault a try was.
+pub(crate) enum Tried {
+    /// The receiver answered, and this is what it means.
+    Answered(Answered),
+    /// The receiver's fault.
+    Theirs,
+    /// Ours: not charged.
+    Ours,
+}
+
+/// A delivery with everything that is known of it at this moment.
+pub(crate) struct Work {
+    pub(crate) delivery: Delivery,
+    pub(crate) event: AcceptedEvent,
+    pub(crate) event_type: EventType,
+    /// Whether an earlier copy may be about.
+    pub(crate) may_be_a_copy: bool,
+}
+
+/// The settings documents that one attempt is made with.
+struct InForce {
+    account: Arc<AccountDocument>,
+    parent: Option<Arc<AccountDocument>>,
+    domain: Option<Arc<DomainDocument>>,
+}
+
+impl Dispatcher {
+    /// Works on one message and answers it.
+    pub(crate) async fn handle(&self, pulled: Pulled) {
+        let Ok(delivery) = Delivery::decode(pulled.payload().clone()) else {
+            self.set_aside(&pulled).await;
+            return pulled.ack().await;
+        };
+        let hop = format!("{}:{}", delivery.delivery_id, delivery.hop);
+        match self.settled.begin(&hop) {
+            // The one who is at it prolongs the lease and will ack.
+            Known::UnderWay => return,
+            Known::Finished => return pulled.ack().await,
+            Known::New => {}
+        }
+        let work = self.work(&pulled, delivery);
+        let answer = lease::keeping(&pulled, self.lease, &self.clock, work).await;
+        match answer {
+            Answer::Ack => {
+                self.settled.finish(&hop);
+                chassis::crash_point("dispatcher.before_ack");
+                pulled.ack().await;
+                chassis::crash_point("dispatcher.after_ack");
+            }
+            Answer::Again(delay) => {
+                self.settled.abandon(&hop);
+                pulled.nak(delay).await;
+            }
+        }
+    }
+
+    async fn work(&self, pulled: &Pulled, delivery: Delivery) -> Answer {
+        chassis::crash_point("dispatcher.pulled");
+        let may_be_a_copy = pulled.is_redelivered() || delivery.may_exist;
+        if may_be_a_copy {
+            match self.bus.waiting_hop(&delivery).await {
+                // Its successor waits for its time: whoever worked on this copy
+                // died, or lost its lease, after the retry and before the ack.
+                Ok(Some(hop)) if hop > delivery.hop => return Answer::Ack,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, delivery.id = delivery.delivery_id, "cannot look for a later hop");
+                    return Answer::Again(Duration::from_secs(1));
+                }
+            }
+        }
+        let event = AcceptedEvent::decode(delivery.accepted_event.clone()).ok();
+        let kind = event.as_ref().and_then(|event| event.event.as_ref()?.kind.as_ref());
+        let Some(event_type) = kind.map(EventType::of) else {
+            return self.end_unreadable(delivery).await;
+        };
+        let event = event.unwrap_or_default();
+        let work = Work { delivery, event, event_type, may_be_a_copy };
+        self.decide(work).await
+    }
+
+    /// Asks whether the target still wants it, and tries if so.
+    async fn decide(&self, work: Work) -> Answer {
+        let Some(in_force) = self.in_force(&work.event) else {
+            // Settings never lose an account that has events: this is a fault of ours.
+            let detail = "the account has no settings document".to_owned();
+            return self.settle_fault(work, detail).await;
+        };
+        let scope = Scope {
+            account: &in_force.account,
+            parent: in_force.parent.as_deref(),
+            domain: in_force.domain.as_deref(),
+        };
+        let target = work.delivery.target.clone().unwrap_or_default();
+        match still_wanted(&target, work.event_type, scope) {
+            Wanted::No(reason) => self.end(work, End::Suppressed, reason.as_str()).await,
+            Wanted::Disabled => self.end(work, End::Held, "disabled").await,
+            Wanted::ByEmail(_) => self.end(work, End::Held, "email_not_configured").await,
+            Wanted::AtUrl(url) => self.attempt(work, url, &in_force).await,
+        }
+    }
+
+    async fn attempt(&self, work: Work, url: &str, in_force: &InForce) -> Answer {
+        let number = work.delivery.attempt + 1;
+        let signer = Signer {
+            secret_key: &self.config.secret_key,
+            account: &in_force.account,
+            parent: in_force.parent.as_deref(),
+            domain: in_force.domain.as_deref(),
+        };
+        let token = hex::encode(chassis::entropy::bytes::<25>());
+        let timestamp = self.clock.epoch_seconds();
+        let request =
+            signer.request(&work.delivery, &work.event, work.event_type, number, timestamp, &token);
+        let SignedRequest { headers, body } = match request {
+            Ok(request) => request,
+            Err(error) => return self.settle_fault(work, error.to_string()).await,
+        };
+        chassis::crash_point("dispatcher.before_post");
+        let started_at = self.clock.now();
+        let sent = self.egress.post(url, &headers, body).await;
+        // Dying from here until the outcome is stored means that the receiver is
+        // asked again: the one duplicate that nobody can rule out. The event's id
+        // and the delivery's id stay the same, so that the receiver can.
+        chassis::crash_point("dispatcher.answered");
+
+        let mut attempted = Attempted {
+            delivery_id: work.delivery.delivery_id.clone(),
+            event_key: work.delivery.event_key.clone(),
+            account_id: work.event.account_id.clone(),
+            target_id: work.delivery.target.as_ref().map(|t| t.id.clone()).unwrap_or_default(),
+            hop: work.delivery.hop,
+            attempt: number,
+            charged: true,
+            started_at: Some(crate::settle::timestamp(started_at)),
+            duration_ms: u32::try_from(sent.duration.as_millis()).unwrap_or(u32::MAX),
+            url: egress::loggable(url),
+            generation: work.delivery.generation,
+            ..Attempted::default()
+        };
+        let tried = match sent.answer {
+            Received::Response { status, snippet, .. } => {
+                attempted.status = status.into();
+                attempted.response_snippet = snippet;
+                let answered = self.config.policy(work.event_type.family()).answered(status);
+                attempted.reason = if answered == Answered::Taken { "ok" } else { "status" }.into();
+                Tried::Answered(answered)
+            }
+            Received::Failed(Failure { kind, detail }) => {
+                attempted.reason = kind.as_str().into();
+                attempted.detail = detail;
+                if kind.is_ours() { Tried::Ours } else { Tried::Theirs }
+            }
+        };
+        self.measure(&work, &attempted);
+        self.settle(work, tried, attempted).await
+    }
+
+    fn in_force(&self, event: &AcceptedEvent) -> Option<InForce> {
+        self.settings.read(|documents| {
+            let account = documents.account(&event.account_id)?;
+            Some(InForce {
+                account: Arc::clone(account),
+                parent: documents.account(&account.parent_account_id).cloned(),
+                domain: documents.domain(&event.domain_id).cloned(),
+            })
+        })
+    }
+
+    fn measure(&self, work: &Work, attempted: &Attempted) {
+        let family = work.event_type.family();
+        let outcome = match (attempted.reason.as_str(), attempted.status) {
+            ("ok", _) => "ok",
+            ("status", 500..) => "5xx",
+            ("status", 400..) => "4xx",
+            ("status", 300..) => "3xx",
+            ("status", _) => "2xx",
+            _ => "no_answer",
+        };
+        metrics::counter!("postrider_attempts_total", "family" => family.as_str(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("postrider_attempt_duration_seconds", "family" => family.as_str())
+            .record(f64::from(attempted.duration_ms) / 1000.0);
+        if let (0, Some(accepted)) = (work.delivery.hop, work.event.accepted_at.as_ref()) {
+            let now = self.clock.now();
+            let nanos = f64::from(now.timestamp_subsec_nanos()) - f64::from(accepted.nanos);
+            let latency_s = (now.timestamp() - accepted.seconds) as f64 + nanos / 1e9;
+            metrics::histogram!("postrider_first_attempt_latency_seconds", "family" => family.as_str())
+                .record(latency_s.max(0.0));
+        }
+        tracing::debug!(
+            delivery.id = attempted.delivery_id,
+            event.id = work.event.event.as_ref().map(|e| e.id.as_str()),
+            attempt = attempted.attempt,
+            status = attempted.status,
+            reason = attempted.reason,
+            duration_ms = attempted.duration_ms,
+            is_alert = family == Family::Alert,
+            "attempted"
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! What follows from a try: outcome, then retry, then ack, each stored before
+//! the next. The answer to the broker is the return value.
+
+use std::time::Duration;
+
+use bus::{Pulled, Rescheduled};
+use chrono::{DateTime, Utc};
+use model::{AfterFailure, Answered, after_our_fault};
+use prost::Message as _;
+use protocol::Timestamp;
+use protocol::v1::ended::End;
+use protocol::v1::target::Kind as TargetKind;
+use protocol::v1::{AcceptedEvent, Attempted, Delivery, Ended, Exhausted, outcome};
+
+use crate::Dispatcher;
+use crate::attempt::{Answer, Tried, Work};
+
+/// Uncharged returns after which a delivery is set aside.
+const MAX_UNCHARGED_RETURNS: u32 = 20;
+
+/// What comes next for a delivery that was tried.
+enum Next {
+    End { end: End, reason: String },
+    Retry { at: DateTime<Utc>, charged: bool },
+}
+
+impl Dispatcher {
+    /// Stores what came of a try and everything that follows from it.
+    pub(crate) async fn settle(&self, work: Work, tried: Tried, attempted: Attempted) -> Answer {
+        match self.next(&work, &tried, &attempted) {
+            Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
+            Next::Retry { at, charged } => self.retry(work, attempted, at, charged).await,
+        }
+    }
+
+    /// A fault of ours before anything was sent.
+    pub(crate) async fn settle_fault(&self, work: Work, detail: String) -> Answer {
+        tracing::error!(delivery.id = work.delivery.delivery_id, detail, "a delivery cannot be tried");
+        let attempted = Attempted {
+            delivery_id: work.delivery.delivery_id.clone(),
+            event_key: work.delivery.event_key.clone(),
+            account_id: work.event.account_id.clone(),
+            target_id: target_id(&work.delivery),
+            hop: work.delivery.hop,
+            attempt: work.delivery.attempt + 1,
+            started_at: Some(timestamp(self.clock.now())),
+            reason: "ours".into(),
+            detail,
+            generation: work.delivery.generation,
+            ..Attempted::default()
+        };
+        self.settle(work, Tried::Ours, attempted).await
+    }
+
+    fn next(&self, work: &Work, tried: &Tried, attempted: &Attempted) -> Next {
+        let now = self.clock.now();
+        let delivery = &work.delivery;
+        let chance = chassis::entropy::fraction();
+        match tried {
+            Tried::Answered(Answered::Taken) => {
+                Next::End { end: End::Delivered, reason: "ok".into() }
+            }
+            Tried::Answered(Answered::Rejected) => {
+                Next::End { end: End::Rejected, reason: format!("status_{}", attempted.status) }
+            }
+            Tried::Ours if delivery.uncharged_returns >= MAX_UNCHARGED_RETURNS => {
+                Next::End { end: End::Poisoned, reason: attempted.reason.clone() }
+            }
+            Tried::Ours => {
+                let at = after_our_fault(delivery.uncharged_returns, now, chance);
+                Next::Retry { at, charged: false }
+            }
+            Tried::Answered(Answered::Failed) | Tried::Theirs => {
+                let policy = self.config.policy(work.event_type.family());
+                let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
+                let number = attempted.attempt;
+                match policy.after_failure(work.event_type, number, first_due, now, chance) {
+                    AfterFailure::RetryAt(at) => Next::Retry { at, charged: true },
+                    AfterFailure::Exhausted => {
+                        Next::End { end: End::Exhausted, reason: "schedule".into() }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn retry(&self, work: Work, mut attempted: Attempted, at: DateTime<Utc>, charged: bool) -> Answer {
+        let Work { mut delivery, event, may_be_a_copy, .. } = work;
+        attempted.charged = charged;
+        attempted.next_attempt_at = Some(timestamp(at));
+        delivery.hop += 1;
+        // From here on the retry subject tells whether this delivery exists.
+        delivery.may_exist = false;
+        if charged {
+            delivery.attempt += 1;
+        } else {
+            attempted.attempt = delivery.attempt;
+            delivery.uncharged_returns += 1;
+        }
+        // Dying after this line repeats the try; history keeps one row a hop.
+        self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
+        chassis::crash_point("dispatcher.outcome_stored");
+        let mut wait = Duration::from_millis(250);
+        loop {
+            match self.bus.reschedule(&delivery, at).await {
+                Ok(Rescheduled::Stored) => break,
+                // Whoever had this copy before got as far as the retry.
+                Ok(Rescheduled::WasAhead) if may_be_a_copy => break,
+                Ok(Rescheduled::WasAhead) => {
+                    tracing::error!(delivery.id = delivery.delivery_id, hop = delivery.hop, "the first write of a hop was called a duplicate");
+                    return Answer::Again(Duration::from_secs(1));
+                }
+                // The receiver has answered: it is not asked again because the
+                // broker is away. The lease is kept alive meanwhile.
+                Err(error) => {
+                    tracing::warn!(%error, delivery.id = delivery.delivery_id, "the retry is not stored yet");
+                    self.clock.sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+        chassis::crash_point("dispatcher.retry_stored");
+        Answer::Ack
+    }
+
+    /// Ends a delivery without a try.
+    pub(crate) async fn end(&self, work: Work, end: End, reason: &str) -> Answer {
+        self.end_after(work, end, reason, None).await
+    }
+
+    async fn end_after(&self, work: Work, end: End, reason: &str, last_attempt: Option<Attempted>) -> Answer {
+        let Work { delivery, event, event_type, .. } = work;
+        let family = event_type.family();
+        metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
+            .increment(1);
+        if end != End::Delivered {
+            tracing::info!(delivery.id = delivery.delivery_id, target.id = target_id(&delivery), end = end.as_str_name(), reason, "a delivery ended undelivered");
+        }
+        let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
+        let at = Some(timestamp(self.clock.now()));
+        let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
+        let ended = Ended {
+            delivery_id: delivery.delivery_id.clone(),
+            event_key: delivery.event_key.clone(),
+            account_id: event.account_id.clone(),
+            target_id: target_id(&delivery),
+            generation: delivery.generation,
+            hop: delivery.hop,
+            end: end.into(),
+            reason: reason.to_owned(),
+            at,
+            attempts: delivery.attempt + u32::from(charged_now),
+            last_attempt,
+            delivery: match end {
+                End::Delivered => Default::default(),
+                _ => delivery.encode_to_vec().into(),
+            },
+        };
+        // Dying after this line repeats the last try, or merely this record,
+        // which history keeps once.
+        self.outcomes.record(&event.account_id, outcome::Kind::Ended(ended)).await;
+        chassis::crash_point("dispatcher.outcome_stored");
+        if let Some(exhausted) = exhausted {
+            self.outcomes.record(&event.account_id, outcome::Kind::Exhausted(exhausted)).await;
+            chassis::crash_point("dispatcher.exhausted_stored");
+        }
+        Answer::Ack
+    }
+
+    /// Ends a delivery whose event cannot be read.
+    pub(crate) async fn end_unreadable(&self, delivery: Delivery) -> Answer {
+        metrics::counter!("postrider_poisoned_total", "role" => "dispatcher").increment(1);
+        tracing::error!(delivery.id = delivery.delivery_id, "a delivery's event cannot be read");
+        let account_id = match delivery.target.as_ref().and_then(|target| target.kind.as_ref()) {
+            Some(TargetKind::Message(target)) => target.account_id.clone(),
+            Some(TargetKind::Alert(target)) => target.account_id.clone(),
+            None => "unknown".to_owned(),
+        };
+        let ended = Ended {
+            delivery_id: delivery.delivery_id.clone(),
+            event_key: delivery.event_key.clone(),
+            account_id: account_id.clone(),
+            target_id: target_id(&delivery),
+            generation: delivery.generation,
+            hop: delivery.hop,
+            end: End::Poisoned.into(),
+            reason: "unreadable_event".into(),
+            at: Some(timestamp(self.clock.now())),
+            attempts: delivery.attempt,
+            last_attempt: None,
+            delivery: delivery.encode_to_vec().into(),
+        };
+        self.outcomes.record(&account_id, outcome::Kind::Ended(ended)).await;
+        Answer::Ack
+    }
+
+    /// Sets a message aside that is no delivery at all. Its bytes go to history.
+    pub(crate) async fn set_aside(&self, pulled: &Pulled) {
+        metrics::counter!("postrider_poisoned_total", "role" => "dispatcher").increment(1);
+        tracing::error!(subject = pulled.subject(), sequence = pulled.stream_sequence(), "a message is no delivery and is set aside");
+        let mut tokens = pulled.subject().rsplit('.');
+        let delivery_id = tokens.next().unwrap_or_default().to_owned();
+        let target_id = tokens.next().unwrap_or_default().to_owned();
+        let ended = Ended {
+            delivery_id,
+            target_id,
+            account_id: "unknown".to_owned(),
+            end: End::Poisoned.into(),
+            reason: "unreadable_delivery".into(),
+            at: Some(timestamp(self.clock.now())),
+            delivery: pulled.payload().clone(),
+            ..Ended::default()
+        };
+        self.outcomes.record("unknown", outcome::Kind::Ended(ended)).await;
+    }
+}
+
+/// The report that disables an alert setting. It carries the generation that
+/// fanout saw: a setting that was saved since has been validated since.
+fn exhausted_setting(
+    delivery: &Delivery,
+    event: &AcceptedEvent,
+    end: End,
+    reason: &str,
+    at: Option<Timestamp>,
+) -> Option<Exhausted> {
+    let Some(TargetKind::Alert(target)) = delivery.target.as_ref()?.kind.as_ref() else {
+        return None;
+    };
+    (end == End::Exhausted).then(|| Exhausted {
+        account_id: event.account_id.clone(),
+        setting_id: target.setting_id.clone(),
+        setting_generation: target.setting_generation,
+        delivery_id: delivery.delivery_id.clone(),
+        at,
+        reason: reason.to_owned(),
+    })
+}
+
+fn target_id(delivery: &Delivery) -> String {
+    delivery.target.as_ref().map(|target| target.id.clone()).unwrap_or_default()
+}
+
+/// A moment, as the wire has it.
+pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos().cast_signed() }
+}
+
+fn moment(timestamp: Option<&Timestamp>) -> Option<DateTime<Utc>> {
+    let timestamp = timestamp?;
+    DateTime::from_timestamp(timestamp.seconds, timestamp.nanos.try_into().ok()?)
+}

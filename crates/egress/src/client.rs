@@ -1,0 +1,225 @@
+//! The one way out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use reqwest::{RequestBuilder, Response, redirect, retry};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::address::AddressPolicy;
+use crate::answer::{Answer, Attempt, Failure, FailureKind};
+use crate::classify::classify;
+use crate::resolver::{self, LookUp, VettingResolver};
+use crate::retry_after::retry_after;
+use crate::target::UrlError;
+use crate::{snippet, tls};
+
+/// Most header fields of an answer. The head as a whole is bounded too, by the
+/// HTTP library, at about 400 KiB.
+const MAX_ANSWER_HEADERS: usize = 100;
+
+/// How requests are made.
+#[derive(Clone, Debug)]
+pub struct EgressConfig {
+    /// Special-use ranges that receivers may be in after all.
+    pub allow: Vec<IpNet>,
+    /// Ranges that receivers may never be in; stronger than `allow`.
+    pub deny: Vec<IpNet>,
+    /// For the resolver to answer, at most half of the total. What takes longer
+    /// is our fault.
+    pub dns_timeout: Duration,
+    /// For the connection once the name is resolved, TLS included.
+    pub connect_timeout: Duration,
+    /// For everything, from the call to the last byte that is read.
+    pub total_timeout: Duration,
+    /// How much of an answer's body is read and kept, in bytes.
+    pub max_response_body_bytes: usize,
+    /// The `User-Agent` of every request.
+    pub user_agent: String,
+    /// Further root certificates, in PEM; may be empty.
+    pub extra_ca_pem: Vec<u8>,
+    /// Connections kept open to one host without a request on them.
+    pub max_idle_per_host: usize,
+    /// How long they are kept. With the number above it bounds what hosts that
+    /// answer once and never again can hold.
+    pub idle_timeout: Duration,
+    /// Names that are looked up at the same time.
+    pub max_look_ups: usize,
+}
+
+impl Default for EgressConfig {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            dns_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(10),
+            max_response_body_bytes: 4 * 1_024,
+            user_agent: concat!("postrider/", env!("CARGO_PKG_VERSION")).to_owned(),
+            extra_ca_pem: Vec::new(),
+            max_idle_per_host: 8,
+            // Below the five seconds after which common servers hang up: a
+            // request on a connection that is just being closed fails.
+            idle_timeout: Duration::from_secs(4),
+            max_look_ups: 256,
+        }
+    }
+}
+
+/// Why there is no client for this configuration.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum EgressError {
+    /// The extra root certificates cannot be read.
+    #[error("the extra root certificates cannot be used: {0}")]
+    ExtraCa(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// The HTTP library refuses the configuration.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(String),
+}
+
+/// Calls receivers. Clones share one pool of connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    policy: Arc<AddressPolicy>,
+    total_timeout: Duration,
+    max_response_body_bytes: usize,
+}
+
+impl Client {
+    /// Makes a client of its own pool.
+    ///
+    /// # Errors
+    /// When the configuration cannot work.
+    pub fn new(config: EgressConfig) -> Result<Self, EgressError> {
+        Self::with_look_up(config, Box::new(resolver::system))
+    }
+
+    fn with_look_up(config: EgressConfig, look_up: Box<LookUp>) -> Result<Self, EgressError> {
+        let policy = Arc::new(AddressPolicy::new(config.allow, config.deny));
+        // A slow resolver must be found out before the whole time is up, which
+        // the receiver would be charged with.
+        let dns_timeout = config.dns_timeout.min(config.total_timeout / 2);
+        let resolver =
+            VettingResolver::new(Arc::clone(&policy), look_up, dns_timeout, config.max_look_ups);
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        let builder = reqwest::Client::builder();
+        let http = builder
+            .tls_backend_preconfigured(tls::client_config(&config.extra_ca_pem)?)
+            .dns_resolver(resolver)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .user_agent(config.user_agent)
+            // The library counts from before the name is resolved.
+            .connect_timeout(dns_timeout + config.connect_timeout)
+            .http1_max_headers(MAX_ANSWER_HEADERS)
+            .pool_max_idle_per_host(config.max_idle_per_host)
+            .pool_idle_timeout(config.idle_timeout)
+            .build()
+            .map_err(|error| EgressError::Http(error.to_string()))?;
+        Ok(Self {
+            http,
+            policy,
+            total_timeout: config.total_timeout,
+            max_response_body_bytes: config.max_response_body_bytes,
+        })
+    }
+
+    /// Parses a URL and says whether it may be a receiver's, as far as that can
+    /// be told without the network.
+    ///
+    /// # Errors
+    /// See [`AddressPolicy::vet_url`].
+    pub fn vet_url(&self, url: &str) -> Result<Url, UrlError> {
+        self.policy.vet_url(url)
+    }
+
+    /// Posts `body`, byte for byte, with these headers. A user name and a
+    /// password in the URL become Basic authentication.
+    ///
+    /// Asks once. The same call again asks the receiver again.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Attempt {
+        let headers: HeaderMap = headers.iter().cloned().collect();
+        self.send(Method::POST, url, |request| request.headers(headers).body(body)).await
+    }
+
+    /// Gets `url`, as the check of an alert's URL does.
+    pub async fn get(&self, url: &str) -> Attempt {
+        self.send(Method::GET, url, |request| request).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Attempt {
+        let started = Instant::now();
+        let deadline = started + self.total_timeout;
+        // The library does not ask the resolver for addresses that stand in
+        // the URL, so that these are vetted here.
+        let answer = match self.policy.vet_url(url) {
+            Ok(url) => self.ask(fill(self.http.request(method, url)), deadline).await,
+            Err(refused) => Answer::Failed(refused.into()),
+        };
+        Attempt { answer, duration: started.elapsed() }
+    }
+
+    async fn ask(&self, request: RequestBuilder, deadline: Instant) -> Answer {
+        match timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) => self.read(response, deadline).await,
+            Ok(Err(error)) => Answer::Failed(classify(&error)),
+            Err(_) => {
+                let limit_ms = self.total_timeout.as_millis();
+                let detail = format!("no answer within {limit_ms} ms");
+                Answer::Failed(Failure::new(FailureKind::Timeout, detail))
+            }
+        }
+    }
+
+    /// Reads what is kept of the body and no more. A connection whose answer
+    /// was not read to its end is closed, not drained.
+    async fn read(&self, mut response: Response, deadline: Instant) -> Answer {
+        let mut bytes = Vec::new();
+        while bytes.len() < self.max_response_body_bytes {
+            // Too late or broken off: the status has been received, and it is
+            // the answer.
+            let Ok(Ok(Some(chunk))) = timeout_at(deadline, response.chunk()).await else { break };
+            let room = self.max_response_body_bytes - bytes.len();
+            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        Answer::Response {
+            status: response.status().as_u16(),
+            snippet: snippet::readable(&bytes),
+            retry_after: retry_after(response.headers()),
+        }
+    }
+}
+
+impl From<UrlError> for Failure {
+    fn from(error: UrlError) -> Self {
+        let kind = match error {
+            UrlError::Invalid(_) => FailureKind::InvalidUrl,
+            UrlError::Blocked(_) => FailureKind::Blocked,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

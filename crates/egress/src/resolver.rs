@@ -1,0 +1,198 @@
+//! Names become addresses here, and every address is vetted.
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::address::AddressPolicy;
+use crate::answer::{Failure, FailureKind};
+
+/// How a name is looked up; blocks. Tests bring their own.
+pub(crate) type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// The system's resolver, with every answer vetted.
+#[derive(Clone)]
+pub(crate) struct VettingResolver(Arc<Parts>);
+
+struct Parts {
+    policy: Arc<AddressPolicy>,
+    look_up: Box<LookUp>,
+    time_limit: Duration,
+    look_ups: Arc<Semaphore>,
+}
+
+/// The system's own look-up: hosts file, search domains and all.
+pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
+    (name, 0).to_socket_addrs().map(Iterator::collect)
+}
+
+impl VettingResolver {
+    pub(crate) fn new(
+        policy: Arc<AddressPolicy>,
+        look_up: Box<LookUp>,
+        time_limit: Duration,
+        max_look_ups: usize,
+    ) -> Self {
+        let look_ups = Arc::new(Semaphore::new(max_look_ups));
+        Self(Arc::new(Parts { policy, look_up, time_limit, look_ups }))
+    }
+
+    async fn addresses(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
+        let found = timeout(self.0.time_limit, self.look_up(name)).await;
+        let addresses = found.map_err(|_| {
+            Failure::new(FailureKind::DnsOurs, "the resolver did not answer in time")
+        })??;
+        if addresses.is_empty() {
+            return Err(Failure::new(FailureKind::Dns, "the host's name has no address"));
+        }
+        // One bad address spoils the name: whoever controls it could otherwise
+        // have us try the good one first and the bad one next.
+        for address in &addresses {
+            self.0.policy.vet(address.ip()).map_err(|forbidden| {
+                Failure::new(
+                    FailureKind::Blocked,
+                    format!("the host's name leads where receivers may not be: {forbidden}"),
+                )
+            })?;
+        }
+        Ok(addresses)
+    }
+
+    /// A look-up cannot be called off. So it keeps its permit until it is
+    /// really over, and names whose servers never answer tie up a bounded
+    /// number of threads.
+    async fn look_up(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
+        let ours = |_| Failure::new(FailureKind::DnsOurs, "the resolver is shutting down");
+        let permit = Arc::clone(&self.0.look_ups).acquire_owned().await.map_err(|_| ours(()))?;
+        let parts = Arc::clone(&self.0);
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let found = (parts.look_up)(&name);
+            drop(permit);
+            found
+        });
+        looked_up.await.map_err(|_| ours(()))?.map_err(|error| classify(&error))
+    }
+}
+
+impl Resolve for VettingResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let this = self.clone();
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            match this.addresses(name).await {
+                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Err(failure) => Err(Box::new(failure) as Box<dyn Error + Send + Sync>),
+            }
+        })
+    }
+}
+
+/// The name's fault or the resolver's.
+///
+/// The standard library does not hand out the code of `getaddrinfo`, only its
+/// text, which is never translated because we set no locale. An unknown text
+/// counts as ours: then the receiver is not charged and the delivery comes back.
+fn classify(error: &io::Error) -> Failure {
+    /// EAI_NONAME and EAI_NODATA of glibc, musl and the BSDs.
+    const NO_SUCH_NAME: [&str; 6] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+        "nodename nor servname provided",
+        "no address associated with name",
+    ];
+    let text = error.to_string();
+    if NO_SUCH_NAME.iter().any(|known| text.contains(known)) {
+        Failure::new(FailureKind::Dns, "the host's name does not exist or has no address")
+    } else {
+        Failure::new(FailureKind::DnsOurs, format!("the resolver could not find out: {text}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver(
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> VettingResolver {
+        VettingResolver::new(Arc::default(), Box::new(look_up), Duration::from_secs(1), 1)
+    }
+
+    fn at(addresses: &[&str]) -> Vec<SocketAddr> {
+        addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_of_a_good_name_are_handed_on() {
+        let good = at(&["8.8.8.8", "2606:4700::1111"]);
+        let expected = good.clone();
+        let found = resolver(move |_| Ok(good.clone())).addresses("a.example".into()).await;
+        assert_eq!(found, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn one_bad_address_spoils_the_name() {
+        for bad in ["127.0.0.1", "10.0.0.1", "::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"] {
+            let mixed = at(&["8.8.8.8", bad, "2606:4700::1111"]);
+            let failure = resolver(move |_| Ok(mixed.clone()))
+                .addresses("a.example".into())
+                .await
+                .unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Blocked, "{bad}");
+            assert!(!failure.detail.contains("10.0.0.1"), "{}", failure.detail);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_without_addresses_is_the_receivers_fault() {
+        let failure = resolver(|_| Ok(vec![])).addresses("a.example".into()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Dns);
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_hangs_is_our_fault_and_keeps_its_permit() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let slow = resolver(move |_| {
+            let _released = held.lock().unwrap().recv();
+            Ok(vec![])
+        });
+        for _ in 0..2 {
+            let failure = slow.addresses("a.example".into()).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::DnsOurs);
+            assert_eq!(slow.0.look_ups.available_permits(), 0);
+        }
+        release.send(()).unwrap();
+        drop(slow.0.look_ups.acquire().await.unwrap());
+    }
+
+    #[test]
+    fn errors_of_the_resolver_are_told_from_missing_names() {
+        for (text, kind) in [
+            ("failed to lookup address information: Name or service not known", FailureKind::Dns),
+            (
+                "failed to lookup address information: No address associated with hostname",
+                FailureKind::Dns,
+            ),
+            (
+                "failed to lookup address information: Temporary failure in name resolution",
+                FailureKind::DnsOurs,
+            ),
+            (
+                "failed to lookup address information: Non-recoverable failure in name resolution",
+                FailureKind::DnsOurs,
+            ),
+            ("Too many open files (os error 24)", FailureKind::DnsOurs),
+        ] {
+            assert_eq!(classify(&io::Error::other(text)).kind, kind, "{text}");
+        }
+    }
+}

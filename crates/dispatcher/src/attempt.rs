@@ -82,7 +82,8 @@ impl Dispatcher {
         chassis::crash_point("dispatcher.pulled");
         let may_be_a_copy = pulled.is_redelivered() || delivery.may_exist;
         if may_be_a_copy {
-            match self.bus.waiting_hop(&delivery).await {
+            // The rare ways are boxed, so that the common one stays small.
+            match Box::pin(self.bus.waiting_hop(&delivery)).await {
                 // Its successor waits for its time: whoever worked on this copy
                 // died, or lost its lease, after the retry and before the ack.
                 Ok(Some(hop)) if hop > delivery.hop => return Answer::Ack,
@@ -99,12 +100,13 @@ impl Dispatcher {
             return self.end_unreadable(delivery).await;
         };
         let event = event.unwrap_or_default();
-        let work = Work { delivery, event, event_type, may_be_a_copy };
+        // Boxed, because it is handed on through every step of what follows.
+        let work = Box::new(Work { delivery, event, event_type, may_be_a_copy });
         self.decide(work).await
     }
 
     /// Asks whether the target still wants it, and tries if so.
-    async fn decide(&self, work: Work) -> Answer {
+    async fn decide(&self, work: Box<Work>) -> Answer {
         let Some(in_force) = self.in_force(&work.event) else {
             // Settings never lose an account that has events: this is a fault of ours.
             let detail = "the account has no settings document".to_owned();
@@ -124,7 +126,7 @@ impl Dispatcher {
         }
     }
 
-    async fn attempt(&self, work: Work, url: &str, in_force: &InForce) -> Answer {
+    async fn attempt(&self, work: Box<Work>, url: &str, in_force: &InForce) -> Answer {
         let number = work.delivery.attempt + 1;
         let signer = Signer {
             secret_key: &self.config.secret_key,

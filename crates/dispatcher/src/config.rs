@@ -26,8 +26,16 @@ impl DispatcherConfig {
     /// Reads the settings.
     pub fn read(env: &mut Env) -> Self {
         let config = Self {
-            slots: env.read("POSTRIDER_DISPATCHER_SLOTS", "4096", "Deliveries that one dispatcher process works on at once."),
-            batch: env.read("POSTRIDER_DISPATCHER_BATCH", "256", "Deliveries that the dispatcher asks for in one pull."),
+            slots: env.read(
+                "POSTRIDER_DISPATCHER_SLOTS",
+                "4096",
+                "Deliveries that one dispatcher process works on at once.",
+            ),
+            batch: env.read(
+                "POSTRIDER_DISPATCHER_BATCH",
+                "256",
+                "Deliveries that the dispatcher asks for in one pull.",
+            ),
             send_policy: policy(env, Family::Message),
             alerts_policy: policy(env, Family::Alert),
             secret_key: read_secret_key(env),
@@ -75,7 +83,11 @@ fn policy(env: &mut Env, family: Family) -> RetryPolicy {
             _ => Err("expected mailgun or resilient".into()),
         },
     );
-    if resilient { RetryPolicy::resilient(family, waits) } else { RetryPolicy::mailgun(family, waits) }
+    if resilient {
+        RetryPolicy::resilient(family, waits)
+    } else {
+        RetryPolicy::mailgun(family, waits)
+    }
 }
 
 /// Reads the key that secrets are sealed under.

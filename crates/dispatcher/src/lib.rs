@@ -98,7 +98,11 @@ impl Dispatcher {
     }
 
     /// One pull, until it has run dry.
-    async fn pull(self: &Arc<Self>, consumer: &mut Consumer, readiness: &Readiness) -> anyhow::Result<()> {
+    async fn pull(
+        self: &Arc<Self>,
+        consumer: &mut Consumer,
+        readiness: &Readiness,
+    ) -> anyhow::Result<()> {
         // While outcomes cannot be stored nothing new is begun: an attempt whose
         // outcome is lost would be made twice.
         tokio::select! {

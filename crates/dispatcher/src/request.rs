@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use model::{EventType, Family, PayloadError, Redaction, SendSignature, alert_body, send_body, send_event_data};
+use model::{
+    EventType, Family, PayloadError, Redaction, SendSignature, alert_body, send_body,
+    send_event_data,
+};
 use protocol::v1::{AcceptedEvent, AccountDocument, Delivery, DomainDocument};
 use signing::{SealError, Sealed, SecretKey, SigningKey};
 
@@ -82,7 +85,10 @@ impl Signer<'_> {
         token: &str,
     ) -> Result<(SigningKey, Vec<u8>), RequestError> {
         let key_of = |account: &AccountDocument| {
-            self.unseal(&account.sealed_http_signing_key, Sealed::HttpSigningKey(&account.account_id))
+            self.unseal(
+                &account.sealed_http_signing_key,
+                Sealed::HttpSigningKey(&account.account_id),
+            )
         };
         let key = key_of(self.account)?;
         let parent_key = self.parent.map(key_of).transpose()?;

@@ -26,16 +26,26 @@ enum Next {
 
 impl Dispatcher {
     /// Stores what came of a try and everything that follows from it.
-    pub(crate) async fn settle(&self, work: Work, tried: Tried, attempted: Attempted) -> Answer {
+    pub(crate) async fn settle(
+        &self,
+        work: Box<Work>,
+        tried: Tried,
+        attempted: Attempted,
+    ) -> Answer {
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
-            Next::Retry { at, charged } => self.retry(work, attempted, at, charged).await,
+            // Boxed, so that the common way stays small.
+            Next::Retry { at, charged } => Box::pin(self.retry(work, attempted, at, charged)).await,
         }
     }
 
     /// A fault of ours before anything was sent.
-    pub(crate) async fn settle_fault(&self, work: Work, detail: String) -> Answer {
-        tracing::error!(delivery.id = work.delivery.delivery_id, detail, "a delivery cannot be tried");
+    pub(crate) async fn settle_fault(&self, work: Box<Work>, detail: String) -> Answer {
+        tracing::error!(
+            delivery.id = work.delivery.delivery_id,
+            detail,
+            "a delivery cannot be tried"
+        );
         let attempted = Attempted {
             delivery_id: work.delivery.delivery_id.clone(),
             event_key: work.delivery.event_key.clone(),
@@ -84,8 +94,14 @@ impl Dispatcher {
         }
     }
 
-    async fn retry(&self, work: Work, mut attempted: Attempted, at: DateTime<Utc>, charged: bool) -> Answer {
-        let Work { mut delivery, event, may_be_a_copy, .. } = work;
+    async fn retry(
+        &self,
+        work: Box<Work>,
+        mut attempted: Attempted,
+        at: DateTime<Utc>,
+        charged: bool,
+    ) -> Answer {
+        let Work { mut delivery, event, may_be_a_copy, .. } = *work;
         attempted.charged = charged;
         attempted.next_attempt_at = Some(timestamp(at));
         delivery.hop += 1;
@@ -107,7 +123,11 @@ impl Dispatcher {
                 // Whoever had this copy before got as far as the retry.
                 Ok(Rescheduled::WasAhead) if may_be_a_copy => break,
                 Ok(Rescheduled::WasAhead) => {
-                    tracing::error!(delivery.id = delivery.delivery_id, hop = delivery.hop, "the first write of a hop was called a duplicate");
+                    tracing::error!(
+                        delivery.id = delivery.delivery_id,
+                        hop = delivery.hop,
+                        "the first write of a hop was called a duplicate"
+                    );
                     return Answer::Again(Duration::from_secs(1));
                 }
                 // The receiver has answered: it is not asked again because the
@@ -124,17 +144,29 @@ impl Dispatcher {
     }
 
     /// Ends a delivery without a try.
-    pub(crate) async fn end(&self, work: Work, end: End, reason: &str) -> Answer {
+    pub(crate) async fn end(&self, work: Box<Work>, end: End, reason: &str) -> Answer {
         self.end_after(work, end, reason, None).await
     }
 
-    async fn end_after(&self, work: Work, end: End, reason: &str, last_attempt: Option<Attempted>) -> Answer {
-        let Work { delivery, event, event_type, .. } = work;
+    async fn end_after(
+        &self,
+        work: Box<Work>,
+        end: End,
+        reason: &str,
+        last_attempt: Option<Attempted>,
+    ) -> Answer {
+        let Work { delivery, event, event_type, .. } = *work;
         let family = event_type.family();
         metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
             .increment(1);
         if end != End::Delivered {
-            tracing::info!(delivery.id = delivery.delivery_id, target.id = target_id(&delivery), end = end.as_str_name(), reason, "a delivery ended undelivered");
+            tracing::info!(
+                delivery.id = delivery.delivery_id,
+                target.id = target_id(&delivery),
+                end = end.as_str_name(),
+                reason,
+                "a delivery ended undelivered"
+            );
         }
         let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
         let at = Some(timestamp(self.clock.now()));
@@ -197,7 +229,11 @@ impl Dispatcher {
     /// Sets a message aside that is no delivery at all. Its bytes go to history.
     pub(crate) async fn set_aside(&self, pulled: &Pulled) {
         metrics::counter!("postrider_poisoned_total", "role" => "dispatcher").increment(1);
-        tracing::error!(subject = pulled.subject(), sequence = pulled.stream_sequence(), "a message is no delivery and is set aside");
+        tracing::error!(
+            subject = pulled.subject(),
+            sequence = pulled.stream_sequence(),
+            "a message is no delivery and is set aside"
+        );
         let mut tokens = pulled.subject().rsplit('.');
         let delivery_id = tokens.next().unwrap_or_default().to_owned();
         let target_id = tokens.next().unwrap_or_default().to_owned();

@@ -72,7 +72,9 @@ impl Settled {
             state.finished.push_back((now, hop.to_owned()));
         }
         let too_old = now - self.remember;
-        while state.finished.front().is_some_and(|(at, _)| *at < too_old) || state.finished.len() > CAPACITY {
+        while state.finished.front().is_some_and(|(at, _)| *at < too_old)
+            || state.finished.len() > CAPACITY
+        {
             if let Some((_, hop)) = state.finished.pop_front() {
                 state.hops.remove(&hop);
             }

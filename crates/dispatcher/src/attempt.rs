@@ -62,7 +62,7 @@ impl Dispatcher {
             Known::Finished => return pulled.ack().await,
             Known::New => {}
         }
-        let work = self.work(&pulled, delivery);
+        let work = std::pin::pin!(self.work(&pulled, delivery));
         let answer = lease::keeping(&pulled, self.lease, &self.clock, work).await;
         match answer {
             Answer::Ack => {

@@ -1,2 +1,84 @@
-//! The only entry to every chore: up, test, lint, tidy, bench.
-fn main() {}
+//! The only entry to every chore. CI calls the same commands as people do.
+//!
+//! What must always hold: whatever CI runs can be run here, with servers of its
+//! own on free ports; nothing but a Rust toolchain and Python with pip has to be
+//! installed before; every failure says what to do.
+//!
+//! Deliberately absent: the product's crates. This has to build fast, and also
+//! when they do not build.
+
+mod config_docs;
+mod deny;
+mod lint;
+mod sqlx;
+mod test;
+mod tidy;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine, with demo data
+    Up(up::Options),
+    /// Run what CI runs: the checks, then the tests
+    Test(test::Options),
+    /// Format the code
+    Fmt {
+        /// Only say what is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run clippy; a warning is an error
+    Lint,
+    /// Check the rules of this repository that no other tool knows
+    Tidy,
+    /// Write the query data that `store` is built from
+    Sqlx {
+        /// Only say whether it is up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check licences, duplicate versions and sources of dependencies
+    Deny {
+        /// Check for known vulnerabilities as well, which downloads the database of advisories
+        #[arg(long)]
+        advisories: bool,
+    },
+    /// Write docs/configuration.md from the settings' declarations
+    ConfigDocs {
+        /// Only say whether it is up to date
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Up(options) => up::up(&options),
+        Command::Test(options) => test::test(&options),
+        Command::Fmt { check } => lint::fmt(check),
+        Command::Lint => lint::clippy(),
+        Command::Tidy => tidy::tidy(),
+        Command::Sqlx { check } => sqlx::sqlx(check),
+        Command::Deny { advisories } => deny::deny(advisories),
+        Command::ConfigDocs { check } => config_docs::config_docs(check),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

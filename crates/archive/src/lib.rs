@@ -1,1 +1,76 @@
 //! Projects events and outcomes into PostgreSQL.
+//!
+//! What must always hold:
+//! - a message is acked only after the database has committed what it holds;
+//! - a message that the broker hands out twice changes nothing the second
+//!   time, because every insert can be repeated;
+//! - a message that cannot be stored whatever happens is set aside loudly and
+//!   holds up nothing; it stays in its stream until that is trimmed.
+//!
+//! Deliberately absent: decisions. This role is not on the delivery path: with
+//! it or PostgreSQL away, deliveries go on and history catches up later.
+
+mod config;
+mod health;
+mod projection;
+mod rows;
+
+pub use config::ArchiveConfig;
+
+use std::time::Duration;
+
+use bus::{Bus, OutcomeKind};
+use chassis::{Clock, Readiness, Tasks};
+use store::Store;
+
+use crate::health::Health;
+use crate::projection::{Projection, Source};
+
+/// The part of readiness that this role answers for.
+pub const READINESS: &str = "archive";
+
+/// How often the stream of outcomes is compared with its replay budget.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until a stop is asked for, then finishes the batches in hand.
+///
+/// # Errors
+/// None: whatever is away, this waits for it.
+pub async fn run(
+    config: ArchiveConfig,
+    bus: Bus,
+    store: Store,
+    clock: Clock,
+    readiness: Readiness,
+    tasks: Tasks,
+) -> anyhow::Result<()> {
+    readiness.expect(READINESS);
+    tasks.background(trim(bus.clone(), clock.clone()));
+    // Enough for every replica to have a batch in hand and one on its way.
+    let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
+    let consumers = [
+        (Source::Events, bus.events_consumer("archive", max_pending)),
+        (Source::Outcomes, bus.outcomes_consumer("archive", &OutcomeKind::ALL, max_pending)),
+    ];
+    let health = Health::new(readiness, consumers.len());
+    let projections = consumers.into_iter().enumerate().map(|(number, (source, consumer))| {
+        let health = health.part(number);
+        let (store, clock, tasks) = (store.clone(), clock.clone(), tasks.clone());
+        let projection =
+            Projection { source, consumer, batch: config.batch, store, clock, health, tasks };
+        projection.run()
+    });
+    futures_util::future::join_all(projections).await;
+    Ok(())
+}
+
+/// Keeps the stream of outcomes near its replay budget. Safe on every replica,
+/// because only what all consumers have acked is purged.
+async fn trim(bus: Bus, clock: Clock) {
+    loop {
+        if let Err(error) = bus.trim_outcomes().await {
+            tracing::debug!(%error, "cannot trim the stream of outcomes");
+        }
+        clock.sleep(TRIM_EVERY).await;
+    }
+}

@@ -11,10 +11,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::{Bus, BusError, OutcomeKind};
 
-/// How long one pull waits for messages.
-const PULL_EXPIRES: Duration = Duration::from_secs(5);
-/// Silence after which a pull is given up as lost: twice this.
-const PULL_HEARTBEAT: Duration = Duration::from_millis(1000);
+/// How long one pull waits for messages, and so how long a pull is missed that
+/// a broker has forgotten. There is no heartbeat: async-nats 0.51 stops
+/// listening to a batch at its first heartbeat, until the pull expires.
+const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
 /// A durable pull consumer.
 pub struct Consumer {
@@ -103,8 +103,7 @@ impl Consumer {
         let Some(consumer) = &self.consumer else {
             return Err(BusError::Unavailable("no consumer".into()));
         };
-        let pull =
-            consumer.batch().max_messages(max).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+        let pull = consumer.batch().max_messages(max).expires(PULL_EXPIRES);
         match pull.messages().await {
             Ok(batch) => Ok(Pull(batch.ready_chunks(max.max(1)))),
             Err(error) => {

@@ -84,11 +84,20 @@ async fn a_chain_of_retries_never_forks() {
     let (bus, _tasks) = connect(&[]).await;
     let mut delivery = delivery("fork");
     delivery.hop = 1;
-    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("stored"), Rescheduled::Stored);
+    assert_eq!(
+        bus.reschedule(&delivery, in_ms(60_000)).await.expect("stored"),
+        Rescheduled::Stored
+    );
     // Another copy of hop 0 gets to the same point, whatever hop it would write.
-    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"), Rescheduled::WasAhead);
+    assert_eq!(
+        bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"),
+        Rescheduled::WasAhead
+    );
     delivery.hop = 2;
-    assert_eq!(bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"), Rescheduled::WasAhead);
+    assert_eq!(
+        bus.reschedule(&delivery, in_ms(60_000)).await.expect("answered"),
+        Rescheduled::WasAhead
+    );
     assert_eq!(bus.deliveries_waiting().await.expect("answered"), 1);
 }
 
@@ -141,8 +150,12 @@ async fn the_fence_shows_every_change_that_was_made_before_it() {
     let reader = Settings::watch(bus.clone(), &tasks).await.expect("watching");
     for version in 1..=200 {
         let name = "demo".to_owned();
-        let document =
-            AccountDocument { account_id: "a1".into(), name, version, ..AccountDocument::default() };
+        let document = AccountDocument {
+            account_id: "a1".into(),
+            name,
+            version,
+            ..AccountDocument::default()
+        };
         bus.put_account(&document).await.expect("put");
         reader.fence().await.expect("fenced");
         let seen = reader.read(|documents| documents.account_named("demo").map(|a| a.version));
@@ -175,7 +188,9 @@ async fn outcomes_are_batched_by_kind_and_account_and_all_arrive() {
                 let batch = OutcomeBatch::decode(pulled.payload().clone()).expect("a batch");
                 messages += 1;
                 for outcome in batch.outcomes {
-                    let Some(outcome::Kind::Ended(ended)) = outcome.kind else { panic!("not ended") };
+                    let Some(outcome::Kind::Ended(ended)) = outcome.kind else {
+                        panic!("not ended")
+                    };
                     seen.insert(ended.delivery_id);
                 }
                 pulled.ack().await;
@@ -191,7 +206,8 @@ async fn outcomes_are_batched_by_kind_and_account_and_all_arrive() {
 #[tokio::test]
 async fn fewer_shards_are_refused_while_one_that_goes_still_holds_something() {
     let region = testkit::fresh_region();
-    let extra = |shards| [("POSTRIDER_REGION", region.as_str()), ("POSTRIDER_DELIVERY_SHARDS", shards)];
+    let extra =
+        |shards| [("POSTRIDER_REGION", region.as_str()), ("POSTRIDER_DELIVERY_SHARDS", shards)];
     let (bus, _tasks) = connect(&extra("4")).await;
     let mut number = 0;
     // Targets spread over the shards: write until the last one has something.

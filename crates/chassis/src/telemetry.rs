@@ -1,5 +1,7 @@
 //! Log lines: JSON in production, text for people in development.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::Env;
@@ -53,7 +55,11 @@ impl TelemetryConfig {
 /// Logs to standard error from here on. A second call in one process does nothing.
 pub fn init(config: &TelemetryConfig) {
     let filter = EnvFilter::new(&config.filter);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours in a file are only in the way.
+        .with_ansi(std::io::stderr().is_terminal());
     let installed = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => lines.with_target(true).try_init(),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::environment;
 use crate::pins::Pin;
-use crate::user::{self, RunAs};
+use crate::user::{self, RunAs, create_open_dir};
 
 /// The directory of this server, which is downloaded on the first call.
 ///
@@ -40,12 +40,8 @@ pub fn fetch(pin: &Pin) -> Result<PathBuf> {
 }
 
 fn open_cache(cache: &Path) -> Result<()> {
-    fs::create_dir_all(cache).with_context(|| {
-        format!(
-            "cannot make the download directory {}; {} names another one",
-            cache.display(),
-            environment::CACHE_DIR
-        )
+    create_open_dir(cache).with_context(|| {
+        format!("no place for downloads; {} names another one", environment::CACHE_DIR)
     })?;
     check_owner(cache)
 }

@@ -34,4 +34,4 @@ pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
-pub use user::is_root;
+pub use user::{create_open_dir, is_root};

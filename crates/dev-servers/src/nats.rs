@@ -162,6 +162,7 @@ impl Nats {
         let path = self.options.dir.join("nats.conf");
         let text = config(name, self.port, &self.options);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        self.run_as.give(&path)?;
         Ok(path)
     }
 }

@@ -4,9 +4,10 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::process::Watchdog;
+use crate::user::create_open_dir;
 
 /// A fresh directory that other users may enter, which the usual temporary
 /// directories forbid: as root the servers are somebody else.
@@ -28,7 +29,7 @@ impl Scratch {
     pub fn new() -> Result<Self> {
         let unique = RandomState::new().hash_one(std::process::id());
         let path = std::env::temp_dir().join(format!("postrider-{unique:016x}"));
-        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        create_open_dir(&path)?;
         let watchdog = Watchdog::remove_when_orphaned(&path)?;
         Ok(Self { path, watchdog: Some(watchdog) })
     }

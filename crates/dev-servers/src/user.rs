@@ -2,6 +2,7 @@
 //! reason to.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -17,6 +18,28 @@ pub(crate) fn uid() -> u32 {
 /// Whether this process runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Makes a directory, with those above it, that every user may enter, whatever
+/// the umask: as root, the servers are somebody else. What exists is left as it is.
+///
+/// # Errors
+///
+/// When one of the directories cannot be made.
+pub fn create_open_dir(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_open_dir(parent)?;
+    }
+    let made = match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)),
+        // Another process may make it at the same time.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Whom a server runs as.
@@ -49,7 +72,7 @@ impl RunAs {
 
     /// Makes the directory, owned by this user.
     pub(crate) fn own_dir(self, dir: &Path) -> Result<()> {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        create_open_dir(dir)?;
         let Self::Unprivileged { uid, .. } = self else {
             return Ok(());
         };
@@ -59,8 +82,8 @@ impl RunAs {
         self.check_reachable(dir)
     }
 
-    /// Hands a directory with all that is in it to this user.
-    fn give(self, path: &Path) -> Result<()> {
+    /// Hands a file, or a directory with all that is in it, to this user.
+    pub(crate) fn give(self, path: &Path) -> Result<()> {
         let Self::Unprivileged { uid, gid } = self else {
             return Ok(());
         };

@@ -1,1 +1,61 @@
-//! The customer's REST calls and the operator's Admin service; the only writer of settings.
+//! What customers configure, and what operators set up: the REST calls of
+//! Mailgun's settings, and the internal `Admin` service.
+//!
+//! What must always hold:
+//! - a change is answered with success only once the broker has the document
+//!   that holds it, so that an event accepted after the answer sees the change;
+//! - a change that was committed is published, whatever dies in between: the
+//!   relay goes through the outbox for as long as this service runs;
+//! - answers have Mailgun's bytes: names, order of keys, texts;
+//! - keys leave this service for their owner alone; they are stored sealed or hashed.
+//!
+//! Deliberately absent: deliveries. The one call that a setting causes is the
+//! GET that checks an alert's URL.
+
+mod admin;
+mod alerts;
+mod api;
+mod auth;
+mod config;
+mod destination;
+mod domain_name;
+mod error;
+mod exhausted;
+mod form;
+mod keys;
+mod path;
+mod publish;
+mod respond;
+mod routes;
+mod server;
+mod webhooks;
+
+pub use api::SettingsApi;
+pub use config::SettingsApiConfig;
+pub use routes::router;
+pub use server::Server;
+
+use bus::Bus;
+use chassis::{Clock, Readiness, Tasks};
+
+/// The part of readiness that this role answers for.
+pub const READINESS: &str = "settings-api";
+
+/// Opens both doors, brings the schema up to date and serves until a stop is
+/// asked for; then answers what is in flight.
+///
+/// # Errors
+/// When a port is taken, a migration cannot be applied, or a listener fails.
+pub async fn run(
+    config: SettingsApiConfig,
+    bus: Bus,
+    egress: egress::Client,
+    clock: Clock,
+    readiness: Readiness,
+    tasks: Tasks,
+) -> anyhow::Result<()> {
+    readiness.expect(READINESS);
+    let server = Server::bind(&config).await?;
+    let api = SettingsApi::new(&config, bus, egress, clock);
+    server.serve(api, readiness, tasks).await
+}

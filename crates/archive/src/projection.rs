@@ -1,0 +1,166 @@
+//! From one stream into the database: pull, decode, commit, ack.
+
+use std::time::Duration;
+
+use bus::{BusError, Consumer, Pulled};
+use chassis::{Clock, Tasks, crash_point};
+use store::Store;
+
+use crate::health::Part;
+use crate::rows::{self, Malformed, Rows};
+
+/// First pause after a failure; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is projected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    Events,
+    Outcomes,
+}
+
+impl Source {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Outcomes => "outcomes",
+        }
+    }
+}
+
+/// One stream on its way into the database.
+pub(crate) struct Projection {
+    pub(crate) source: Source,
+    pub(crate) consumer: Consumer,
+    pub(crate) batch: usize,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) health: Part,
+    pub(crate) tasks: Tasks,
+}
+
+/// Why nothing more is pulled for now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Broker(#[from] BusError),
+    #[error("{0}")]
+    Database(String),
+}
+
+impl Projection {
+    /// Runs until a stop is asked for.
+    pub(crate) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.tasks.is_stopping() {
+            let trouble = match self.pull(&mut pause).await {
+                Ok(()) => continue,
+                Err(trouble) => trouble,
+            };
+            self.health.set(false);
+            let stream = self.source.as_str();
+            tracing::warn!(%trouble, stream, retry_in_ms = pause.as_millis(), "history waits");
+            if matches!(trouble, Trouble::Broker(_)) {
+                self.consumer.forget();
+            }
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = self.tasks.stopping() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One pull, until it has run dry. Asks the database first, so that
+    /// nothing is handed out to a process that cannot store it.
+    async fn pull(&mut self, pause: &mut Duration) -> Result<(), Trouble> {
+        self.consumer.ensure().await?;
+        self.store.ping().await.map_err(|error| Trouble::Database(error.to_string()))?;
+        self.health.set(true);
+        let mut pull = self.consumer.pull(self.batch).await?;
+        loop {
+            let chunk = tokio::select! {
+                chunk = pull.next() => chunk,
+                () = self.tasks.stopping() => {
+                    pull.release().await;
+                    return Ok(());
+                }
+            };
+            let Some(chunk) = chunk.transpose()? else { return Ok(()) };
+            if let Err(error) = self.store_chunk(&chunk, *pause).await {
+                pull.release().await;
+                return Err(error);
+            }
+            *pause = FIRST_PAUSE;
+        }
+    }
+
+    /// Stores what these messages hold, then answers each of them.
+    ///
+    /// Dying before the commit leaves nothing behind, dying after it and before
+    /// the acks repeats inserts that then do nothing.
+    async fn store_chunk(&self, chunk: &[Pulled], pause: Duration) -> Result<(), Trouble> {
+        let mut all = Rows::default();
+        let read: Vec<Result<(), Malformed>> = chunk
+            .iter()
+            .map(|pulled| rows::decode(self.source, pulled.payload()).map(|rows| all.append(rows)))
+            .collect();
+        let written = all.write(&self.store).await;
+        crash_point("archive.committed");
+        let mut trouble = None;
+        for (pulled, read) in chunk.iter().zip(read) {
+            let stored = match (read, &written) {
+                (Err(malformed), _) => {
+                    self.set_aside(pulled, &malformed);
+                    Ok(())
+                }
+                (Ok(()), Ok(())) => Ok(()),
+                // One row spoils the batch: each message for itself, then.
+                (Ok(()), Err(error)) if error.is_about_the_data() => self.store_one(pulled).await,
+                (Ok(()), Err(error)) => Err(error.to_string()),
+            };
+            match stored {
+                Ok(()) => pulled.ack().await,
+                Err(error) => {
+                    pulled.nak(pause).await;
+                    trouble = Some(error);
+                }
+            }
+        }
+        trouble.map_or(Ok(()), |error| Err(Trouble::Database(error)))
+    }
+
+    /// Stores what one message holds, or gives it up when that can never be.
+    async fn store_one(&self, pulled: &Pulled) -> Result<(), String> {
+        let rows = match rows::decode(self.source, pulled.payload()) {
+            Ok(rows) => rows,
+            Err(malformed) => {
+                self.set_aside(pulled, &malformed);
+                return Ok(());
+            }
+        };
+        match rows.write(&self.store).await {
+            Err(error) if error.is_about_the_data() => {
+                self.set_aside(pulled, &error);
+                Ok(())
+            }
+            written => written.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Gives one message up. It stays in its stream, under this sequence, until
+    /// that is trimmed; long enough to look into it.
+    fn set_aside(&self, pulled: &Pulled, error: &dyn std::error::Error) {
+        let stream = self.source.as_str();
+        metrics::counter!("postrider_archive_set_aside_total", "stream" => stream).increment(1);
+        tracing::error!(
+            %error,
+            stream,
+            subject = pulled.subject(),
+            sequence = pulled.stream_sequence(),
+            "history lacks this message: it cannot be stored"
+        );
+    }
+}

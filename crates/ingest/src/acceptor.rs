@@ -1,0 +1,245 @@
+//! The one way in, whatever the door.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bus::{Bus, BusError, Settings, Stored};
+use bytes::Bytes;
+use chassis::{Clock, crash_point, entropy};
+use futures_util::future::join_all;
+use model::{EventType, Family, event_key, validate};
+use prost::Message as _;
+use protocol::v1::{AcceptedEvent, Event};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::error::Refusal;
+use crate::resolve::Resolver;
+
+/// Checks events and stores them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    bus: Bus,
+    settings: Settings,
+    clock: Clock,
+    max_event_bytes: usize,
+    /// One for each event that waits for the broker's ack.
+    slots: Arc<Semaphore>,
+}
+
+/// What became of one event.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// As sent, or as filled in.
+    pub(crate) id: String,
+    /// Unless the event got stuck before that was known.
+    family: Option<Family>,
+    pub(crate) outcome: Result<Stored, Refusal>,
+}
+
+impl Answer {
+    /// Counts this event, once, when its answer is final.
+    pub(crate) fn counted(self) -> Self {
+        let family = self.family.map_or("unknown", Family::as_str);
+        match &self.outcome {
+            Ok(Stored::New) => {
+                metrics::counter!("postrider_events_accepted_total", "family" => family)
+                    .increment(1);
+            }
+            Ok(Stored::Duplicate) => {
+                metrics::counter!("postrider_events_duplicate_total", "family" => family)
+                    .increment(1);
+            }
+            Err(refusal) => {
+                let code = refusal.code().as_str_name();
+                metrics::counter!("postrider_events_refused_total", "code" => code).increment(1);
+            }
+        }
+        self
+    }
+}
+
+/// An event that is right and complete, but not stored yet.
+pub(crate) struct Prepared {
+    id: String,
+    event_type: EventType,
+    account_id: String,
+    event_key: String,
+    payload: Bytes,
+}
+
+impl Acceptor {
+    pub(crate) fn new(
+        bus: Bus,
+        settings: Settings,
+        clock: Clock,
+        max_event_bytes: usize,
+        concurrency: usize,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(concurrency));
+        Self { bus, settings, clock, max_event_bytes, slots }
+    }
+
+    /// Stores the events of one request, all at once, and answers in their order.
+    ///
+    /// An event that the request repeats is stored once: the second has the
+    /// first one's answer, or is its duplicate.
+    pub(crate) async fn accept_all(&self, events: Vec<Event>, caller: &str) -> Vec<Answer> {
+        let mut resolver = self.resolver();
+        let mut steps = Vec::with_capacity(events.len());
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (position, event) in events.into_iter().enumerate() {
+            let step = match self.prepare(event, caller, &mut resolver).await {
+                Ok(prepared) => match seen.get(&prepared.event_key) {
+                    Some(&first) => Step::RepeatOf(first, prepared.id),
+                    None => {
+                        seen.insert(prepared.event_key.clone(), position);
+                        Step::Publish(prepared)
+                    }
+                },
+                Err(answer) => Step::Refused(answer),
+            };
+            steps.push(step);
+        }
+        let answers = join_all(steps.into_iter().map(|step| {
+            in_turn(async move {
+                match step {
+                    Step::Publish(prepared) => {
+                        let slot = self.slot().await;
+                        Ok(self.publish(prepared, slot).await)
+                    }
+                    Step::Refused(answer) => Ok(answer),
+                    Step::RepeatOf(first, id) => Err((first, id)),
+                }
+            })
+        }))
+        .await;
+        let mut all: Vec<Answer> = Vec::with_capacity(answers.len());
+        for answer in answers {
+            // The first is always further to the front.
+            all.push(answer.unwrap_or_else(|(first, id)| {
+                let outcome = all[first].outcome.clone().map(|_| Stored::Duplicate);
+                Answer { id, family: all[first].family, outcome }
+            }));
+        }
+        all.into_iter().map(Answer::counted).collect()
+    }
+
+    /// For the events of one request, or for one event of a stream.
+    pub(crate) fn resolver(&self) -> Resolver<'_> {
+        Resolver::new(&self.settings, self.bus.is_connected())
+    }
+
+    /// Waits until one more event may be on its way to the broker.
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed; without a permit there is just no bound.
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Checks one event and completes it. Nothing is stored yet.
+    pub(crate) async fn prepare(
+        &self,
+        mut event: Event,
+        caller: &str,
+        resolver: &mut Resolver<'_>,
+    ) -> Result<Prepared, Answer> {
+        // First of all, so that nothing below works on something huge.
+        let checked = self
+            .check_size(event.encoded_len())
+            .and_then(|()| validate::event(&event).map_err(Refusal::from));
+        let event_type = match checked {
+            Ok(event_type) => event_type,
+            Err(refusal) => {
+                return Err(Answer { id: event.id, family: None, outcome: Err(refusal) });
+            }
+        };
+        let family = event_type.family();
+        let refused = |id, refusal| Answer { id, family: Some(family), outcome: Err(refusal) };
+        let owner = match resolver.resolve(&event, family).await {
+            Ok(owner) => owner,
+            Err(refusal) => return Err(refused(event.id, refusal)),
+        };
+        let now = self.clock.now();
+        if event.id.is_empty() {
+            event.id = self.make_id(family);
+        }
+        let id = event.id.clone();
+        event.timestamp.get_or_insert_with(|| now.into());
+        event.account = owner.account_name;
+        event.domain = owner.domain_name;
+        let event_key = event_key(&owner.account_id, event_type, &id);
+        let accepted = AcceptedEvent {
+            event_key: event_key.clone(),
+            account_id: owner.account_id.clone(),
+            domain_id: owner.domain_id,
+            accepted_at: Some(now.into()),
+            event: Some(event),
+            caller: caller.to_owned(),
+        };
+        if let Err(refusal) = self.check_size(accepted.encoded_len()) {
+            return Err(refused(id, refusal));
+        }
+        let payload = accepted.encode_to_vec().into();
+        Ok(Prepared { id, event_type, account_id: owner.account_id, event_key, payload })
+    }
+
+    /// Stores an event. Says yes only after the broker's ack.
+    pub(crate) async fn publish(
+        &self,
+        prepared: Prepared,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Answer {
+        let Prepared { id, event_type, account_id, event_key, payload } = prepared;
+        let size_bytes = payload.len();
+        let stored = self.bus.publish_event(event_type, &account_id, &event_key, payload).await;
+        // Dying here leaves the event stored and the caller without an answer;
+        // it sends the event again, which the broker recognises.
+        crash_point("ingest.stored");
+        drop(slot);
+        let outcome = stored.map_err(|error| match error {
+            BusError::Refused(why) => Refusal::Full(why),
+            // Larger than what the broker told at the start; it was reconfigured since.
+            BusError::TooLarge => {
+                Refusal::TooLarge { size_bytes, limit_bytes: self.bus.max_payload_bytes() }
+            }
+            other => Refusal::Unavailable(other.to_string()),
+        });
+        Answer { id, family: Some(event_type.family()), outcome }
+    }
+
+    fn check_size(&self, size_bytes: usize) -> Result<(), Refusal> {
+        let limit_bytes = self.max_event_bytes;
+        if size_bytes > limit_bytes {
+            return Err(Refusal::TooLarge { size_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+
+    /// An id of the shape that customers know: a UUID in alerts, the same
+    /// sixteen bytes as base64url in message events (API reference, 7.4 and 9.4).
+    fn make_id(&self, family: Family) -> String {
+        let millis = self.clock.now().timestamp_millis().try_into().unwrap_or(0);
+        let id: Uuid =
+            uuid::Builder::from_unix_timestamp_millis(millis, &entropy::bytes()).into_uuid();
+        match family {
+            Family::Alert => id.hyphenated().to_string(),
+            Family::Message => URL_SAFE_NO_PAD.encode(id),
+        }
+    }
+}
+
+/// Lets many of these, begun one after the other, reach the broker in that
+/// order. Without this the scheduler's budget would interrupt some of them at
+/// their very beginning, and let the later ones overtake.
+pub(crate) fn in_turn<F: Future>(storing: F) -> impl Future<Output = F::Output> {
+    tokio::task::coop::unconstrained(storing)
+}
+
+enum Step {
+    Publish(Prepared),
+    /// The same event stands at this position already.
+    RepeatOf(usize, String),
+    Refused(Answer),
+}

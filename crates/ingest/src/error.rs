@@ -1,0 +1,143 @@
+//! Why an event was not stored, and how each door says so.
+
+use axum::http::StatusCode;
+use model::validate::Invalid;
+use protocol::v1::PublishError;
+use protocol::v1::publish_error::Code as ErrorCode;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Why an event was not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The event itself is wrong; it will be refused again.
+    #[error("{}", .0.message)]
+    Invalid(Invalid),
+    /// There is no such account.
+    #[error(
+        "there is no account of this name or id; accounts are made with `postrider admin account create`"
+    )]
+    UnknownAccount,
+    /// There is no such domain.
+    #[error(
+        "there is no domain of this name; domains are made with `postrider admin domain create`"
+    )]
+    UnknownDomain,
+    /// The account, or its parent, is disabled or closed.
+    #[error("the account or its parent account is disabled or closed")]
+    AccountNotOpen,
+    /// Larger than the limit.
+    #[error("the event is {size_bytes} bytes as stored; at most {limit_bytes} are taken")]
+    TooLarge {
+        /// Size of the event, as it would be stored.
+        size_bytes: usize,
+        /// `POSTRIDER_MAX_EVENT_BYTES`.
+        limit_bytes: usize,
+    },
+    /// The broker did not confirm. It may have been stored all the same.
+    #[error("the broker did not confirm the event; send it again with the same id ({0})")]
+    Unavailable(String),
+    /// The broker takes nothing now: consumers have to catch up first.
+    #[error(
+        "the broker takes no events at the moment; wait, then send again with the same id ({0})"
+    )]
+    Full(String),
+}
+
+impl Refusal {
+    /// The event itself is wrong, in this field.
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(Invalid { field: field.into(), message: message.into() })
+    }
+
+    /// Whether sending the same event again may help.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_))
+    }
+
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::Invalid,
+            Self::UnknownAccount => ErrorCode::UnknownAccount,
+            Self::UnknownDomain => ErrorCode::UnknownDomain,
+            Self::AccountNotOpen => ErrorCode::AccountNotOpen,
+            Self::TooLarge { .. } => ErrorCode::TooLarge,
+            Self::Unavailable(_) | Self::Full(_) => ErrorCode::BrokerUnavailable,
+        }
+    }
+
+    pub(crate) fn field(&self) -> &str {
+        match self {
+            Self::Invalid(invalid) => &invalid.field,
+            Self::UnknownAccount => "account",
+            Self::UnknownDomain => "domain",
+            _ => "",
+        }
+    }
+
+    /// The HTTP status of a request whose only event met this.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownAccount | Self::UnknownDomain => StatusCode::NOT_FOUND,
+            Self::AccountNotOpen => StatusCode::FORBIDDEN,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Seconds after which it is worth another try.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
+        match self {
+            Self::Unavailable(_) => Some(1),
+            Self::Full(_) => Some(5),
+            _ => None,
+        }
+    }
+
+    /// The gRPC code of a request whose only event met this.
+    ///
+    /// Clients that repeat on their own do so on `UNAVAILABLE`. A full stream
+    /// is `RESOURCE_EXHAUSTED`, so that they wait rather than add to the load;
+    /// an event that is too large is `INVALID_ARGUMENT`, because waiting does
+    /// not help it.
+    fn grpc_code(&self) -> Code {
+        match self {
+            Self::Invalid(_) | Self::TooLarge { .. } => Code::InvalidArgument,
+            Self::UnknownAccount | Self::UnknownDomain => Code::NotFound,
+            Self::AccountNotOpen => Code::FailedPrecondition,
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Full(_) => Code::ResourceExhausted,
+        }
+    }
+
+    /// As the status of a whole request. The machine-readable part is in the
+    /// standard details: the code as the reason, the field, and the event's id.
+    pub(crate) fn status(&self, event_id: &str) -> Status {
+        let metadata = [("id".to_owned(), event_id.to_owned())];
+        let mut details =
+            ErrorDetails::with_error_info(self.code().as_str_name(), "postrider", metadata);
+        let mut message = self.to_string();
+        if !self.field().is_empty() {
+            details.add_bad_request_violation(self.field(), self.to_string());
+            message = format!("{}: {message}", self.field());
+        }
+        Status::with_error_details(self.grpc_code(), message, details)
+    }
+}
+
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<&Refusal> for PublishError {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            code: refusal.code().into(),
+            field: refusal.field().to_owned(),
+            message: refusal.to_string(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The gRPC door.
+
+mod stream;
+
+use std::pin::Pin;
+
+use bus::Stored;
+use chassis::Tasks;
+use protocol::v1::ingest_server::Ingest;
+use protocol::v1::publish_result;
+use protocol::v1::{
+    PublishRequest, PublishResponse, PublishResult, PublishStreamRequest, PublishStreamResponse,
+};
+use tokio_stream::Stream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::acceptor::{Acceptor, Answer};
+use crate::error::Refusal;
+
+/// Events in one request, at most.
+pub(crate) const MOST_EVENTS: usize = 1000;
+
+/// Bytes of a caller's name that are kept.
+const CALLER_BYTES: usize = 128;
+
+pub(crate) struct Service {
+    acceptor: Acceptor,
+    tasks: Tasks,
+}
+
+impl Service {
+    pub(crate) fn new(acceptor: Acceptor, tasks: Tasks) -> Self {
+        Self { acceptor, tasks }
+    }
+}
+
+#[tonic::async_trait]
+impl Ingest for Service {
+    async fn publish(
+        &self,
+        request: Request<PublishRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        let caller = caller(request.metadata());
+        let events = request.into_inner().events;
+        if events.is_empty() || events.len() > MOST_EVENTS {
+            return Err(Status::invalid_argument(format!(
+                "events: expected 1 to {MOST_EVENTS} events in a request, found {}",
+                events.len()
+            )));
+        }
+        let answers = self.acceptor.accept_all(events, &caller).await;
+        if let [Answer { id, outcome: Err(refusal), .. }] = answers.as_slice() {
+            return Err(refusal.status(id));
+        }
+        if let Some(status) = not_confirmed(&answers) {
+            return Err(status);
+        }
+        let results = answers.into_iter().map(PublishResult::from).collect();
+        Ok(Response::new(PublishResponse { results }))
+    }
+
+    type PublishStreamStream =
+        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let caller = caller(request.metadata());
+        let answers =
+            stream::answer(self.acceptor.clone(), &self.tasks, caller, request.into_inner());
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// The status of a batch of which the broker did not confirm everything: the
+/// caller sends the whole of it again, and what was stored is then a duplicate.
+fn not_confirmed(answers: &[Answer]) -> Option<Status> {
+    let passing = || {
+        let refusals = answers.iter().filter_map(|answer| answer.outcome.as_ref().err());
+        refusals.filter(|refusal| refusal.is_passing())
+    };
+    // One that may or may not be stored weighs more than one that surely is not.
+    let worst = passing()
+        .find(|refusal| matches!(refusal, Refusal::Unavailable(_)))
+        .or_else(|| passing().next())?;
+    let message = format!(
+        "{} of {} events were not confirmed; send the whole request again, with the same ids: \
+         {worst}",
+        passing().count(),
+        answers.len()
+    );
+    let mut status = worst.status("");
+    status = Status::with_details_and_metadata(
+        status.code(),
+        message,
+        bytes::Bytes::copy_from_slice(status.details()),
+        status.metadata().clone(),
+    );
+    Some(status)
+}
+
+impl From<Answer> for PublishResult {
+    fn from(answer: Answer) -> Self {
+        use publish_result::Status;
+        let status = match &answer.outcome {
+            Ok(Stored::New) => Status::Stored,
+            Ok(Stored::Duplicate) => Status::Duplicate,
+            Err(refusal) if refusal.is_passing() => Status::Unavailable,
+            Err(_) => Status::Rejected,
+        };
+        let error = answer.outcome.as_ref().err().map(Into::into);
+        Self { id: answer.id, status: status.into(), error }
+    }
+}
+
+/// Who hands events over, as it calls itself: for the event's journey.
+fn caller(metadata: &MetadataMap) -> String {
+    let named = |name| metadata.get(name).and_then(|value| value.to_str().ok());
+    caller_name(named("x-postrider-caller"), named("user-agent"))
+}
+
+/// The same for both doors: a name given for this purpose, or the client's program.
+pub(crate) fn caller_name(given: Option<&str>, program: Option<&str>) -> String {
+    let name = given.filter(|name| !name.is_empty()).or(program).unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(CALLER_BYTES).collect()
+}

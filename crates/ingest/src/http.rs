@@ -1,0 +1,112 @@
+//! The HTTP/JSON door: `POST /v1/events`, one event, an array, or NDJSON.
+
+mod reply;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{CONTENT_TYPE, USER_AGENT};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+
+use self::reply::{Problem, several, single};
+use crate::acceptor::Acceptor;
+use crate::grpc::{MOST_EVENTS, caller_name};
+use crate::json::{self, Events};
+
+/// The routes of this door.
+pub(crate) fn router(acceptor: Acceptor, max_request_bytes: usize) -> Router {
+    Router::new()
+        .route("/v1/events", post(publish))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(max_request_bytes))
+        .with_state(acceptor)
+}
+
+/// What the caller says that it sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    Json,
+    Lines,
+}
+
+impl Format {
+    /// From the header `Content-Type`; without one, JSON.
+    fn of(content_type: Option<&str>) -> Result<Self, Problem> {
+        let Some(content_type) = content_type else { return Ok(Self::Json) };
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "application/json" => Ok(Self::Json),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Self::Lines),
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "expected Content-Type application/json (one event or an array) or \
+                 application/x-ndjson (one event a line)",
+            )),
+        }
+    }
+}
+
+async fn publish(
+    State(acceptor): State<Acceptor>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let given = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let format = Format::of(given(CONTENT_TYPE.as_str()))?;
+    let events = match (format, json::parse(&body?)?) {
+        // Who sends lines gets a list, also for a single line.
+        (Format::Lines, events) => Events::Several(events.into_vec()),
+        (Format::Json, events) => events,
+    };
+    let caller = caller_name(given("x-postrider-caller"), given(USER_AGENT.as_str()));
+    match events {
+        Events::One(event) => {
+            let answers = acceptor.accept_all(vec![*event], &caller).await;
+            Ok(answers
+                .into_iter()
+                .next()
+                .map_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response(), single))
+        }
+        Events::Several(events) if events.is_empty() || events.len() > MOST_EVENTS => {
+            Err(Problem::malformed(format!(
+                "expected 1 to {MOST_EVENTS} events in a request, found {}",
+                events.len()
+            )))
+        }
+        Events::Several(events) => Ok(several(acceptor.accept_all(events, &caller).await)),
+    }
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is nothing at {}; events go to POST /v1/events", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} does nothing here; events go to POST /v1/events"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Format;
+
+    #[test]
+    fn other_content_types_are_refused() {
+        for fits in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
+            assert_eq!(Format::of(fits).ok(), Some(Format::Json));
+        }
+        assert_eq!(Format::of(Some("application/x-ndjson")).ok(), Some(Format::Lines));
+        for other in ["text/plain", "application/x-www-form-urlencoded", ""] {
+            assert!(Format::of(Some(other)).is_err(), "{other}");
+        }
+    }
+}

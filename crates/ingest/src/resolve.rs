@@ -1,0 +1,98 @@
+//! Which account and which domain an event belongs to.
+
+use bus::{Documents, Settings};
+use model::Family;
+use protocol::v1::{AccountDocument, AccountStatus, Event};
+
+use crate::error::Refusal;
+
+/// Where an event belongs.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) account_id: String,
+    pub(crate) account_name: String,
+    /// Id and name of the domain; empty for alerts.
+    pub(crate) domain_id: String,
+    pub(crate) domain_name: String,
+}
+
+/// Finds owners for the events of one request.
+///
+/// An answer of no may be due to a change that this process has not seen yet.
+/// So it asks the broker once a request: everything that the request names was
+/// there before the request, hence before the fence.
+pub(crate) struct Resolver<'a> {
+    settings: &'a Settings,
+    is_broker_there: bool,
+    fenced: bool,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(settings: &'a Settings, is_broker_there: bool) -> Self {
+        Self { settings, is_broker_there, fenced: false }
+    }
+
+    pub(crate) async fn resolve(
+        &mut self,
+        event: &Event,
+        family: Family,
+    ) -> Result<Owner, Refusal> {
+        let first = self.settings.read(|documents| look_up(documents, event, family));
+        if first.is_ok() || self.fenced {
+            return first;
+        }
+        // Waiting for the timeout of a broker that is known to be away helps nobody.
+        if !self.is_broker_there {
+            return Err(Refusal::Unavailable("not connected".into()));
+        }
+        let fence = self.settings.fence().await;
+        fence.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        self.fenced = true;
+        self.settings.read(|documents| look_up(documents, event, family))
+    }
+}
+
+fn look_up(documents: &Documents, event: &Event, family: Family) -> Result<Owner, Refusal> {
+    match family {
+        Family::Alert => {
+            let account = documents.account_named(&event.account).ok_or(Refusal::UnknownAccount)?;
+            must_be_open(documents, account)?;
+            Ok(Owner {
+                account_id: account.account_id.clone(),
+                account_name: account.name.clone(),
+                domain_id: String::new(),
+                domain_name: String::new(),
+            })
+        }
+        Family::Message => {
+            let domain = documents.domain_named(&event.domain).ok_or(Refusal::UnknownDomain)?;
+            let account = documents.account(&domain.account_id).ok_or(Refusal::UnknownAccount)?;
+            if !event.account.is_empty() {
+                let named =
+                    documents.account_named(&event.account).ok_or(Refusal::UnknownAccount)?;
+                if named.account_id != account.account_id {
+                    return Err(Refusal::invalid(
+                        "account",
+                        "the domain belongs to another account; leave the account empty, or name \
+                         the domain's own",
+                    ));
+                }
+            }
+            must_be_open(documents, account)?;
+            Ok(Owner {
+                account_id: account.account_id.clone(),
+                account_name: account.name.clone(),
+                domain_id: domain.domain_id.clone(),
+                domain_name: domain.name.to_ascii_lowercase(),
+            })
+        }
+    }
+}
+
+/// A subaccount is only as open as its parent.
+fn must_be_open(documents: &Documents, account: &AccountDocument) -> Result<(), Refusal> {
+    let is_open = |account: &AccountDocument| account.status() == AccountStatus::Open;
+    let parent_is_open = account.parent_account_id.is_empty()
+        || documents.account(&account.parent_account_id).is_some_and(|parent| is_open(parent));
+    if is_open(account) && parent_is_open { Ok(()) } else { Err(Refusal::AccountNotOpen) }
+}

@@ -1,0 +1,138 @@
+//! Both listeners.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use bus::{Bus, Settings};
+use chassis::ops::bind;
+use chassis::{Clock, Tasks};
+use protocol::v1::ingest_server::IngestServer;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use crate::acceptor::Acceptor;
+use crate::grpc::Service;
+use crate::{IngestConfig, http};
+
+/// Calls that one gRPC connection may have open at once.
+const STREAMS_PER_CONNECTION: u32 = 1024;
+/// A connection that is silent this long is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Both doors, bound but not open yet.
+#[derive(Debug)]
+pub struct Server {
+    config: IngestConfig,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl Server {
+    /// Binds both ports.
+    ///
+    /// # Errors
+    /// When the settings do not fit the broker, or a port is taken.
+    pub async fn bind(config: IngestConfig, bus: &Bus) -> anyhow::Result<Self> {
+        config.check_against(bus.max_payload_bytes())?;
+        let grpc = bind("POSTRIDER_INGEST_GRPC_ADDR", config.grpc_addr).await?;
+        let http = bind("POSTRIDER_INGEST_HTTP_ADDR", config.http_addr).await?;
+        Ok(Self { config, grpc, http })
+    }
+
+    /// Where the gRPC service is reached.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn grpc_addr(&self) -> std::io::Result<SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where the HTTP twin is reached.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Serves until a stop is asked for, then answers what is in flight.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn serve(
+        self,
+        bus: Bus,
+        settings: Settings,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> anyhow::Result<()> {
+        tracing::info!(
+            grpc_addr = ?self.grpc_addr()?, http_addr = ?self.http_addr()?, "ingest takes events"
+        );
+        let IngestConfig { max_event_bytes, max_request_bytes, concurrency, .. } = self.config;
+        let acceptor =
+            Acceptor::new(bus.clone(), settings, clock.clone(), max_event_bytes, concurrency);
+
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let stop = tasks.stop_token();
+        let reporting = report_health(health, bus, clock, tasks.clone());
+
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(protocol::DESCRIPTORS)
+                .with_service_name("postrider.v1.Ingest")
+        };
+        let service = IngestServer::new(Service::new(acceptor.clone(), tasks.clone()))
+            .max_decoding_message_size(max_request_bytes);
+        let grpc = tonic::transport::Server::builder()
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_adaptive_window(Some(true))
+            .add_service(service)
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(self.grpc).with_nodelay(Some(true)),
+                stop.clone().cancelled_owned(),
+            );
+
+        let listener = self.http.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+            }
+        });
+        let http = axum::serve(listener, http::router(acceptor, max_request_bytes))
+            .with_graceful_shutdown(stop.cancelled_owned());
+
+        tokio::try_join!(
+            async { grpc.await.context("the gRPC door of ingest failed") },
+            async { http.await.context("the HTTP door of ingest failed") },
+            async {
+                reporting.await;
+                anyhow::Ok(())
+            },
+        )?;
+        tracing::info!("ingest has answered everything and takes no more events");
+        Ok(())
+    }
+}
+
+/// Tells gRPC health checks whether an event would be stored now.
+async fn report_health(health: HealthReporter, bus: Bus, clock: Clock, tasks: Tasks) {
+    loop {
+        if bus.is_connected() {
+            health.set_serving::<IngestServer<Service>>().await;
+        } else {
+            health.set_not_serving::<IngestServer<Service>>().await;
+        }
+        tokio::select! {
+            () = clock.sleep(Duration::from_secs(1)) => {}
+            () = tasks.stopping() => break,
+        }
+    }
+    health.set_not_serving::<IngestServer<Service>>().await;
+}

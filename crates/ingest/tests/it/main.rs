@@ -1,0 +1,6 @@
+//! Both doors on a real broker.
+
+mod grpc;
+mod http;
+mod outages;
+mod platform;

@@ -1,0 +1,166 @@
+//! The answers of the Admin service, for people.
+
+use protocol::Timestamp;
+use protocol::v1::{
+    Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse, Domain, Key,
+    ListAccountWebhooksResponse, ListAccountsResponse, ListDomainsResponse, ListKeysResponse,
+    RevokeKeyResponse, SigningKeys,
+};
+use serde::Serialize;
+
+use crate::output::table;
+
+/// An answer that can be shown, or printed as JSON.
+pub(super) trait Show: Serialize {
+    fn show(&self) -> String;
+}
+
+impl Show for Account {
+    fn show(&self) -> String {
+        let mut text = accounts(std::slice::from_ref(self));
+        if !self.api_key.is_empty() {
+            text.push_str(&shown_once(&self.api_key));
+        }
+        text
+    }
+}
+
+impl Show for ListAccountsResponse {
+    fn show(&self) -> String {
+        accounts(&self.accounts)
+    }
+}
+
+impl Show for Domain {
+    fn show(&self) -> String {
+        domains(std::slice::from_ref(self))
+    }
+}
+
+impl Show for ListDomainsResponse {
+    fn show(&self) -> String {
+        domains(&self.domains)
+    }
+}
+
+impl Show for CreateKeyResponse {
+    fn show(&self) -> String {
+        let mut text = keys(self.key.as_slice());
+        text.push_str(&shown_once(&self.api_key));
+        text
+    }
+}
+
+impl Show for ListKeysResponse {
+    fn show(&self) -> String {
+        keys(&self.keys)
+    }
+}
+
+impl Show for RevokeKeyResponse {
+    fn show(&self) -> String {
+        "The key is revoked.\n".into()
+    }
+}
+
+impl Show for AdminAccountWebhook {
+    fn show(&self) -> String {
+        webhooks(std::slice::from_ref(self))
+    }
+}
+
+impl Show for ListAccountWebhooksResponse {
+    fn show(&self) -> String {
+        webhooks(&self.webhooks)
+    }
+}
+
+impl Show for DeleteAccountWebhookResponse {
+    fn show(&self) -> String {
+        "The webhook is deleted.\n".into()
+    }
+}
+
+impl Show for SigningKeys {
+    fn show(&self) -> String {
+        table(
+            ["FAMILY", "SIGNING KEY"],
+            &[
+                ["message events".into(), self.http_signing_key.clone()],
+                ["alerts".into(), self.alerts_signing_key.clone()],
+            ],
+        )
+    }
+}
+
+fn accounts(accounts: &[Account]) -> String {
+    let rows: Vec<_> = accounts
+        .iter()
+        .map(|account| {
+            [
+                account.name.clone(),
+                account.account_id.clone(),
+                or_dash(&account.parent_name),
+                account.status.clone(),
+                moment(account.created_at.as_ref()),
+            ]
+        })
+        .collect();
+    table(["NAME", "ID", "PARENT", "STATUS", "CREATED"], &rows)
+}
+
+fn domains(domains: &[Domain]) -> String {
+    let rows: Vec<_> = domains
+        .iter()
+        .map(|domain| {
+            let created = moment(domain.created_at.as_ref());
+            [domain.name.clone(), domain.account_name.clone(), domain.domain_id.clone(), created]
+        })
+        .collect();
+    table(["NAME", "ACCOUNT", "ID", "CREATED"], &rows)
+}
+
+fn keys(keys: &[Key]) -> String {
+    let rows: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            [
+                key.key_id.clone(),
+                key.account_name.clone(),
+                moment(key.created_at.as_ref()),
+                moment(key.revoked_at.as_ref()),
+            ]
+        })
+        .collect();
+    table(["ID", "ACCOUNT", "CREATED", "REVOKED"], &rows)
+}
+
+fn webhooks(webhooks: &[AdminAccountWebhook]) -> String {
+    let rows: Vec<_> = webhooks
+        .iter()
+        .map(|webhook| {
+            [
+                webhook.webhook_id.clone(),
+                webhook.account_name.clone(),
+                webhook.url.clone(),
+                webhook.event_types.join(","),
+                or_dash(&webhook.description),
+            ]
+        })
+        .collect();
+    table(["ID", "ACCOUNT", "URL", "EVENTS", "DESCRIPTION"], &rows)
+}
+
+fn shown_once(key: &str) -> String {
+    format!("\nAPI key, never shown again: {key}\n")
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".into() } else { text.into() }
+}
+
+/// To the second, in UTC.
+fn moment(at: Option<&Timestamp>) -> String {
+    let at = at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, 0));
+    at.map_or_else(|| "-".into(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

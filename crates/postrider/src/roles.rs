@@ -1,0 +1,83 @@
+//! The roles, and the settings of those that a process runs.
+
+use archive::ArchiveConfig;
+use dispatcher::DispatcherConfig;
+use egress::EgressConfig;
+use fanout::FanoutConfig;
+use ingest::IngestConfig;
+use settings_api::SettingsApiConfig;
+
+use chassis::Env;
+
+/// What a process can do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    SettingsApi,
+    Ingest,
+    Fanout,
+    Dispatcher,
+    Archive,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::SettingsApi, Self::Ingest, Self::Fanout, Self::Dispatcher, Self::Archive];
+
+    /// The name on the command line, in logs and in readiness.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SettingsApi => "settings-api",
+            Self::Ingest => "ingest",
+            Self::Fanout => "fanout",
+            Self::Dispatcher => "dispatcher",
+            Self::Archive => "archive",
+        }
+    }
+
+    /// Whether it reads settings documents.
+    pub(crate) const fn is_on_the_path(self) -> bool {
+        matches!(self, Self::Ingest | Self::Fanout | Self::Dispatcher)
+    }
+
+    /// Whether it calls receivers.
+    pub(crate) const fn calls_receivers(self) -> bool {
+        matches!(self, Self::SettingsApi | Self::Dispatcher)
+    }
+}
+
+/// A role with its settings.
+pub(crate) enum Configured {
+    SettingsApi(SettingsApiConfig),
+    Ingest(IngestConfig),
+    Fanout(FanoutConfig),
+    Dispatcher(DispatcherConfig),
+    Archive(ArchiveConfig),
+}
+
+impl Configured {
+    /// Reads the settings of one role.
+    pub(crate) fn read(role: Role, env: &mut Env) -> Self {
+        match role {
+            Role::SettingsApi => Self::SettingsApi(SettingsApiConfig::read(env)),
+            Role::Ingest => Self::Ingest(IngestConfig::read(env)),
+            Role::Fanout => Self::Fanout(FanoutConfig::read(env)),
+            Role::Dispatcher => Self::Dispatcher(DispatcherConfig::read(env)),
+            Role::Archive => Self::Archive(ArchiveConfig::read(env)),
+        }
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        match self {
+            Self::SettingsApi(_) => Role::SettingsApi,
+            Self::Ingest(_) => Role::Ingest,
+            Self::Fanout(_) => Role::Fanout,
+            Self::Dispatcher(_) => Role::Dispatcher,
+            Self::Archive(_) => Role::Archive,
+        }
+    }
+}
+
+/// Reads how receivers are called, if any of these roles does that.
+pub(crate) fn read_egress(roles: &[Role], env: &mut Env) -> Option<EgressConfig> {
+    roles.iter().any(|role| role.calls_receivers()).then(|| EgressConfig::read(env))
+}

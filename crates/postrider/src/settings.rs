@@ -1,0 +1,186 @@
+//! All settings of a process, read and checked together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bus::BusConfig;
+use chassis::Env;
+use chassis::config::{ConfigError, Setting, duration};
+use chassis::telemetry::TelemetryConfig;
+use egress::EgressConfig;
+use store::StoreConfig;
+
+use crate::roles::{Configured, Role, read_egress};
+
+/// What every process has, whatever its roles.
+pub(crate) struct ProcessConfig {
+    pub(crate) telemetry: TelemetryConfig,
+    pub(crate) ops_addr: SocketAddr,
+    pub(crate) drain_timeout: Duration,
+}
+
+impl ProcessConfig {
+    pub(crate) fn read(env: &mut Env) -> Self {
+        Self {
+            telemetry: TelemetryConfig::read(env),
+            ops_addr: env.read(
+                "POSTRIDER_OPS_ADDR",
+                "127.0.0.1:9100",
+                "Where `/healthz`, `/readyz` and `/metrics` are served.",
+            ),
+            drain_timeout: env.read_with(
+                "POSTRIDER_DRAIN_TIMEOUT",
+                "25s",
+                "How long a stopping process may finish what is in flight. Keep it below the grace period of whoever stops it.",
+                duration,
+            ),
+        }
+    }
+}
+
+/// The settings of a process that runs these roles.
+pub(crate) struct Settings {
+    pub(crate) process: ProcessConfig,
+    pub(crate) bus: BusConfig,
+    pub(crate) egress: Option<EgressConfig>,
+    pub(crate) roles: Vec<Configured>,
+}
+
+impl Settings {
+    /// Reads the settings of these roles.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, and every name that no role knows.
+    pub(crate) fn read(mut env: Env, roles: &[Role]) -> Result<Self, ConfigError> {
+        let settings = Self {
+            process: ProcessConfig::read(&mut env),
+            bus: BusConfig::read(&mut env),
+            egress: read_egress(roles, &mut env),
+            roles: roles.iter().map(|role| Configured::read(*role, &mut env)).collect(),
+        };
+        if let Some(egress) = &settings.egress {
+            let drain = settings.process.drain_timeout;
+            env.check(drain > egress.total_timeout, || {
+                "POSTRIDER_DRAIN_TIMEOUT: must be longer than POSTRIDER_EGRESS_TIMEOUT".into()
+            });
+        }
+        env.finish(&known())?;
+        Ok(settings)
+    }
+}
+
+/// What `postrider migrate` needs.
+///
+/// # Errors
+/// As with [`Settings::read`].
+pub(crate) fn read_for_migration(
+    mut env: Env,
+) -> Result<(TelemetryConfig, StoreConfig), ConfigError> {
+    let settings = (TelemetryConfig::read(&mut env), StoreConfig::read(&mut env));
+    env.finish(&known())?;
+    Ok(settings)
+}
+
+/// A chapter of the reference: what its settings are for, and the settings.
+pub(crate) struct Chapter {
+    pub(crate) title: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// Every setting there is, each in the first chapter that it belongs to.
+pub(crate) fn chapters() -> Vec<Chapter> {
+    type Read = fn(&mut Env);
+    let chapters: [(&str, &str, Read); 9] = [
+        ("Every process", "Logs, the operator's port, and stopping.", |env| {
+            ProcessConfig::read(env);
+        }),
+        ("NATS", "Every role.", |env| {
+            BusConfig::read(env);
+        }),
+        ("PostgreSQL", "`settings-api`, `archive`, and `postrider migrate`.", |env| {
+            StoreConfig::read(env);
+        }),
+        (
+            "Calls to receivers",
+            "`dispatcher`, and `settings-api` for the check of an alert's URL.",
+            |env| {
+                EgressConfig::read(env);
+            },
+        ),
+        ("settings-api", "The customers' APIs and the internal `Admin` service.", |env| {
+            Configured::read(Role::SettingsApi, env);
+        }),
+        ("ingest", "Takes events.", |env| {
+            Configured::read(Role::Ingest, env);
+        }),
+        ("fanout", "Works out who is to hear of an event.", |env| {
+            Configured::read(Role::Fanout, env);
+        }),
+        ("dispatcher", "Sends deliveries and retries them.", |env| {
+            Configured::read(Role::Dispatcher, env);
+        }),
+        ("archive", "Keeps the history.", |env| {
+            Configured::read(Role::Archive, env);
+        }),
+    ];
+    // One environment for all, which notes each name once, where it is met first.
+    let mut env = Env::default();
+    chapters
+        .into_iter()
+        .map(|(title, about, read)| {
+            let before = env.settings().len();
+            read(&mut env);
+            Chapter { title, about, settings: env.settings()[before..].to_vec() }
+        })
+        .collect()
+}
+
+/// The settings of all roles.
+fn known() -> Vec<Setting> {
+    chapters().into_iter().flat_map(|chapter| chapter.settings).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        Env::from_pairs(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    fn problems(pairs: &[(&str, &str)], roles: &[Role]) -> String {
+        let read = Settings::read(env(pairs), roles);
+        read.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn another_roles_setting_is_no_mistake_but_nobodys_is() {
+        let another_roles = ("POSTRIDER_DATABASE_URL", "postgres://postrider@127.0.0.1/postrider");
+        assert_eq!(problems(&[another_roles], &[Role::Ingest]), "");
+        let problems = problems(&[("POSTRIDER_INGEST_GPRC_ADDR", "127.0.0.1:1")], &[Role::Ingest]);
+        assert!(problems.contains("POSTRIDER_INGEST_GPRC_ADDR: there is no such"), "{problems}");
+        assert!(problems.contains("did you mean POSTRIDER_INGEST_"), "{problems}");
+    }
+
+    #[test]
+    fn all_problems_of_all_roles_are_told_at_once() {
+        let problems = problems(
+            &[("POSTRIDER_OPS_ADDR", "nowhere"), ("POSTRIDER_EGRESS_TIMEOUT", "1h")],
+            &Role::ALL,
+        );
+        for name in ["OPS_ADDR", "DRAIN_TIMEOUT", "DATABASE_URL", "SECRET_KEY"] {
+            assert!(problems.contains(&format!("POSTRIDER_{name}")), "{name}: {problems}");
+        }
+    }
+
+    #[test]
+    fn every_setting_stands_in_one_chapter() {
+        let mut names: Vec<_> = known().into_iter().map(|setting| setting.name).collect();
+        assert!(names.contains(&"POSTRIDER_NATS_URL") && names.contains(&"POSTRIDER_SECRET_KEY"));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

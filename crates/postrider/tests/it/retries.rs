@@ -1,0 +1,173 @@
+//! Retries by the schedule, 406, exhaustion, disabling.
+
+use std::time::Duration;
+
+use protocol::v1::Event;
+use testkit::verify::Verifier;
+use testkit::{Received, Reply, eventually};
+
+use crate::system::{SOON, System, alert, clicked, example, opened, payload_event_id};
+
+/// What the signature block of a Send webhook says: timestamp and token.
+fn block(post: &Received) -> (u64, String) {
+    let signature = &post.json()["signature"];
+    let timestamp = signature["timestamp"].as_str().expect("a string").parse().expect("seconds");
+    (timestamp, signature["token"].as_str().expect("a token").to_owned())
+}
+
+#[tokio::test]
+async fn retries_follow_the_schedule_with_new_signatures_and_the_same_event_id() {
+    let system = System::start(&[("SEND_RETRY_SCHEDULE", "1s,1s,2s")]).await;
+    let verifier = Verifier::start();
+    let key = system.signing_keys("demo").await.http_signing_key;
+    system.receiver.on_post("/hook", [500, 404, 204, 200].map(Reply::status));
+    system
+        .add_domain_webhook(
+            "demo",
+            "mail.demo.example",
+            "clicked",
+            &[&system.receiver.url("/hook")],
+        )
+        .await;
+    system.publish(clicked("retried")).await;
+    // 204 is not success in this family: only the fourth is taken.
+    let posts = system.receiver.wait_for_posts("/hook", 4, SOON).await;
+    let mut tokens = std::collections::BTreeSet::new();
+    for (number, post) in (1..).zip(&posts) {
+        verifier.assert_send(post, &key, None);
+        assert_eq!(payload_event_id(&post.json()), "retried");
+        assert_eq!(post.header("x-postrider-attempt"), Some(number.to_string().as_str()));
+        assert_eq!(post.header("x-postrider-delivery"), posts[0].header("x-postrider-delivery"));
+        tokens.insert(block(post).1);
+    }
+    assert_eq!(tokens.len(), 4, "every attempt has a token of its own");
+    assert!(block(&posts[3]).0 >= block(&posts[0]).0 + 4, "the timestamp is that of the attempt");
+    for (pair, wait) in posts.windows(2).zip([1000, 1000, 2000]) {
+        let waited = (pair[1].at - pair[0].at).as_millis();
+        // Never early; the broker's tick, a tenth of jitter and a busy machine make it late.
+        assert!(waited >= wait, "{waited} ms after a wait of {wait} ms");
+        assert!(waited <= wait + wait / 10 + 1500, "{waited} ms after a wait of {wait} ms");
+    }
+    system.wait_for_end("retried", "delivered").await;
+    assert_eq!(system.receiver.posts("/hook").len(), 4);
+}
+
+#[tokio::test]
+async fn a_406_stops_at_once_and_a_delivered_event_gets_one_try() {
+    let system = System::start(&[]).await;
+    system.receiver.on_post("/rejects", [Reply::status(406)]);
+    system.receiver.on_post("/fails", [Reply::status(500)]);
+    let url = system.receiver.url("/rejects");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    let url = system.receiver.url("/fails");
+    system.add_domain_webhook("demo", "mail.demo.example", "delivered", &[&url]).await;
+    system.publish(clicked("rejected")).await;
+    system.publish(Event { id: "one-try".into(), ..example("delivered") }).await;
+    system.wait_for_end("rejected", "rejected").await;
+    system.wait_for_end("one-try", "exhausted").await;
+    assert_eq!(system.receiver.posts("/rejects").len(), 1);
+    assert_eq!(system.receiver.posts("/fails").len(), 1);
+    // What was not delivered keeps its body.
+    assert_eq!(system.sql("SELECT count(*) FROM undelivered").trim(), "2");
+}
+
+#[tokio::test]
+async fn an_alert_that_is_exhausted_is_disabled_and_nothing_more_is_sent() {
+    let system = System::start(&[("ALERTS_RETRY_SCHEDULE", "1s,1s")]).await;
+    system.receiver.on_post("/alert", [Reply::status(503)]);
+    let id = system.add_alert("demo", "ip_listed", &system.receiver.url("/alert")).await;
+    system.publish(alert("first")).await;
+    system.receiver.wait_for_posts("/alert", 3, SOON).await;
+    let disabled_at = eventually(SOON, "the alert to be disabled", || async {
+        let setting = system.alert_settings("demo").await["events"][0].clone();
+        assert_eq!(setting["id"], id.as_str());
+        setting["disabled_at"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(disabled_at.contains('T'), "{disabled_at}");
+
+    // The next event finds it disabled, and history says so.
+    system.publish(alert("second")).await;
+    let verdict = "SELECT verdict FROM routing_decisions JOIN events USING (event_key) WHERE event_id = 'second'";
+    eventually(SOON, "the decision about the second event", || async {
+        (system.sql(verdict).trim() == "disabled").then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/alert").len(), 3);
+
+    // Saving it again validates the URL by GET and enables it.
+    system.receiver.on_post("/alert", [Reply::status(204)]);
+    system.save_alert("demo", &id, "ip_listed", &system.receiver.url("/alert")).await;
+    system.publish(alert("third")).await;
+    let posts = system.receiver.wait_for_posts("/alert", 4, SOON).await;
+    assert_eq!(payload_event_id(&posts[3].json()), "third");
+}
+
+#[tokio::test]
+async fn a_slow_receiver_keeps_its_lease_and_is_asked_once() {
+    // The lease is three seconds; the receiver takes seven.
+    let system = System::start(&[("EGRESS_TIMEOUT", "20s")]).await;
+    system.receiver.on_post("/slow", [Reply::status(200).after(Duration::from_secs(7))]);
+    system
+        .add_domain_webhook(
+            "demo",
+            "mail.demo.example",
+            "clicked",
+            &[&system.receiver.url("/slow")],
+        )
+        .await;
+    system.publish(clicked("slow")).await;
+    system.wait_for_end("slow", "delivered").await;
+    assert_eq!(system.receiver.posts("/slow").len(), 1);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_private_addresses_are_refused() {
+    let system = System::start(&[("SEND_RETRY_SCHEDULE", "1s")]).await;
+    system.receiver.on_post("/moved", [Reply::redirect(302, &system.receiver.url("/secret"))]);
+    system
+        .add_domain_webhook(
+            "demo",
+            "mail.demo.example",
+            "clicked",
+            &[&system.receiver.url("/moved")],
+        )
+        .await;
+    system.publish(clicked("moved")).await;
+    system.wait_for_end("moved", "exhausted").await;
+    assert!(system.receiver.posts("/secret").is_empty());
+
+    // A name and a literal that lead to loopback, saved while that was allowed.
+    let mut strict = System::start(&[
+        ("SEND_RETRY_SCHEDULE", "1s"),
+        ("EGRESS_ALLOW_CIDRS", "127.0.0.0/8,::1/128"),
+    ])
+    .await;
+    let port = strict.receiver.address().port();
+    for (id, host) in [("clicked", "localhost"), ("opened", "127.0.0.1")] {
+        let url = format!("http://{host}:{port}/private");
+        strict.add_domain_webhook("demo", "mail.demo.example", id, &[&url]).await;
+    }
+    strict.set("EGRESS_ALLOW_CIDRS", "192.0.2.0/24");
+    strict.process("all").terminate(SOON).await;
+    strict.run("all", None).await;
+    strict.publish(clicked("by-name")).await;
+    strict.publish(opened("by-literal")).await;
+    strict.wait_for_end("by-name", "exhausted").await;
+    strict.wait_for_end("by-literal", "exhausted").await;
+    assert!(strict.receiver.requests().is_empty(), "a private address was reached");
+    let reasons = strict.sql("SELECT DISTINCT reason FROM attempts");
+    assert_eq!(reasons.trim(), "blocked");
+    for literal in ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{literal}:{port}/private");
+        let request = testkit::http::post(strict.url("/v3/domains/mail.demo.example/webhooks"));
+        let request =
+            request.basic_auth("api", "key-demo").form(&[("id", "complained"), ("url", &url)]);
+        request.send().await.expect("answered").expect_status(400);
+        let body = serde_json::json!({"event_type": "ip_listed", "channel": "webhook", "settings": {"url": url}});
+        let request = testkit::http::post(strict.url("/v1/alerts/settings/events"));
+        let request = request.basic_auth("api", "key-demo").json(&body);
+        request.send().await.expect("answered").expect_status(400);
+    }
+    assert!(strict.receiver.requests().is_empty(), "a private address was reached");
+}

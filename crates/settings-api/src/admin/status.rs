@@ -1,0 +1,51 @@
+//! What a call is refused with.
+
+use store::StoreError;
+use tonic::Status;
+
+use crate::publish::NotPublished;
+
+/// Why a call of an operator was refused.
+#[derive(Debug)]
+pub(super) struct Refused(Status);
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        refused.0
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self(status)
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        Self(match error {
+            StoreError::NotFound(_) => Status::not_found(message),
+            StoreError::Exists(_) | StoreError::UrlExists { .. } => Status::already_exists(message),
+            StoreError::NestedSubaccount => Status::invalid_argument(message),
+            StoreError::TooManyUrls { .. } | StoreError::TooManyAlerts => {
+                Status::failed_precondition(message)
+            }
+            StoreError::Database(_) | StoreError::Migrate(_) => {
+                let unavailable = error.is_unavailable();
+                tracing::error!(%error, unavailable, "the database failed a call");
+                if unavailable {
+                    Status::unavailable("the database is not available; try again")
+                } else {
+                    Status::internal("internal error; the log says more")
+                }
+            }
+        })
+    }
+}
+
+impl From<NotPublished> for Refused {
+    fn from(error: NotPublished) -> Self {
+        Self(Status::unavailable(error.to_string()))
+    }
+}

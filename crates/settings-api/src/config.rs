@@ -1,0 +1,61 @@
+//! Settings of this service.
+
+use std::net::SocketAddr;
+
+use chassis::Env;
+use signing::SecretKey;
+use store::StoreConfig;
+
+/// Where to listen, and what to work with.
+#[derive(Clone, Debug)]
+pub struct SettingsApiConfig {
+    /// Where customers call.
+    pub http_addr: SocketAddr,
+    /// Where operators call.
+    pub admin_addr: SocketAddr,
+    /// The database.
+    pub store: StoreConfig,
+    /// Seals signing keys.
+    pub secret_key: SecretKey,
+}
+
+impl SettingsApiConfig {
+    /// Reads the settings.
+    pub fn read(env: &mut Env) -> Self {
+        Self {
+            http_addr: env.read(
+                "POSTRIDER_HTTP_ADDR",
+                "127.0.0.1:8080",
+                "Where the customers' HTTP APIs listen.",
+            ),
+            admin_addr: env.read(
+                "POSTRIDER_ADMIN_ADDR",
+                "127.0.0.1:9092",
+                "Where the gRPC service `Admin` listens. Internal: never make it public.",
+            ),
+            store: StoreConfig::read(env),
+            secret_key: env.required(
+                "POSTRIDER_SECRET_KEY",
+                "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",
+                || "00".repeat(32).parse().unwrap_or_else(|_| unreachable!("64 hex characters are a key")),
+                |text| text.parse().map_err(|error: signing::InvalidSecretKey| error.to_string()),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_and_secret_key_have_to_be_given() {
+        let mut env = Env::from_pairs([]);
+        SettingsApiConfig::read(&mut env);
+        let known = env.settings().to_vec();
+        let problems = env.finish(&known).expect_err("both are missing").to_string();
+        for name in ["POSTRIDER_DATABASE_URL", "POSTRIDER_SECRET_KEY"] {
+            assert!(problems.contains(&format!("{name} is not set")), "{problems}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a call is refused with, in Mailgun's bodies (reference §1.6).
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use store::{StoreError, Thing};
+
+use crate::publish::NotPublished;
+use crate::respond;
+
+/// Why a call was not answered with success.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum ApiError {
+    /// No key, or not a valid one. The one answer that is not JSON.
+    Unauthorized,
+    /// Everything else.
+    Message(Problem),
+}
+
+/// A status and a body. Clients read `message`; the documented schemas name
+/// some errors by a capitalised key, which is sent along.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    message: String,
+    #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl ApiError {
+    /// Just a message.
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::Message(Problem { status, message: message.into(), reason: None })
+    }
+
+    /// A wrong parameter.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A wrong parameter of a domain's webhook: with the key `Reason`.
+    pub(crate) fn webhook(message: impl Into<String>) -> Self {
+        let message = message.into();
+        let reason = Some(message.clone());
+        Self::Message(Problem { status: StatusCode::BAD_REQUEST, message, reason })
+    }
+
+    /// Nothing there.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Not with this key.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// Ours to mend.
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unauthorized => {
+                let realm = HeaderValue::from_static("Basic realm=\"MG API\"");
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                let headers = [(header::WWW_AUTHENTICATE, realm), (header::CONTENT_TYPE, text)];
+                (StatusCode::UNAUTHORIZED, headers, "Forbidden").into_response()
+            }
+            Self::Message(problem) => respond::json(problem.status, &problem),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::NotFound(Thing::Domain) => Self::not_found("Domain not found"),
+            StoreError::NotFound(Thing::Webhook) => Self::not_found("Webhook not found"),
+            StoreError::NotFound(_) => Self::not_found(message),
+            StoreError::Exists(Thing::Webhook) => Self::webhook("Webhook already exists"),
+            StoreError::Exists(_) | StoreError::UrlExists { .. } => {
+                Self::new(StatusCode::CONFLICT, message)
+            }
+            StoreError::TooManyUrls { .. } => Self::webhook(message),
+            StoreError::NestedSubaccount | StoreError::TooManyAlerts => Self::bad_request(message),
+            StoreError::Database(_) | StoreError::Migrate(_) => {
+                let unavailable = error.is_unavailable();
+                tracing::error!(%error, unavailable, "the database failed a call");
+                if unavailable {
+                    let message = "The database is not available. Try again";
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                } else {
+                    Self::internal()
+                }
+            }
+        }
+    }
+}
+
+impl From<NotPublished> for ApiError {
+    fn from(error: NotPublished) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}

@@ -1,0 +1,136 @@
+//! The fields of a request, in whichever of the encodings that Mailgun's
+//! clients use they come (reference §1.4).
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde_json::Value;
+
+use crate::error::ApiError;
+
+/// Fields in the order in which they came; names may repeat.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// The first value of a field that is not empty.
+    pub(crate) fn first(&self, name: &'static str) -> Option<&str> {
+        self.values(name).next()
+    }
+
+    /// All values of a field that are not empty, also under `name[]`, as PHP names lists.
+    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(field, value)| {
+                !value.is_empty() && (field.strip_suffix("[]").unwrap_or(field) == name)
+            })
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn urlencoded(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+
+    fn json(body: &[u8]) -> Result<Self, ApiError> {
+        let malformed = |error: serde_json::Error| {
+            ApiError::bad_request(format!("the body is not valid JSON: {error}"))
+        };
+        let Value::Object(object) = serde_json::from_slice(body).map_err(malformed)? else {
+            return Err(ApiError::bad_request("the body must be a JSON object"));
+        };
+        let mut fields = Vec::new();
+        for (name, value) in object {
+            let values = match value {
+                Value::Array(values) => values,
+                value => vec![value],
+            };
+            for value in values {
+                let value = match value {
+                    Value::String(text) => text,
+                    Value::Number(number) => number.to_string(),
+                    Value::Bool(flag) => flag.to_string(),
+                    Value::Null => continue,
+                    Value::Array(_) | Value::Object(_) => {
+                        let message = format!("field '{name}' must be a string or a list of them");
+                        return Err(ApiError::bad_request(message));
+                    }
+                };
+                fields.push((name.clone(), value));
+            }
+        }
+        Ok(Self(fields))
+    }
+
+    async fn multipart(content_type: &str, body: Bytes) -> Result<Self, ApiError> {
+        let malformed = |error: multer::Error| {
+            ApiError::bad_request(format!("the multipart body cannot be read: {error}"))
+        };
+        let boundary = multer::parse_boundary(content_type).map_err(malformed)?;
+        let stream = tokio_stream::once(Ok::<_, std::convert::Infallible>(body));
+        let mut parts = multer::Multipart::new(stream, boundary);
+        let mut fields = Vec::new();
+        while let Some(part) = parts.next_field().await.map_err(malformed)? {
+            let name = part.name().map(str::to_owned);
+            let value = part.text().await.map_err(malformed)?;
+            // A part without a name is nobody's field.
+            fields.extend(name.map(|name| (name, value)));
+        }
+        Ok(Self(fields))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let query = request.uri().query().map(str::to_owned);
+        let body = read_body(request, state).await?;
+        if body.is_empty() {
+            return Ok(Self::urlencoded(query.unwrap_or_default().as_bytes()));
+        }
+        let content_type = content_type.unwrap_or_default();
+        match media_type(&content_type).as_str() {
+            "multipart/form-data" => Self::multipart(&content_type, body).await,
+            "application/json" => Self::json(&body),
+            "application/x-www-form-urlencoded" | "" => Ok(Self::urlencoded(&body)),
+            other => {
+                let message = format!("Content-Type '{other}' is not supported here");
+                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+            }
+        }
+    }
+}
+
+/// The body as it is, for calls that take JSON alone, whatever its type is said to be.
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        read_body(request, state).await.map(Self)
+    }
+}
+
+async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
+            }
+            _ => ApiError::bad_request("the body cannot be read"),
+        }
+    })
+}
+
+fn media_type(content_type: &str) -> String {
+    let (media_type, _) = content_type.split_once(';').unwrap_or((content_type, ""));
+    media_type.trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The two doors.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::{Readiness, Tasks, ops};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::{READINESS, SettingsApi, SettingsApiConfig, admin, routes};
+
+/// How long to wait for a database that is not there yet.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// Both doors, bound and not serving yet.
+#[derive(Debug)]
+pub struct Server {
+    http: Option<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Server {
+    /// Binds both listeners.
+    ///
+    /// # Errors
+    /// When a port is taken; says which setting to change.
+    pub async fn bind(config: &SettingsApiConfig) -> anyhow::Result<Self> {
+        let http = Some(ops::bind("POSTRIDER_HTTP_ADDR", config.http_addr).await?);
+        Ok(Self { http, ..Self::bind_admin(config).await? })
+    }
+
+    /// Binds the listener of `Admin` alone, for a process that serves
+    /// [`router`](crate::router) together with others.
+    ///
+    /// # Errors
+    /// When the port is taken; says which setting to change.
+    pub async fn bind_admin(config: &SettingsApiConfig) -> anyhow::Result<Self> {
+        let admin = ops::bind("POSTRIDER_ADMIN_ADDR", config.admin_addr).await?;
+        Ok(Self { http: None, admin })
+    }
+
+    /// Where customers call, if this server answers them.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn http_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.http.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Where operators call.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Brings the schema up to date, then serves until a stop is asked for and
+    /// answers what is in flight. Publishes what is in the outbox, and
+    /// disables what is exhausted, meanwhile.
+    ///
+    /// # Errors
+    /// When a migration cannot be applied, or a listener fails.
+    pub async fn serve(
+        self,
+        api: SettingsApi,
+        readiness: Readiness,
+        tasks: Tasks,
+    ) -> anyhow::Result<()> {
+        migrate(&api, &tasks).await?;
+        let relay = async {
+            api.relay(&readiness, &tasks).await;
+            Ok(())
+        };
+        let exhausted = async {
+            api.disable_exhausted(&tasks).await;
+            Ok(())
+        };
+        let http = async {
+            let Some(listener) = self.http else { return Ok(()) };
+            axum::serve(listener, routes::whole(api.clone()))
+                .with_graceful_shutdown(tasks.stop_token().cancelled_owned())
+                .await
+                .map_err(anyhow::Error::from)
+        };
+        let admin = async {
+            tonic::transport::Server::builder()
+                .add_service(admin::service(api.clone()))
+                .serve_with_incoming_shutdown(
+                    TcpListenerStream::new(self.admin),
+                    tasks.stop_token().cancelled_owned(),
+                )
+                .await
+                .map_err(anyhow::Error::from)
+        };
+        tokio::try_join!(relay, exhausted, http, admin)?;
+        readiness.set(READINESS, false);
+        Ok(())
+    }
+}
+
+/// Waits for the database, which may start later than this process.
+async fn migrate(api: &SettingsApi, tasks: &Tasks) -> anyhow::Result<()> {
+    while !tasks.is_stopping() {
+        match api.migrate().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(%error, "the database is not there yet");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = api.clock.sleep(DATABASE_RETRY) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+    Ok(())
+}

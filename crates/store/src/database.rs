@@ -1,0 +1,110 @@
+//! The pool of connections, and the schema.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
+
+use crate::{StoreConfig, StoreError};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+/// How long a call waits for a free connection, or for a new one to be made.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the database is: `postgres://user:password@host:port/name`.
+#[derive(Clone)]
+pub struct DatabaseUrl(PgConnectOptions);
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The parser's own words could repeat the password.
+        let wrong = || "expected postgres://user:password@host:port/database".to_owned();
+        if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(wrong());
+        }
+        text.parse().map(Self).map_err(|_: sqlx::Error| wrong())
+    }
+}
+
+impl DatabaseUrl {
+    /// Stands in while the other problems with the settings are collected.
+    pub(crate) fn placeholder() -> Self {
+        Self(PgConnectOptions::new_without_pgpass())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Settings and history in PostgreSQL. Cheap to clone; all clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    url: Arc<DatabaseUrl>,
+}
+
+impl Store {
+    /// Opens the store. Connections are made when they are needed: this
+    /// succeeds with the database away.
+    pub fn open(config: &StoreConfig) -> Self {
+        // A statement that hangs would hold its connection for good. A request
+        // that waits longer than this is better answered with 503.
+        let options = config
+            .url
+            .0
+            .clone()
+            .application_name("postrider")
+            .options([("statement_timeout", "30s"), ("lock_timeout", "5s")])
+            .options([("idle_in_transaction_session_timeout", "60s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Self { pool, url: Arc::new(config.url.clone()) }
+    }
+
+    /// Brings the schema up to date. Replicas that start together wait for each other.
+    ///
+    /// # Errors
+    /// Those of the database, and a schema that is newer than this release.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        // A connection of its own, without the limits above: a migration may
+        // take long, and so may waiting for another replica's.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(self.url.0.clone())
+            .await?;
+        let result = MIGRATIONS.run(&pool).await;
+        pool.close().await;
+        Ok(result?)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, waiting for those that are in use.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Several reads that see one state of the database.
+    pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+    }
+}

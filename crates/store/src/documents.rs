@@ -1,0 +1,198 @@
+//! Settings as the documents that the delivery path reads.
+
+use model::WebhookId;
+use protocol::v1;
+use sqlx::PgConnection;
+
+use crate::alerts::settings_of;
+use crate::domain_webhooks::grouped;
+use crate::{
+    AccountStatus, AlertDestination, AlertSetting, DocumentKey, DomainWebhook, StoreError, Thing,
+};
+
+/// A document of the settings bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// All of one account.
+    Account(v1::AccountDocument),
+    /// All of one domain.
+    Domain(v1::DomainDocument),
+}
+
+/// Reads the newest state of a document, and its version.
+///
+/// A document takes several statements, each of which sees what is committed
+/// when it begins. Every change raises the version, so that the parts are of
+/// one moment when the version is the same before and after.
+pub(crate) async fn load(
+    tx: &mut PgConnection,
+    key: &DocumentKey,
+) -> Result<(i64, Document), StoreError> {
+    loop {
+        let (version, document) = match key {
+            DocumentKey::Account(id) => account(tx, id).await?,
+            DocumentKey::Domain(id) => domain(tx, id).await?,
+        };
+        if current_version(tx, key).await? == version {
+            return Ok((version, document));
+        }
+    }
+}
+
+async fn current_version(tx: &mut PgConnection, key: &DocumentKey) -> Result<i64, StoreError> {
+    let version = match key {
+        DocumentKey::Account(id) => {
+            sqlx::query_scalar!("SELECT version FROM accounts WHERE account_id = $1", id)
+                .fetch_one(tx)
+                .await?
+        }
+        DocumentKey::Domain(id) => {
+            sqlx::query_scalar!("SELECT version FROM domains WHERE domain_id = $1", id)
+                .fetch_one(tx)
+                .await?
+        }
+    };
+    Ok(version)
+}
+
+async fn account(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
+    let row = sqlx::query!(
+        "SELECT name, parent_id, status, sealed_http_signing_key, sealed_alerts_signing_key, \
+         redact_pii, version FROM accounts WHERE account_id = $1",
+        id
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::NotFound(Thing::Account))?;
+    let webhooks = sqlx::query_as!(
+        v1::AccountWebhook,
+        "SELECT w.webhook_id, w.url, \
+         ARRAY(SELECT e.event_type FROM account_webhook_events e \
+         WHERE e.webhook_id = w.webhook_id ORDER BY e.event_type) AS \"event_types!\" \
+         FROM account_webhooks w WHERE w.account_id = $1 ORDER BY w.created_at, w.webhook_id",
+        id
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let alerts = settings_of(tx, id).await?;
+    let status = match AccountStatus::from_column(&row.status) {
+        AccountStatus::Open => v1::AccountStatus::Open,
+        AccountStatus::Disabled => v1::AccountStatus::Disabled,
+        AccountStatus::Closed => v1::AccountStatus::Closed,
+    };
+    let document = v1::AccountDocument {
+        account_id: id.to_owned(),
+        version: unsigned(row.version),
+        name: row.name,
+        parent_account_id: row.parent_id.unwrap_or_default(),
+        status: status.into(),
+        sealed_http_signing_key: row.sealed_http_signing_key.into(),
+        sealed_alerts_signing_key: row.sealed_alerts_signing_key.into(),
+        redact_pii: row.redact_pii,
+        webhooks,
+        alerts: alerts.into_iter().map(alert).collect(),
+    };
+    Ok((row.version, Document::Account(document)))
+}
+
+async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
+    let row = sqlx::query!(
+        "SELECT name, account_id, redact_pii, version, deleted_at FROM domains WHERE domain_id = $1",
+        id
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::NotFound(Thing::Domain))?;
+    let rows = sqlx::query!(
+        "SELECT event_type, url FROM domain_webhooks WHERE domain_id = $1 \
+         ORDER BY event_type, position",
+        id
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let webhooks = grouped(rows.into_iter().map(|row| (row.event_type, row.url)));
+    let document = v1::DomainDocument {
+        domain_id: id.to_owned(),
+        version: unsigned(row.version),
+        name: row.name,
+        account_id: row.account_id,
+        redact_pii: row.redact_pii,
+        webhooks: by_event_type(&webhooks),
+        deleted: row.deleted_at.is_some(),
+    };
+    Ok((row.version, Document::Domain(document)))
+}
+
+/// The URLs of each event type: those of its own id first, then those of the
+/// older ids which stand for it, each URL once.
+fn by_event_type(webhooks: &[DomainWebhook]) -> Vec<v1::DomainWebhook> {
+    let mut merged: Vec<v1::DomainWebhook> = Vec::new();
+    // In the order of this list today's ids come before the older ones.
+    for id in WebhookId::ALL {
+        let event_type = id.event_type().as_str();
+        let stored = webhooks.iter().filter(|webhook| webhook.event_type == id.as_str());
+        for url in stored.flat_map(|webhook| &webhook.urls) {
+            match merged.iter_mut().find(|webhook| webhook.event_type == event_type) {
+                Some(webhook) if webhook.urls.contains(url) => {}
+                Some(webhook) => webhook.urls.push(url.clone()),
+                None => merged.push(v1::DomainWebhook {
+                    event_type: event_type.to_owned(),
+                    urls: vec![url.clone()],
+                }),
+            }
+        }
+    }
+    merged
+}
+
+fn alert(setting: AlertSetting) -> v1::AlertSetting {
+    let (channel, url, emails) = match setting.destination {
+        AlertDestination::Webhook { url } => (v1::Channel::Webhook, url, Vec::new()),
+        AlertDestination::Email { emails } => (v1::Channel::Email, String::new(), emails),
+    };
+    v1::AlertSetting {
+        setting_id: setting.setting_id.to_string(),
+        generation: unsigned(setting.generation),
+        event_type: setting.event_type,
+        channel: channel.into(),
+        url,
+        emails,
+        disabled_at: setting.disabled_at.map(Into::into),
+    }
+}
+
+/// Versions and generations, which the database keeps above zero.
+fn unsigned(number: i64) -> u64 {
+    number.try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhook(event_type: &str, urls: &[&str]) -> DomainWebhook {
+        DomainWebhook {
+            event_type: event_type.to_owned(),
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn older_ids_add_their_urls_to_the_type_they_stand_for() {
+        let stored = [
+            webhook("bounce", &["https://a.example", "https://b.example"]),
+            webhook("drop", &["https://c.example"]),
+            webhook("open", &["https://d.example"]),
+            webhook("permanent_fail", &["https://b.example"]),
+        ];
+        let merged: Vec<_> = by_event_type(&stored)
+            .into_iter()
+            .map(|webhook| (webhook.event_type, webhook.urls.join(" ")))
+            .collect();
+        let expected = [
+            ("permanent_fail", "https://b.example https://a.example https://c.example"),
+            ("opened", "https://d.example"),
+        ];
+        assert_eq!(merged, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+}

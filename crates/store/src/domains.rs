@@ -1,0 +1,154 @@
+//! Domains, and whose they are.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::outbox::enqueue;
+use crate::{DocumentKey, Store, StoreError, Thing};
+
+/// A domain that was not deleted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Domain {
+    /// 32 hex characters, a hash of the name.
+    pub domain_id: String,
+    /// Lower case, in ASCII.
+    pub name: String,
+    /// Whose it is.
+    pub account_name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A domain to be made.
+#[derive(Clone, Debug)]
+pub struct NewDomain {
+    /// Lower case, in ASCII.
+    pub name: String,
+    /// Whose it is to be.
+    pub account_name: String,
+}
+
+impl Store {
+    /// Makes a domain, or makes a deleted one again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without that account, [`StoreError::Exists`] when
+    /// this or another account has the domain.
+    pub async fn create_domain(
+        &self,
+        new: &NewDomain,
+        at: DateTime<Utc>,
+    ) -> Result<(Domain, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let account_id = sqlx::query_scalar!(
+            "SELECT account_id FROM accounts WHERE name = $1 FOR KEY SHARE",
+            new.account_name
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(StoreError::NotFound(Thing::Account))?;
+        let domain_id = model::domain_id(&new.name);
+        let made = sqlx::query!(
+            "INSERT INTO domains AS d (domain_id, name, account_id, created_at) \
+             VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (domain_id) DO UPDATE SET account_id = excluded.account_id, \
+             created_at = excluded.created_at, deleted_at = NULL, redact_pii = false, \
+             version = d.version + 1 WHERE d.deleted_at IS NOT NULL \
+             RETURNING version, created_at",
+            domain_id,
+            new.name,
+            account_id,
+            at
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(StoreError::Exists(Thing::Domain))?;
+        // What the domain had before it was deleted was another domain's.
+        sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", domain_id)
+            .execute(&mut *tx)
+            .await?;
+        let key = DocumentKey::Domain(domain_id.clone());
+        enqueue(&mut tx, &key, made.version, at).await?;
+        tx.commit().await?;
+        let domain = Domain {
+            domain_id,
+            name: new.name.clone(),
+            account_name: new.account_name.clone(),
+            created_at: made.created_at,
+        };
+        Ok((domain, key))
+    }
+
+    /// A domain by its name, whoever has it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or those of the database.
+    pub async fn domain_named(&self, name: &str) -> Result<Domain, StoreError> {
+        let domain = sqlx::query_as!(
+            Domain,
+            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at \
+             FROM domains d JOIN accounts a USING (account_id) \
+             WHERE d.domain_id = $1 AND d.deleted_at IS NULL",
+            model::domain_id(name)
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        domain.ok_or(StoreError::NotFound(Thing::Domain))
+    }
+
+    /// The domains of one account, or of all, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without that account.
+    pub async fn domains(&self, account_name: Option<&str>) -> Result<Vec<Domain>, StoreError> {
+        if let Some(name) = account_name {
+            self.account_named(name).await?;
+        }
+        let domains = sqlx::query_as!(
+            Domain,
+            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at \
+             FROM domains d JOIN accounts a USING (account_id) \
+             WHERE d.deleted_at IS NULL AND ($1::text IS NULL OR a.name = $1) ORDER BY d.name",
+            account_name
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(domains)
+    }
+}
+
+/// Locks the row of a domain of this account until the transaction ends:
+/// changes of one domain's settings happen one after the other.
+pub(crate) async fn lock_domain(
+    tx: &mut PgConnection,
+    account_id: &str,
+    domain_id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "SELECT domain_id FROM domains \
+         WHERE domain_id = $1 AND account_id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE",
+        domain_id,
+        account_id
+    )
+    .fetch_optional(tx)
+    .await?
+    .map(|_| ())
+    .ok_or(StoreError::NotFound(Thing::Domain))
+}
+
+/// Raises the version of a domain's document and queues it.
+pub(crate) async fn domain_changed(
+    tx: &mut PgConnection,
+    domain_id: &str,
+    at: DateTime<Utc>,
+) -> Result<DocumentKey, StoreError> {
+    let version = sqlx::query_scalar!(
+        "UPDATE domains SET version = version + 1 WHERE domain_id = $1 RETURNING version",
+        domain_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let key = DocumentKey::Domain(domain_id.to_owned());
+    enqueue(tx, &key, version, at).await?;
+    Ok(key)
+}

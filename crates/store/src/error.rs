@@ -1,0 +1,109 @@
+//! What a caller of the store can act on.
+
+use std::fmt;
+
+/// Why the store did not do it. Nothing was changed, unless it is
+/// [`StoreError::Database`] out of a commit, which may have been done all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What was named is not there.
+    #[error("{0} not found")]
+    NotFound(Thing),
+    /// It is there already, or its place is taken.
+    #[error("{0} already exists")]
+    Exists(Thing),
+    /// The parent that was named is a subaccount itself.
+    #[error("a subaccount cannot have subaccounts")]
+    NestedSubaccount,
+    /// An event type has its three URLs.
+    #[error("unable to add more than {} urls for event type {event_type}", crate::MAX_URLS)]
+    TooManyUrls {
+        /// The webhook id.
+        event_type: String,
+    },
+    /// The account has this URL for that event type already.
+    #[error("url {url} already exists for event type {event_type}")]
+    UrlExists {
+        /// The webhook id.
+        event_type: String,
+        /// The URL.
+        url: String,
+    },
+    /// The account has as many alert settings as there may be.
+    #[error("an account can have at most {} alert settings", crate::MAX_ALERT_SETTINGS)]
+    TooManyAlerts,
+    /// The database did not do what it was asked to.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// What was not found, or exists already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Thing {
+    Account,
+    ParentAccount,
+    ApiKey,
+    Domain,
+    Webhook,
+    AlertSetting,
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account => "account",
+            Self::ParentAccount => "parent account",
+            Self::ApiKey => "API key",
+            Self::Domain => "domain",
+            Self::Webhook => "webhook",
+            Self::AlertSetting => "alert setting",
+        })
+    }
+}
+
+impl StoreError {
+    /// Whether the database is away or too busy, so that the same call may
+    /// succeed a little later.
+    pub fn is_unavailable(&self) -> bool {
+        let error = match self {
+            Self::Database(error) => error,
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => error,
+            _ => return false,
+        };
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // PostgreSQL, appendix A: connection exceptions, insufficient resources,
+            // operator intervention, and a lock that was not available in time.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether the database refuses what it was given, so that the same call
+    /// will never succeed: PostgreSQL's data exceptions and integrity violations.
+    pub fn is_about_the_data(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["22", "23"].iter().any(|class| code.starts_with(class))),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an insert met a row that has the same unique key.
+pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}

@@ -1,0 +1,101 @@
+//! Tries at receivers, and returns that were not charged to them.
+
+use chrono::{DateTime, Utc};
+
+use super::clean;
+use crate::{Store, StoreError};
+
+/// One try at a receiver, or one return that was not charged to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRow {
+    /// Which delivery.
+    pub delivery_id: String,
+    /// Which write of it.
+    pub hop: u32,
+    /// The event that it carries.
+    pub event_key: String,
+    /// Whose it is.
+    pub account_id: String,
+    /// Whom it is for.
+    pub target_id: String,
+    /// 0, or which resend.
+    pub generation: u32,
+    /// Number of this try, from 1; uncharged, the tries so far.
+    pub attempt: u32,
+    /// False for what was our own fault.
+    pub charged: bool,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How long it took.
+    pub duration_ms: u32,
+    /// Where it went; empty when it went nowhere.
+    pub url: String,
+    /// HTTP status; `None` without an answer.
+    pub status: Option<u32>,
+    /// Short machine name.
+    pub reason: String,
+    /// For people.
+    pub detail: String,
+    /// The first bytes of the answer.
+    pub response_snippet: String,
+    /// When the next try is due.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Inserts those attempts that are not there yet.
+    ///
+    /// # Errors
+    /// Those of the database; nothing was inserted then.
+    pub async fn insert_attempts(&self, rows: &[AttemptRow]) -> Result<(), StoreError> {
+        let deliveries: Vec<&str> = rows.iter().map(|row| row.delivery_id.as_str()).collect();
+        let hops: Vec<i64> = rows.iter().map(|row| row.hop.into()).collect();
+        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
+        let targets: Vec<&str> = rows.iter().map(|row| row.target_id.as_str()).collect();
+        let generations: Vec<i64> = rows.iter().map(|row| row.generation.into()).collect();
+        let attempts: Vec<i64> = rows.iter().map(|row| row.attempt.into()).collect();
+        let charged: Vec<bool> = rows.iter().map(|row| row.charged).collect();
+        let started: Vec<DateTime<Utc>> = rows.iter().map(|row| row.started_at).collect();
+        let durations: Vec<i64> = rows.iter().map(|row| row.duration_ms.into()).collect();
+        let urls: Vec<String> = rows.iter().map(|row| clean(&row.url)).collect();
+        let statuses: Vec<Option<i32>> = rows.iter().map(|row| status(row.status)).collect();
+        let reasons: Vec<String> = rows.iter().map(|row| clean(&row.reason)).collect();
+        let details: Vec<String> = rows.iter().map(|row| clean(&row.detail)).collect();
+        let snippets: Vec<String> = rows.iter().map(|row| clean(&row.response_snippet)).collect();
+        let next: Vec<Option<DateTime<Utc>>> = rows.iter().map(|row| row.next_attempt_at).collect();
+        sqlx::query!(
+            "INSERT INTO attempts (delivery_id, hop, event_key, account_id, target_id, \
+             generation, attempt, charged, started_at, duration_ms, url, status, reason, detail, \
+             response_snippet, next_attempt_at) \
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
+             $6::bigint[], $7::bigint[], $8::boolean[], $9::timestamptz[], $10::bigint[], \
+             $11::text[], $12::integer[], $13::text[], $14::text[], $15::text[], \
+             $16::timestamptz[]) ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+            &deliveries as &[&str],
+            &hops,
+            &event_keys as &[&str],
+            &accounts as &[&str],
+            &targets as &[&str],
+            &generations,
+            &attempts,
+            &charged,
+            &started,
+            &durations,
+            &urls,
+            &statuses as &[Option<i32>],
+            &reasons,
+            &details,
+            &snippets,
+            &next as &[Option<DateTime<Utc>>]
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+/// An HTTP status as the database has it.
+pub(super) fn status(status: Option<u32>) -> Option<i32> {
+    status.and_then(|status| status.try_into().ok())
+}

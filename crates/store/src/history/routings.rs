@@ -1,0 +1,113 @@
+//! What fanout decided.
+
+use chrono::{DateTime, Utc};
+
+use super::{clean, clean_option};
+use crate::{Store, StoreError};
+
+/// One routing of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutedRow {
+    /// Which event.
+    pub event_key: String,
+    /// Whose it is.
+    pub account_id: String,
+    /// When it was routed.
+    pub routed_at: DateTime<Utc>,
+    /// Revision of the settings bucket that was in force.
+    pub settings_revision: u64,
+    /// What became of each candidate subscription, in the order of the record.
+    pub decisions: Vec<DecisionRow>,
+}
+
+/// What became of one candidate subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRow {
+    /// `chosen`, `duplicate`, `disabled` or `account_not_open`.
+    pub verdict: String,
+    /// `parent_account`, `account`, `domain` or `alert`.
+    pub level: String,
+    /// Of the setting or webhook.
+    pub subscription_id: String,
+    /// Whom it would have gone to.
+    pub target_id: String,
+    /// At that time; empty for mailboxes.
+    pub url: String,
+    /// With `chosen`.
+    pub delivery_id: Option<String>,
+    /// With `duplicate`: the subscription that was chosen instead.
+    pub duplicate_of: Option<String>,
+    /// With `disabled`.
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Inserts those routings that are not there yet, with their decisions.
+    ///
+    /// # Errors
+    /// Those of the database; nothing was inserted then.
+    pub async fn insert_routed(&self, rows: &[RoutedRow]) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let routed: Vec<DateTime<Utc>> = rows.iter().map(|row| row.routed_at).collect();
+        let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
+        let revisions: Vec<i64> = rows
+            .iter()
+            .map(|row| i64::try_from(row.settings_revision).unwrap_or(i64::MAX))
+            .collect();
+        sqlx::query!(
+            "INSERT INTO routings (event_key, routed_at, account_id, settings_revision) \
+             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::bigint[]) \
+             ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+            &event_keys as &[&str],
+            &routed,
+            &accounts as &[&str],
+            &revisions
+        )
+        .execute(&mut *tx)
+        .await?;
+
+        let decisions: Vec<(&RoutedRow, i32, &DecisionRow)> = rows
+            .iter()
+            .flat_map(|row| {
+                (0_i32..).zip(&row.decisions).map(move |(n, decision)| (row, n, decision))
+            })
+            .collect();
+        let event_keys: Vec<&str> =
+            decisions.iter().map(|(row, ..)| row.event_key.as_str()).collect();
+        let routed: Vec<DateTime<Utc>> = decisions.iter().map(|(row, ..)| row.routed_at).collect();
+        let positions: Vec<i32> = decisions.iter().map(|(_, n, _)| *n).collect();
+        let each = || decisions.iter().map(|(.., decision)| *decision);
+        let verdicts: Vec<&str> = each().map(|row| row.verdict.as_str()).collect();
+        let levels: Vec<&str> = each().map(|row| row.level.as_str()).collect();
+        let subscriptions: Vec<String> = each().map(|row| clean(&row.subscription_id)).collect();
+        let targets: Vec<&str> = each().map(|row| row.target_id.as_str()).collect();
+        let urls: Vec<String> = each().map(|row| clean(&row.url)).collect();
+        let deliveries: Vec<Option<String>> =
+            each().map(|row| clean_option(row.delivery_id.as_deref())).collect();
+        let duplicates: Vec<Option<String>> =
+            each().map(|row| clean_option(row.duplicate_of.as_deref())).collect();
+        let disabled: Vec<Option<DateTime<Utc>>> = each().map(|row| row.disabled_at).collect();
+        sqlx::query!(
+            "INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
+             subscription_id, target_id, url, delivery_id, duplicate_of, disabled_at) \
+             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::integer[], $4::text[], \
+             $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], \
+             $11::timestamptz[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
+            &event_keys as &[&str],
+            &routed,
+            &positions,
+            &verdicts as &[&str],
+            &levels as &[&str],
+            &subscriptions,
+            &targets as &[&str],
+            &urls,
+            &deliveries as &[Option<String>],
+            &duplicates as &[Option<String>],
+            &disabled as &[Option<DateTime<Utc>>]
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,145 @@
+//! How a committed change finds its way into the settings bucket.
+//!
+//! A change leaves a row here in its own transaction. Whoever publishes takes
+//! a lock on the document, reads its newest state, puts it into the bucket and
+//! deletes the rows that it covers. So documents go out in the order of their
+//! versions, whichever replica publishes, and a process that dies on the way
+//! leaves the row for the next one.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use crate::documents::{self, Document};
+use crate::{Store, StoreError};
+
+/// Names a document of the settings bucket.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum DocumentKey {
+    /// Of an account, by its id.
+    Account(String),
+    /// Of a domain, by its id.
+    Domain(String),
+}
+
+impl fmt::Display for DocumentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(f, "account.{id}"),
+            Self::Domain(id) => write!(f, "domain.{id}"),
+        }
+    }
+}
+
+impl DocumentKey {
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once('.')? {
+            ("account", id) => Some(Self::Account(id.to_owned())),
+            ("domain", id) => Some(Self::Domain(id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// A document that is to be put into the bucket now. Nobody else publishes
+/// this document as long as this value lives; dropping it leaves the document
+/// in the outbox.
+#[derive(Debug)]
+pub struct Publication {
+    tx: Transaction<'static, Postgres>,
+    key: String,
+    version: i64,
+    document: Document,
+}
+
+impl Publication {
+    /// What to put into the bucket.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Notes that the broker has the document.
+    ///
+    /// Dying before this leaves the row, and the same document is put once more.
+    ///
+    /// # Errors
+    /// Those of the database; the document stays in the outbox.
+    pub async fn done(mut self) -> Result<(), StoreError> {
+        sqlx::query!(
+            "DELETE FROM settings_outbox WHERE document_key = $1 AND version <= $2",
+            self.key,
+            self.version
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(self.tx.commit().await?)
+    }
+}
+
+impl Store {
+    /// Takes a document out of the outbox, waiting for whoever publishes it
+    /// now. `None` when it has been published since.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn publication(&self, key: &DocumentKey) -> Result<Option<Publication>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let name = key.to_string();
+        sqlx::query!(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0)) AS \"locked!: ()\"",
+            name
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        // Each statement from here on sees what was committed before the lock was granted.
+        let waiting = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM settings_outbox WHERE document_key = $1) AS \"waiting!\"",
+            name
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if !waiting {
+            return Ok(None);
+        }
+        let (version, document) = documents::load(&mut tx, key).await?;
+        Ok(Some(Publication { tx, key: name, version, document }))
+    }
+
+    /// Documents that wait in the outbox since before this moment, those that
+    /// wait longest first, at most 100.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn unpublished(
+        &self,
+        queued_before: DateTime<Utc>,
+    ) -> Result<Vec<DocumentKey>, StoreError> {
+        let keys = sqlx::query_scalar!(
+            "SELECT document_key FROM settings_outbox WHERE queued_at <= $1 \
+             GROUP BY document_key ORDER BY min(queued_at) LIMIT 100",
+            queued_before
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(keys.iter().filter_map(|key| DocumentKey::parse(key)).collect())
+    }
+}
+
+/// Queues a document in the transaction of the change.
+pub(crate) async fn enqueue(
+    tx: &mut PgConnection,
+    key: &DocumentKey,
+    version: i64,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO settings_outbox (document_key, version, queued_at) VALUES ($1, $2, $3)",
+        key.to_string(),
+        version,
+        at
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! What the store promises, on a real PostgreSQL.
+
+mod constraints;
+mod history;
+mod outbox;
+mod world;

@@ -1,0 +1,114 @@
+//! Documents leave in the order of their versions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use store::{Document, DocumentKey, DomainWebhook};
+use testkit::{TestEnv, within};
+
+use crate::world::{account, at, domain, open};
+
+const SOON: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn version(document: &Document) -> u64 {
+    match document {
+        Document::Account(document) => document.version,
+        Document::Domain(document) => document.version,
+    }
+}
+
+#[tokio::test]
+async fn a_change_waits_in_the_outbox_until_it_is_done() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let key = DocumentKey::Account(account(&store, "demo").await);
+    assert_eq!(store.unpublished(at(0)).await.expect("listed"), std::slice::from_ref(&key));
+    assert_eq!(store.unpublished(at(-1)).await.expect("listed"), []);
+
+    // Given up on the way: it is still there.
+    let publication = store.publication(&key).await.expect("answered").expect("waiting");
+    drop(publication);
+    let publication = store.publication(&key).await.expect("answered").expect("still waiting");
+    let Document::Account(document) = publication.document() else { panic!("an account") };
+    assert_eq!((document.name.as_str(), document.version), ("demo", 1));
+    publication.done().await.expect("noted");
+    assert!(store.publication(&key).await.expect("answered").is_none());
+    assert_eq!(store.unpublished(at(0)).await.expect("listed"), []);
+}
+
+#[tokio::test]
+async fn one_publication_at_a_time_and_one_for_many_changes() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let account_id = account(&store, "demo").await;
+    let key = DocumentKey::Account(account_id.clone());
+    let first = store.publication(&key).await.expect("answered").expect("waiting");
+
+    // A change does not wait for the broker; its publication does.
+    store.set_alerts_signing_key(&account_id, &[3], at(1)).await.expect("changed");
+    store.set_alerts_signing_key(&account_id, &[4], at(2)).await.expect("changed");
+    let second = chassis::Tasks::new().spawn({
+        let (store, key) = (store.clone(), key.clone());
+        async move { store.publication(&key).await.expect("answered") }
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    testkit::eventually(SOON, "the second to wait", || async {
+        (env.sql(waits).trim() == "1").then_some(())
+    })
+    .await;
+    assert_eq!(version(first.document()), 1);
+    first.done().await.expect("noted");
+
+    let second = within(SOON, "the second", second).await.expect("no panic").expect("waiting");
+    assert_eq!(version(second.document()), 3, "the newest state, not the next one");
+    second.done().await.expect("noted");
+    assert!(store.publication(&key).await.expect("answered").is_none());
+    assert_eq!(env.sql("SELECT count(*) FROM settings_outbox").trim(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_of_one_moment() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let account_id = account(&store, "demo").await;
+    let (domain_id, key) = domain(&store, "mail.demo.example", "demo").await;
+    // The URL of each state has the version that this state is going to have.
+    let state = |version: u64| DomainWebhook {
+        event_type: "clicked".to_owned(),
+        urls: [1, 2, 3].map(|n| format!("https://hooks.example.net/{version}/{n}")).into(),
+    };
+    store.create_domain_webhook(&account_id, &domain_id, &state(2), at(1)).await.expect("made");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = chassis::Tasks::new().spawn({
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        async move {
+            let mut version = 2;
+            while !stop.load(Ordering::Relaxed) {
+                version += 1;
+                let state = state(version);
+                store
+                    .replace_domain_webhook(&account_id, &domain_id, &state, at(2))
+                    .await
+                    .expect("saved");
+            }
+            version
+        }
+    });
+    let mut last = 0;
+    while last < 100 {
+        let Some(publication) = store.publication(&key).await.expect("answered") else { continue };
+        let Document::Domain(document) = publication.document() else { panic!("a domain") };
+        assert!(document.version > last, "{} after {last}", document.version);
+        last = document.version;
+        assert_eq!(document.webhooks[0].urls, state(last).urls);
+        publication.done().await.expect("noted");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.await.expect("no panic");
+    if let Some(publication) = store.publication(&key).await.expect("answered") {
+        last = version(publication.document());
+        publication.done().await.expect("noted");
+    }
+    assert_eq!(last, written);
+}

@@ -102,13 +102,16 @@ impl Projection {
     /// Dying before the commit leaves nothing behind, dying after it and before
     /// the acks repeats inserts that then do nothing.
     async fn store_chunk(&self, chunk: &[Pulled], pause: Duration) -> Result<(), Trouble> {
+        crash_point("archive.pulled");
         let mut all = Rows::default();
         let read: Vec<Result<(), Malformed>> = chunk
             .iter()
             .map(|pulled| rows::decode(self.source, pulled.payload()).map(|rows| all.append(rows)))
             .collect();
         let written = all.write(&self.store).await;
-        crash_point("archive.committed");
+        if written.is_ok() {
+            crash_point("archive.committed");
+        }
         let mut trouble = None;
         for (pulled, read) in chunk.iter().zip(read) {
             let stored = match (read, &written) {

@@ -123,7 +123,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 
 /// Publishes, waits until everything has arrived and history has caught up, and
 /// says what it cost per 10,000 deliveries.
-async fn round(platform: &Platform, events: u64, rate: Option<u64>, before_it: u64) -> Result<Round> {
+async fn round(
+    platform: &Platform,
+    events: u64,
+    rate: Option<u64>,
+    before_it: u64,
+) -> Result<Round> {
     get(&platform.receiver_addr, "/forget").await?;
     let before = platform.cpu();
     let started = Instant::now();

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use bytes::Bytes;
 use chassis::Tasks;
 use futures_util::StreamExt as _;
 use model::domain_id;
@@ -15,27 +16,60 @@ use tokio::sync::{Notify, watch};
 
 use crate::{Bus, BusError};
 
+/// How often a document is put on top of what somebody else has just put.
+const PUT_TRIES: usize = 8;
 /// How long the fence waits for the watch before it asks for a new watch.
 const FENCE_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Bus {
-    /// Puts an account's document. The caller holds the lock that keeps versions in order.
+    /// Puts an account's document, unless a newer one is there.
     pub async fn put_account(&self, document: &AccountDocument) -> Result<(), BusError> {
-        self.put(format!("account.{}", document.account_id), document.encode_to_vec()).await
+        let version_of = |value| AccountDocument::decode(value).map(|there| there.version);
+        let key = format!("account.{}", document.account_id);
+        self.put(key, document.version, document.encode_to_vec().into(), version_of).await
     }
 
-    /// Puts a domain's document. The caller holds the lock that keeps versions in order.
+    /// Puts a domain's document, unless a newer one is there.
     pub async fn put_domain(&self, document: &DomainDocument) -> Result<(), BusError> {
-        self.put(format!("domain.{}", document.domain_id), document.encode_to_vec()).await
+        let version_of = |value| DomainDocument::decode(value).map(|there| there.version);
+        let key = format!("domain.{}", document.domain_id);
+        self.put(key, document.version, document.encode_to_vec().into(), version_of).await
     }
 
-    async fn put(&self, key: String, document: Vec<u8>) -> Result<(), BusError> {
+    /// Writes on top of the revision that was looked at. A put that was given up
+    /// as lost may still arrive, after a newer one: then it finds another
+    /// revision than it expects, and the broker refuses it.
+    async fn put(
+        &self,
+        key: String,
+        version: u64,
+        document: Bytes,
+        version_of: impl Fn(Bytes) -> Result<u64, prost::DecodeError>,
+    ) -> Result<(), BusError> {
         if !self.is_connected() {
             return Err(BusError::Unavailable("not connected".into()));
         }
         let bucket = self.settings_bucket().await?;
-        bucket.put(key, document.into()).await.map_err(BusError::unavailable)?;
-        Ok(())
+        for _ in 0..PUT_TRIES {
+            let there = bucket.entry(&key).await.map_err(BusError::unavailable)?;
+            let revision = match there {
+                Some(there) if there.operation == Operation::Put => {
+                    // One that cannot be read is replaced.
+                    if version_of(there.value).is_ok_and(|newer| newer > version) {
+                        return Ok(());
+                    }
+                    there.revision
+                }
+                Some(there) => there.revision,
+                None => 0,
+            };
+            match bucket.update(&key, document.clone(), revision).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
+                Err(error) => return Err(BusError::unavailable(error)),
+            }
+        }
+        Err(BusError::Unavailable(format!("{key} is being written by others all the time")))
     }
 
     async fn settings_bucket(&self) -> Result<Store, BusError> {

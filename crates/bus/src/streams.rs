@@ -136,10 +136,17 @@ impl Bus {
         }
         let consumers: Vec<jetstream::consumer::Info> =
             stream.consumers().try_collect().await.map_err(BusError::unavailable)?;
-        // A stream that not all of its consumers have reached yet keeps everything.
-        let Some(floor) = consumers.iter().map(|c| c.ack_floor.stream_sequence).min() else {
+        let last = stream.cached_info().state.last_sequence;
+        let done_to = |consumer: &jetstream::consumer::Info| {
+            // The floor of a consumer that takes few of the subjects stays behind;
+            // with nothing left for it, it is done with all that was there before.
+            let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
+            if idle { last } else { consumer.ack_floor.stream_sequence }
+        };
+        let Some(floor) = consumers.iter().map(done_to).min() else {
             return Ok(());
         };
+        // A stream that not all of its consumers have reached yet keeps everything.
         if consumers.len() < 2 || floor == 0 {
             return Ok(());
         }

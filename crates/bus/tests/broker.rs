@@ -167,6 +167,24 @@ async fn the_fence_shows_every_change_that_was_made_before_it() {
 }
 
 #[tokio::test]
+async fn an_older_document_never_replaces_a_newer_one() {
+    let (bus, tasks) = connect(&[]).await;
+    let put = async |version| {
+        let account_id = "a1".to_owned();
+        let document = AccountDocument { account_id, version, ..AccountDocument::default() };
+        bus.put_account(&document).await.expect("put");
+    };
+    put(3).await;
+    put(2).await;
+    let settings = Settings::watch(bus.clone(), &tasks).await.expect("watching");
+    assert_eq!(settings.read(|documents| documents.account("a1").map(|a| a.version)), Some(3));
+    // Many at once, in any order: the newest stands in the end.
+    futures_util::future::join_all((4..=9).rev().map(&put)).await;
+    settings.fence().await.expect("fenced");
+    assert_eq!(settings.read(|documents| documents.account("a1").map(|a| a.version)), Some(9));
+}
+
+#[tokio::test]
 async fn outcomes_are_batched_by_kind_and_account_and_all_arrive() {
     let (bus, tasks) = connect(&[]).await;
     let writer = OutcomeWriter::start(bus.clone(), &tasks);

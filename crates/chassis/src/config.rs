@@ -1,7 +1,7 @@
 //! Settings from the environment: all problems at once, unknown names refused,
 //! and the reference table from the same declarations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -156,6 +156,9 @@ impl Env {
                 self.problems.push(problem);
             }
         }
+        // What two roles read and find wrong is one problem.
+        let mut told = BTreeSet::new();
+        self.problems.retain(|problem| told.insert(problem.clone()));
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Settings(self.problems)) }
     }
 

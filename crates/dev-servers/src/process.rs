@@ -190,13 +190,13 @@ impl Watchdog {
     fn stop_when_orphaned(pid: u32, signal: Signal) -> Result<Self> {
         const SCRIPT: &str = r#"
             cat > /dev/null
-            kill -s "$1" "$2" 2> /dev/null || exit 0
+            kill "-$1" "$2" 2> /dev/null || exit 0
             tries=0
             while kill -0 "$2" 2> /dev/null && [ "$tries" -lt 50 ]; do
                 sleep 0.1
                 tries=$((tries + 1))
             done
-            kill -s KILL "$2" 2> /dev/null
+            kill -KILL "$2" 2> /dev/null
         "#;
         let signal = signal.as_raw().to_string();
         Self::start(SCRIPT, &[signal.as_ref(), pid.to_string().as_ref()])

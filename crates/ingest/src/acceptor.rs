@@ -193,6 +193,8 @@ impl Acceptor {
     ) -> Answer {
         let Prepared { id, event_type, account_id, event_key, payload } = prepared;
         let size_bytes = payload.len();
+        // Dying here leaves nothing stored, and the caller without an answer.
+        crash_point("ingest.prepared");
         let stored = self.bus.publish_event(event_type, &account_id, &event_key, payload).await;
         // Dying here leaves the event stored and the caller without an answer;
         // it sends the event again, which the broker recognises.

@@ -108,9 +108,13 @@ pub(crate) fn chapters() -> Vec<Chapter> {
                 EgressConfig::read(env);
             },
         ),
-        ("settings-api", "The customers' APIs and the internal `Admin` service.", |env| {
-            Configured::read(Role::SettingsApi, env);
-        }),
+        (
+            "settings-api",
+            "The customers' APIs and the internal `Admin` service. `POSTRIDER_SECRET_KEY` is read by `dispatcher` too, and has to be the same there.",
+            |env| {
+                Configured::read(Role::SettingsApi, env);
+            },
+        ),
         ("ingest", "Takes events.", |env| {
             Configured::read(Role::Ingest, env);
         }),
@@ -172,6 +176,8 @@ mod tests {
         for name in ["OPS_ADDR", "DRAIN_TIMEOUT", "DATABASE_URL", "SECRET_KEY"] {
             assert!(problems.contains(&format!("POSTRIDER_{name}")), "{name}: {problems}");
         }
+        let of_the_key = problems.matches("POSTRIDER_SECRET_KEY is not set").count();
+        assert_eq!(of_the_key, 1, "two roles read it: {problems}");
     }
 
     #[test]

@@ -73,8 +73,12 @@ impl SettingsApi {
                 return message.ack().await;
             }
         };
+        chassis::crash_point("settings.exhausted_pulled");
         match self.disable_all(&batch).await {
-            Ok(()) => message.ack().await,
+            Ok(()) => {
+                chassis::crash_point("settings.exhausted_applied");
+                message.ack().await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "a setting is not disabled yet");
                 message.nak(PAUSE).await;

@@ -13,8 +13,9 @@ const MOST_LINES: usize = 800;
 const WITH_SQL: [&str; 3] = ["crates/store/", "crates/testkit/", "xtask/"];
 
 /// The kinds of files that people write.
-const TEXT: [&str; 12] =
-    ["conf", "json", "md", "proto", "py", "rs", "sh", "sql", "toml", "txt", "yaml", "yml"];
+const TEXT: [&str; 13] = [
+    "conf", "json", "md", "ndjson", "proto", "py", "rs", "sh", "sql", "toml", "txt", "yaml", "yml",
+];
 
 pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
     let mut files = Vec::new();

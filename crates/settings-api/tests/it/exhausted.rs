@@ -36,9 +36,7 @@ impl Case {
             setting_id: setting_id.to_owned(),
             setting_generation,
             delivery_id: "d".repeat(32),
-            at: Some(
-                "2025-10-09T08:53:20Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().into(),
-            ),
+            at: Some(chrono::DateTime::from_timestamp(1_760_000_000, 0).expect("a moment").into()),
             reason: "schedule".into(),
         };
         self.outcomes.record(&self.account_id, outcome::Kind::Exhausted(exhausted)).await;

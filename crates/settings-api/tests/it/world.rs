@@ -64,8 +64,8 @@ impl World {
         let api = SettingsApi::new(&config, bus.clone(), egress.expect("a client"), clock);
 
         let server = Server::bind(&config).await.expect("two free ports");
-        let base = format!("http://{}", server.http_addr().unwrap().expect("an HTTP door"));
-        let admin = format!("http://{}", server.admin_addr().unwrap());
+        let base = format!("http://{}", server.http_addr().expect("bound").expect("an HTTP door"));
+        let admin = format!("http://{}", server.admin_addr().expect("bound"));
         readiness.expect(settings_api::READINESS);
         let serving = server.serve(api, readiness.clone(), tasks.clone());
         tasks.spawn(async move { serving.await.expect("served until the stop") });

@@ -1,6 +1,7 @@
 //! The rules of this repository that no other tool knows.
 
 mod arrows;
+mod docs;
 mod files;
 
 use anyhow::{Result, bail};
@@ -11,6 +12,7 @@ pub(crate) fn tidy() -> Result<()> {
     let metadata = Metadata::read()?;
     let mut problems = arrows::check(&metadata);
     problems.extend(files::check(workspace::root(), &metadata)?);
+    problems.extend(docs::check(workspace::root(), &metadata)?);
     for problem in &problems {
         eprintln!("{problem}");
     }

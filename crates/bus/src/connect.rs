@@ -7,6 +7,8 @@ use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{ConnectOptions, Event};
 use chassis::{Clock, Tasks};
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use crate::{BusConfig, BusError};
 
@@ -22,6 +24,8 @@ pub(crate) struct Inner {
     pub(crate) jetstream: async_nats::jetstream::Context,
     pub(crate) config: BusConfig,
     pub(crate) clock: Clock,
+    /// When the connection was last made, the first time included.
+    pub(crate) connected: watch::Receiver<DateTime<Utc>>,
 }
 
 impl Bus {
@@ -46,6 +50,8 @@ impl Bus {
     }
 
     async fn try_connect(config: &BusConfig, clock: &Clock) -> Result<Self, BusError> {
+        let (connects, connected) = watch::channel(clock.now());
+        let connect_clock = clock.clone();
         let mut options = ConnectOptions::new()
             .name("postrider")
             .ping_interval(Duration::from_secs(10))
@@ -54,12 +60,16 @@ impl Bus {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis(50 * (1 << attempts.min(6)) as u64)
             })
-            .event_callback(|event| async move {
+            .event_callback(move |event| {
                 match event {
-                    Event::Connected => tracing::info!("connected to the broker"),
+                    Event::Connected => {
+                        connects.send_replace(connect_clock.now());
+                        tracing::info!("connected to the broker");
+                    }
                     Event::Disconnected => tracing::warn!("lost the connection to the broker"),
                     other => tracing::warn!(event = %other, "broker connection"),
                 }
+                std::future::ready(())
             });
         if let Some(path) = &config.credentials {
             options = options.credentials_file(path).await.map_err(|error| {
@@ -76,7 +86,8 @@ impl Bus {
             .max_ack_inflight(16_384)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        let inner = Inner { client, jetstream, config: config.clone(), clock: clock.clone() };
+        let (config, clock) = (config.clone(), clock.clone());
+        let inner = Inner { client, jetstream, config, clock, connected };
         let bus = Self(Arc::new(inner));
         bus.ensure_streams().await?;
         Ok(bus)

@@ -6,8 +6,10 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as JsConsumer, DeliverPolicy};
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::ReadyChunks;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 
 use crate::{Bus, BusError, OutcomeKind};
 
@@ -24,15 +26,35 @@ pub struct Consumer {
     consumer: Option<JsConsumer<PullConfig>>,
 }
 
+/// Clocks of this process and of the broker agree within this.
+const CLOCK_MARGIN: TimeDelta = TimeDelta::seconds(5);
+
 /// One pull, handing out messages as they come.
-pub struct Pull(ReadyChunks<Batch>);
+pub struct Pull {
+    messages: ReadyChunks<Batch>,
+    /// A pull does not survive its connection.
+    connected: watch::Receiver<DateTime<Utc>>,
+}
 
 /// A message that was handed out and waits for its ack.
 #[derive(Debug)]
 pub struct Pulled {
     message: async_nats::jetstream::Message,
-    deliveries: i64,
     stream_sequence: u64,
+    handed_out_before: HandedOut,
+}
+
+/// Whether the broker has handed a message out before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HandedOut {
+    /// It says so.
+    Yes,
+    /// It says no, and it cannot have forgotten.
+    No,
+    /// It says no. But the message was there before this connection was made,
+    /// and a broker that crashed forgets what it has handed out lately, along
+    /// with the acks.
+    Perhaps,
 }
 
 impl Bus {
@@ -103,9 +125,12 @@ impl Consumer {
         let Some(consumer) = &self.consumer else {
             return Err(BusError::Unavailable("no consumer".into()));
         };
+        // Only a connection that is made after this pull was asked for ends it.
+        let mut connected = self.bus.0.connected.clone();
+        connected.mark_unchanged();
         let pull = consumer.batch().max_messages(max).expires(PULL_EXPIRES);
         match pull.messages().await {
-            Ok(batch) => Ok(Pull(batch.ready_chunks(max.max(1)))),
+            Ok(batch) => Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected }),
             Err(error) => {
                 self.forget();
                 Err(BusError::unavailable(error))
@@ -123,11 +148,19 @@ impl Pull {
     /// The messages that have come meanwhile, at least one; `None` when this
     /// pull is over. An error ends it too.
     pub async fn next(&mut self) -> Option<Result<Vec<Pulled>, BusError>> {
-        let chunk = self.0.next().await?;
+        let connected_at = *self.connected.borrow();
+        let chunk = tokio::select! {
+            biased;
+            chunk = self.messages.next() => chunk?,
+            // Its answer would go to a connection that is no more.
+            _ = self.connected.changed() => {
+                return Some(Err(BusError::Unavailable("the connection was made anew".into())));
+            }
+        };
         let mut pulled = Vec::with_capacity(chunk.len());
         for message in chunk {
             match message {
-                Ok(message) => match Pulled::new(message) {
+                Ok(message) => match Pulled::new(message, connected_at) {
                     Ok(message) => pulled.push(message),
                     Err(error) => {
                         tracing::error!(%error, "a message without JetStream's reply subject")
@@ -143,7 +176,7 @@ impl Pull {
 
     /// Gives back what has come and was not looked at.
     pub async fn release(mut self) {
-        while let Some(Some(chunk)) = self.0.next().now_or_never() {
+        while let Some(Some(chunk)) = self.messages.next().now_or_never() {
             for message in chunk.into_iter().flatten() {
                 // Not confirmed: what gets lost here comes back when its lease runs out.
                 let _ = message.ack_with(AckKind::Nak(None)).await;
@@ -153,10 +186,20 @@ impl Pull {
 }
 
 impl Pulled {
-    fn new(message: async_nats::jetstream::Message) -> Result<Self, BusError> {
+    fn new(
+        message: async_nats::jetstream::Message,
+        connected_at: DateTime<Utc>,
+    ) -> Result<Self, BusError> {
         let info = message.info().map_err(|error| BusError::Malformed(error.to_string()))?;
-        let (deliveries, stream_sequence) = (info.delivered, info.stream_sequence);
-        Ok(Self { message, deliveries, stream_sequence })
+        let stream_sequence = info.stream_sequence;
+        let published_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000);
+        let surely_since = (connected_at + CLOCK_MARGIN).timestamp_millis();
+        let handed_out_before = match info.delivered {
+            2.. => HandedOut::Yes,
+            _ if published_ms.is_ok_and(|published| published > surely_since) => HandedOut::No,
+            _ => HandedOut::Perhaps,
+        };
+        Ok(Self { message, stream_sequence, handed_out_before })
     }
 
     /// The message's bytes.
@@ -164,14 +207,10 @@ impl Pulled {
         &self.message.payload
     }
 
-    /// Whether the broker has handed this message out before.
-    pub fn is_redelivered(&self) -> bool {
-        self.deliveries > 1
-    }
-
-    /// How often the broker has handed it out, this time included.
-    pub fn deliveries(&self) -> i64 {
-        self.deliveries
+    /// Whether the broker may have handed this message out before: because it
+    /// says so, or because it may have crashed since and forgotten.
+    pub fn may_be_redelivered(&self) -> bool {
+        self.handed_out_before != HandedOut::No
     }
 
     /// Its place in the stream.

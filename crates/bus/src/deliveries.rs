@@ -24,8 +24,11 @@ pub enum Rescheduled {
 }
 
 impl Bus {
-    /// Stores a delivery's first hop, due now. A delivery that may exist already
-    /// is stored only if its subject is vacant; `Duplicate` says that it was not.
+    /// Stores a delivery's first hop, due now, unless it is there already.
+    ///
+    /// The subject must be vacant, always: what stands there can only be this
+    /// delivery, perhaps as a later hop, which must not be pushed out.
+    /// `Duplicate` says that it was there.
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<Stored, BusError> {
         let (shard, target_id) = self.place(delivery);
         let subject = self.0.config.names.due(shard, target_id, &delivery.delivery_id);
@@ -37,14 +40,10 @@ impl Bus {
                 subject: subject.clone(),
                 id: id.clone(),
                 payload: payload.clone(),
-                only_if_vacant: delivery.may_exist || attempt > 0,
+                only_if_vacant: true,
                 schedule: None,
             };
             match self.write(write).await {
-                // A repeated write that meets itself was stored by the one before.
-                Ok(Stored::Duplicate) | Err(BusError::Occupied) if attempt > 0 => {
-                    return Ok(Stored::New);
-                }
                 Err(BusError::Occupied) => return Ok(Stored::Duplicate),
                 Err(error @ BusError::Unavailable(_)) => last = error,
                 other => return other,

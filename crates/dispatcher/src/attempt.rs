@@ -80,7 +80,7 @@ impl Dispatcher {
 
     async fn work(&self, pulled: &Pulled, delivery: Delivery) -> Answer {
         chassis::crash_point("dispatcher.pulled");
-        let may_be_a_copy = pulled.is_redelivered() || delivery.may_exist;
+        let may_be_a_copy = pulled.may_be_redelivered() || delivery.may_exist;
         if may_be_a_copy {
             // The rare ways are boxed, so that the common one stays small.
             match Box::pin(self.bus.waiting_hop(&delivery)).await {

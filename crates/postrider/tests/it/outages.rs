@@ -96,6 +96,13 @@ async fn retries_that_were_scheduled_before_a_broker_crash_fire_after_it() {
     let ids: BTreeSet<String> =
         second.map(|post| payload_event_id(&post.json()).to_owned()).collect();
     assert_eq!(ids.len(), 20);
+    // History has both tries of each, though the broker died between them.
+    eventually(LONG, "history to be complete", || async {
+        let tries = servers.sql("SELECT hop, count(*) FROM attempts GROUP BY hop ORDER BY hop");
+        let ended = servers.sql("SELECT count(*) FROM ends WHERE outcome = 'delivered'");
+        (tries.trim() == "0|20\n1|20" && ended.trim() == "20").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

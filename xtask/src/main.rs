@@ -7,6 +7,7 @@
 //! Deliberately absent: the product's crates. This has to build fast, and also
 //! when they do not build.
 
+mod bench;
 mod config_docs;
 mod deny;
 mod lint;
@@ -33,6 +34,8 @@ enum Command {
     Up(up::Options),
     /// Run what CI runs: the checks, then the tests
     Test(test::Options),
+    /// Measure the release binary
+    Bench(bench::Options),
     /// Format the code
     Fmt {
         /// Only say what is not formatted
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test::test(&options),
+        Command::Bench(options) => bench::bench(options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),
         Command::Tidy => tidy::tidy(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{BusError, Consumer, Pulled};
+use bus::{BusError, Consumer, Pull, Pulled};
 use chassis::{Clock, Tasks, crash_point};
 use store::Store;
 
@@ -13,6 +13,10 @@ use crate::rows::{self, Malformed, Rows};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long a batch may wait for more: a transaction costs much the same for one
+/// row as for a hundred, and nobody waits for history to the tenth of a second.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// What is projected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,12 +93,31 @@ impl Projection {
                 }
             };
             let Some(chunk) = chunk.transpose()? else { return Ok(()) };
+            let chunk = self.gather(&mut pull, chunk).await;
             if let Err(error) = self.store_chunk(&chunk, *pause).await {
                 pull.release().await;
                 return Err(error);
             }
             *pause = FIRST_PAUSE;
         }
+    }
+
+    /// Waits a moment for more to go into the same transaction.
+    async fn gather(&self, pull: &mut Pull, mut chunk: Vec<Pulled>) -> Vec<Pulled> {
+        let enough = self.clock.sleep(LINGER);
+        tokio::pin!(enough);
+        while chunk.len() < self.batch {
+            tokio::select! {
+                more = pull.next() => match more {
+                    Some(Ok(more)) => chunk.extend(more),
+                    // What is here is stored; the next pull meets the error again.
+                    Some(Err(_)) | None => break,
+                },
+                () = &mut enough => break,
+                () = self.tasks.stopping() => break,
+            }
+        }
+        chunk
     }
 
     /// Stores what these messages hold, then answers each of them.

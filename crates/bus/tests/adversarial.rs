@@ -57,10 +57,15 @@ async fn sleep_ms(ms: u64) {
 }
 
 async fn pull_one(consumer: &mut bus::Consumer) -> (Delivery, bus::Pulled) {
-    let mut pull = consumer.pull(1).await.expect("pulled");
-    let chunk = pull.next().await.expect("a message within the pull").expect("no error");
-    let pulled = chunk.into_iter().next().expect("one message");
-    (Delivery::decode(pulled.payload().clone()).expect("a delivery"), pulled)
+    for _ in 0..100 {
+        let mut pull = consumer.pull(1).await.expect("pulled");
+        if let Some(Ok(chunk)) = pull.next().await {
+            let pulled = chunk.into_iter().next().expect("one message");
+            return (Delivery::decode(pulled.payload().clone()).expect("a delivery"), pulled);
+        }
+        sleep_ms(50).await;
+    }
+    panic!("no message");
 }
 
 fn account(version: u64) -> AccountDocument {
@@ -93,9 +98,16 @@ async fn outcomes_are_trimmed_though_no_alert_was_ever_exhausted() {
         let record = writer.record("a1", outcome::Kind::Ended(ended));
         let stored = tokio::time::timeout(Duration::from_secs(5), record).await;
         assert!(stored.is_ok(), "outcome {number} is refused: the stream is full");
-        let mut pull = archive.pull(1).await.expect("pulled");
-        for pulled in pull.next().await.expect("some").expect("no error") {
-            pulled.ack().await;
+        loop {
+            let mut pull = archive.pull(1).await.expect("pulled");
+            let Some(Ok(chunk)) = pull.next().await else {
+                sleep_ms(50).await;
+                continue;
+            };
+            for pulled in chunk {
+                pulled.ack().await;
+            }
+            break;
         }
         if number % 20 == 0 {
             sleep_ms(20).await;
@@ -217,7 +229,6 @@ async fn holding_proxy(
                         armed.wait_for(|armed| !armed).await.ok();
                     }
                     let written = to_broker.write_all(&buffer[..read]).await;
-                    eprintln!("proxy wrote {written:?}");
                     if written.is_err() {
                         return;
                     }
@@ -248,6 +259,37 @@ async fn a_late_write_does_not_bring_back_older_settings() {
     sleep_ms(500).await;
     let reader = Settings::watch(b, &b_tasks).await.expect("watching");
     let seen = reader.read(|documents| documents.account("a1").map(|a| a.version));
-    eprintln!("given up: {given_up:?}, seen {seen:?}");
     assert_eq!(seen, Some(2));
+}
+
+/// `place`: the shard is worked out anew from today's number of shards. While
+/// that number grows, a ghost in the old stream looks for its retry in the new
+/// one, does not find it, and writes a second one there: the chain forks.
+#[tokio::test]
+async fn a_growing_number_of_shards_does_not_fork_a_delivery() {
+    let url = testkit::shared_nats_url();
+    let region = testkit::fresh_region();
+    let (old, _old) = connect_to(url, &region, &[]).await;
+    let (new, _new) = connect_to(url, &region, &[("POSTRIDER_DELIVERY_SHARDS", "2")]).await;
+    let mut first = delivery("grown");
+    let moved = (0..).map(|n: u32| message_target_id("account", &n.to_string()));
+    let target_id = moved.into_iter().find(|id| model::shard_of(id, 2) == 1).expect("one");
+    first.target = Some(Target { id: target_id, kind: None });
+    assert_eq!(old.publish_delivery(&first).await.expect("stored"), Stored::New);
+    // A, of the old size, writes the retry and dies before its ack.
+    let mut consumer = old.due_consumer(0, 100);
+    let (mut hop, _ghost) = pull_one(&mut consumer).await;
+    hop.hop = 1;
+    assert_eq!(old.reschedule(&hop, in_ms(60_000)).await.expect("ok"), Rescheduled::Stored);
+    // B, of the new size, is handed the ghost.
+    let mut consumer = new.due_consumer(0, 100);
+    let (ghost, pulled) = pull_one(&mut consumer).await;
+    assert!(pulled.may_be_redelivered());
+    let waiting = new.waiting_hop(&ghost).await.expect("answered");
+    let mut again = ghost;
+    again.hop = 1;
+    let forked = new.reschedule(&again, in_ms(60_000)).await;
+    pulled.ack().await;
+    let copies = new.deliveries_waiting().await.expect("answered");
+    assert_eq!((waiting, copies), (Some(1), 1), "{forked:?}");
 }

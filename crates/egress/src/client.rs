@@ -62,7 +62,7 @@ impl Default for EgressConfig {
             max_response_body_bytes: 4 * 1_024,
             user_agent: concat!("postrider/", env!("CARGO_PKG_VERSION")).to_owned(),
             extra_ca_pem: Vec::new(),
-            max_idle_per_host: 8,
+            max_idle_per_host: 64,
             // Below the five seconds after which common servers hang up: a
             // request on a connection that is just being closed fails.
             idle_timeout: Duration::from_secs(4),

@@ -24,6 +24,11 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command};
 use crate::roles::Role;
 
+/// A delivery makes and drops many pieces of memory of all sizes: with the C
+/// library's allocator that is a quarter of what a delivery costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong settings: `EX_USAGE` of sysexits.
 const EXIT_SETTINGS: u8 = 64;
 

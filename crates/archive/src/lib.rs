@@ -4,8 +4,9 @@
 //! - a message is acked only after the database has committed what it holds;
 //! - a message that the broker hands out twice changes nothing the second
 //!   time, because every insert can be repeated;
-//! - a message that cannot be stored whatever happens is set aside loudly and
-//!   holds up nothing; it stays in its stream until that is trimmed.
+//! - what cannot be stored whatever happens is set aside loudly, alone, and
+//!   holds up nothing; it stays in its stream until that is trimmed;
+//! - what only a newer version can read is never acked by this one.
 //!
 //! Deliberately absent: decisions. This role is not on the delivery path: with
 //! it or PostgreSQL away, deliveries go on and history catches up later.
@@ -14,6 +15,7 @@ mod config;
 mod health;
 mod projection;
 mod rows;
+mod table;
 
 pub use config::ArchiveConfig;
 
@@ -67,8 +69,9 @@ pub async fn run(
 /// Keeps the stream of outcomes near its replay budget. Safe on every replica,
 /// because only what all consumers have acked is purged.
 async fn trim(bus: Bus, clock: Clock) {
+    let mut trimmer = bus.outcomes_trimmer();
     loop {
-        if let Err(error) = bus.trim_outcomes().await {
+        if let Err(error) = trimmer.look().await {
             tracing::debug!(%error, "cannot trim the stream of outcomes");
         }
         clock.sleep(TRIM_EVERY).await;

@@ -7,12 +7,18 @@ use chassis::{Clock, Tasks, crash_point};
 use store::Store;
 
 use crate::health::Part;
-use crate::rows::{self, Malformed, Rows};
+use crate::rows::{Flaw, Rows};
+use crate::table::Refused;
 
 /// First pause after a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long what a newer version wrote waits for the upgrade of this one, before
+/// it is looked at again. It counts as handed out all the while; the broker goes
+/// on handing out others up to the consumer's limit, sixteen full batches.
+const NEWER_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a batch may wait for more: a transaction costs much the same for one
 /// row as for a hundred, and nobody waits for history to the tenth of a second.
@@ -126,58 +132,56 @@ impl Projection {
     /// the acks repeats inserts that then do nothing.
     async fn store_chunk(&self, chunk: &[Pulled], pause: Duration) -> Result<(), Trouble> {
         crash_point("archive.pulled");
-        let mut all = Rows::default();
-        let read: Vec<Result<(), Malformed>> = chunk
-            .iter()
-            .map(|pulled| rows::decode(self.source, pulled.payload()).map(|rows| all.append(rows)))
-            .collect();
-        let written = all.write(&self.store).await;
-        if written.is_ok() {
+        let mut rows = Rows::default();
+        let read =
+            |(number, pulled): (usize, &Pulled)| rows.read(self.source, number, pulled.payload());
+        let flaws: Vec<Vec<Flaw>> = chunk.iter().enumerate().map(read).collect();
+        let written = rows.write(&self.store).await;
+        // With the database in trouble all of it comes again, and is told then.
+        if let Ok(refused) = &written {
             crash_point("archive.committed");
+            self.tell(chunk, &flaws, refused);
         }
-        let mut trouble = None;
-        for (pulled, read) in chunk.iter().zip(read) {
-            let stored = match (read, &written) {
-                (Err(malformed), _) => {
-                    self.set_aside(pulled, &malformed);
-                    Ok(())
-                }
-                (Ok(()), Ok(())) => Ok(()),
-                // One row spoils the batch: each message for itself, then.
-                (Ok(()), Err(error)) if error.is_about_the_data() => self.store_one(pulled).await,
-                (Ok(()), Err(error)) => Err(error.to_string()),
-            };
-            match stored {
-                Ok(()) => pulled.ack().await,
-                Err(error) => {
-                    pulled.nak(pause).await;
-                    trouble = Some(error);
-                }
+        for (pulled, flaws) in chunk.iter().zip(&flaws) {
+            match &written {
+                Ok(_) if flaws.iter().any(Flaw::is_newer) => pulled.nak(NEWER_PAUSE).await,
+                Ok(_) => pulled.ack().await,
+                Err(_) => pulled.nak(pause).await,
             }
         }
-        trouble.map_or(Ok(()), |error| Err(Trouble::Database(error)))
+        written.map(drop).map_err(|error| Trouble::Database(error.to_string()))
     }
 
-    /// Stores what one message holds, or gives it up when that can never be.
-    async fn store_one(&self, pulled: &Pulled) -> Result<(), String> {
-        let rows = match rows::decode(self.source, pulled.payload()) {
-            Ok(rows) => rows,
-            Err(malformed) => {
-                self.set_aside(pulled, &malformed);
-                return Ok(());
-            }
-        };
-        match rows.write(&self.store).await {
-            Err(error) if error.is_about_the_data() => {
-                self.set_aside(pulled, &error);
-                Ok(())
-            }
-            written => written.map_err(|error| error.to_string()),
+    /// Tells of everything in these messages that is not in the database now.
+    fn tell(&self, chunk: &[Pulled], flaws: &[Vec<Flaw>], refused: &[Refused]) {
+        for row in refused {
+            self.set_aside(&chunk[row.message], &row.error);
         }
+        let mut newer = None;
+        let mut waiting = 0;
+        for (pulled, flaws) in chunk.iter().zip(flaws) {
+            for flaw in flaws.iter().filter(|flaw| !flaw.is_newer()) {
+                self.set_aside(pulled, flaw);
+            }
+            let found = flaws.iter().find(|flaw| flaw.is_newer());
+            waiting += u64::from(found.is_some());
+            newer = newer.or(found);
+        }
+        let Some(flaw) = newer else { return };
+        // Meanwhile their stream cannot be trimmed beyond them.
+        let stream = self.source.as_str();
+        metrics::counter!("postrider_archive_newer_total", "stream" => stream).increment(waiting);
+        tracing::warn!(
+            %flaw,
+            stream,
+            messages = waiting,
+            retry_in_ms = NEWER_PAUSE.as_millis(),
+            "a newer version wrote what this one cannot store: upgrade archive"
+        );
     }
 
-    /// Gives one message up. It stays in its stream, under this sequence, until
-    /// that is trimmed; long enough to look into it.
+    /// Gives an event or one outcome up. It stays in its stream, in the message
+    /// with this sequence, until that is trimmed; long enough to look into it.
     fn set_aside(&self, pulled: &Pulled, error: &dyn std::error::Error) {
         let stream = self.source.as_str();
         metrics::counter!("postrider_archive_set_aside_total", "stream" => stream).increment(1);
@@ -186,7 +190,7 @@ impl Projection {
             stream,
             subject = pulled.subject(),
             sequence = pulled.stream_sequence(),
-            "history lacks this message: it cannot be stored"
+            "history lacks something that cannot be stored"
         );
     }
 }

@@ -1,64 +1,94 @@
 //! From messages to rows.
+//!
+//! One flaw costs one outcome: whatever else its message holds is read.
 
 use chrono::{DateTime, Utc};
 use model::EventType;
 use prost::Message as _;
+use prost::bytes::Bytes;
 use protocol::Timestamp;
+use protocol::v1::decision::Verdict;
 use protocol::v1::ended::End;
-use protocol::v1::{
-    AcceptedEvent, Attempted, Decision, Ended, Level, OutcomeBatch, Routed, outcome,
-};
-use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow};
+use protocol::v1::{AcceptedEvent, Attempted, Decision, Ended, Level, Outcome, Routed, outcome};
+use store::history::{self, AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow, Uuid};
 use store::{Store, StoreError};
 
 use crate::projection::Source;
-
-/// Rows of one insert, at most. A message holds up to 128 outcomes, and a
-/// statement is not to grow with their product.
-const ROWS_AT_ONCE: usize = 5_000;
+use crate::table::{Refused, Table};
 
 /// What a number of messages comes to.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(crate) struct Rows {
-    events: Vec<EventRow>,
-    routed: Vec<RoutedRow>,
-    attempts: Vec<AttemptRow>,
-    ends: Vec<EndRow>,
+    events: Table<EventRow>,
+    routed: Table<RoutedRow>,
+    attempts: Table<AttemptRow>,
+    ends: Table<EndRow>,
 }
 
-/// A message that is none of ours, or lacks what every message of its kind has.
+/// Why an event or an outcome makes no row.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Malformed {
+pub(crate) enum Flaw {
     #[error("not a message of ours: {0}")]
     Encoding(#[from] prost::DecodeError),
     #[error("{0} is missing")]
     Missing(&'static str),
+    #[error("{0} is no id of ours")]
+    NotAnId(&'static str),
+    /// A newer version wrote it, so that it can be read after an upgrade.
+    #[error("{0} is not known to this version")]
+    Newer(&'static str),
 }
 
-/// Reads one message.
-pub(crate) fn decode(source: Source, payload: &[u8]) -> Result<Rows, Malformed> {
-    let mut rows = Rows::default();
-    match source {
-        Source::Events => rows.events.push(event(AcceptedEvent::decode(payload)?)?),
-        Source::Outcomes => {
-            for outcome in OutcomeBatch::decode(payload)?.outcomes {
-                rows.add(outcome.kind.ok_or(Malformed::Missing("the kind of an outcome"))?)?;
-            }
-        }
+impl Flaw {
+    /// Whether a newer version of this role can store it.
+    pub(crate) fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer(_))
     }
-    Ok(rows)
+}
+
+/// An `OutcomeBatch`, with its outcomes still encoded, so that each can be
+/// read, or fail to be, on its own. On the wire the two are the same.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Encoded {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    outcomes: Vec<Bytes>,
 }
 
 impl Rows {
-    fn add(&mut self, outcome: outcome::Kind) -> Result<(), Malformed> {
-        match outcome {
-            outcome::Kind::Routed(record) => self.routed.push(routed(record)?),
-            outcome::Kind::Attempted(record) => self.attempts.push(attempt(record)?),
+    /// Reads the message of this number, and says what in it makes no row.
+    pub(crate) fn read(&mut self, source: Source, message: usize, payload: &Bytes) -> Vec<Flaw> {
+        let read = match source {
+            Source::Events => AcceptedEvent::decode(payload.clone())
+                .map_err(Flaw::from)
+                .and_then(event)
+                .map(|row| self.events.push(message, row)),
+            Source::Outcomes => match Encoded::decode(payload.clone()) {
+                Ok(Encoded { outcomes }) => {
+                    let flaws = outcomes.into_iter().map(|one| self.read_outcome(message, one));
+                    return flaws.filter_map(Result::err).collect();
+                }
+                Err(error) => Err(error.into()),
+            },
+        };
+        read.err().into_iter().collect()
+    }
+
+    fn read_outcome(&mut self, message: usize, encoded: Bytes) -> Result<(), Flaw> {
+        const KIND: &str = "the kind of an outcome";
+        if encoded.is_empty() {
+            return Err(Flaw::Missing(KIND));
+        }
+        match Outcome::decode(encoded)?.kind.ok_or(Flaw::Newer(KIND))? {
+            outcome::Kind::Routed(record) => self.routed.push(message, routed(record)?),
+            outcome::Kind::Attempted(record) => self.attempts.push(message, attempt(record)?),
             outcome::Kind::Ended(mut record) => {
                 // A delivery's last try is told with its end, and nowhere else.
-                let last = record.last_attempt.take().map(attempt).transpose()?;
-                self.ends.push(end(record, last.as_ref())?);
-                self.attempts.extend(last);
+                let last = record.last_attempt.take().map(attempt).transpose();
+                let end = end(record, last.as_ref().ok().and_then(Option::as_ref));
+                // A flaw of one is no reason not to store the other.
+                let end = end.map(|row| self.ends.push(message, row));
+                let last = last.map(|row| row.map(|row| self.attempts.push(message, row)));
+                return end.and(last.map(drop));
             }
             // What settings-api acts on; the end of that delivery is history.
             outcome::Kind::Exhausted(_) => {}
@@ -66,48 +96,26 @@ impl Rows {
         Ok(())
     }
 
-    /// Adds the rows of another message.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.events.append(&mut other.events);
-        self.routed.append(&mut other.routed);
-        self.attempts.append(&mut other.attempts);
-        self.ends.append(&mut other.ends);
-    }
-
-    /// Inserts everything. Each insert can be repeated, so dying or failing
-    /// between two of them is made good by the next try.
-    pub(crate) async fn write(&self, store: &Store) -> Result<(), StoreError> {
-        for events in self.events.chunks(ROWS_AT_ONCE) {
-            store.insert_events(events).await?;
-            count("events", events.len());
-        }
-        for routed in self.routed.chunks(ROWS_AT_ONCE) {
-            store.insert_routed(routed).await?;
-            count("routings", routed.len());
-        }
-        for attempts in self.attempts.chunks(ROWS_AT_ONCE) {
-            store.insert_attempts(attempts).await?;
-            count("attempts", attempts.len());
-        }
-        for ends in self.ends.chunks(ROWS_AT_ONCE) {
-            store.insert_ends(ends).await?;
-            count("ends", ends.len());
-        }
-        Ok(())
+    /// Inserts everything, but for what the database refuses. Each insert can
+    /// be repeated, so dying or failing between two of them is made good by the
+    /// next try.
+    pub(crate) async fn write(&self, store: &Store) -> Result<Vec<Refused>, StoreError> {
+        let mut refused = self.events.write(store).await?;
+        refused.extend(self.routed.write(store).await?);
+        refused.extend(self.attempts.write(store).await?);
+        refused.extend(self.ends.write(store).await?);
+        Ok(refused)
     }
 }
 
-fn count(table: &'static str, rows: usize) {
-    metrics::counter!("postrider_archive_rows_total", "table" => table).increment(rows as u64);
-}
-
-fn event(accepted: AcceptedEvent) -> Result<EventRow, Malformed> {
-    let event = accepted.event.ok_or(Malformed::Missing("the event"))?;
-    let kind = event.kind.as_ref().ok_or(Malformed::Missing("the event's kind"))?;
+fn event(accepted: AcceptedEvent) -> Result<EventRow, Flaw> {
+    let event = accepted.event.ok_or(Flaw::Missing("the event"))?;
+    // ingest accepts no event without a kind, so that it must be one of tomorrow's.
+    let kind = event.kind.as_ref().ok_or(Flaw::Newer("the event's kind"))?;
     Ok(EventRow {
-        event_key: named(accepted.event_key, "event_key")?,
+        event_key: id(&accepted.event_key, "event_key")?,
         account_id: accepted.account_id,
-        domain_id: text(accepted.domain_id),
+        domain_id: history::id(&accepted.domain_id),
         event_type: EventType::of(kind).as_str().to_owned(),
         event_id: event.id.clone(),
         occurred_at: moment(event.timestamp.as_ref(), "the event's timestamp")?,
@@ -117,38 +125,40 @@ fn event(accepted: AcceptedEvent) -> Result<EventRow, Malformed> {
     })
 }
 
-fn routed(record: Routed) -> Result<RoutedRow, Malformed> {
+fn routed(record: Routed) -> Result<RoutedRow, Flaw> {
     Ok(RoutedRow {
-        event_key: named(record.event_key, "event_key")?,
+        event_key: id(&record.event_key, "event_key")?,
         account_id: record.account_id,
         routed_at: moment(record.at.as_ref(), "at")?,
         settings_revision: record.settings_revision,
-        decisions: record.decisions.into_iter().map(decision).collect(),
+        decisions: record.decisions.into_iter().map(decision).collect::<Result<_, _>>()?,
     })
 }
 
-fn decision(record: Decision) -> DecisionRow {
-    DecisionRow {
-        verdict: record.verdict().as_str_name().to_ascii_lowercase(),
-        level: level(record.level()),
+fn decision(record: Decision) -> Result<DecisionRow, Flaw> {
+    let verdict = Verdict::try_from(record.verdict).map_err(|_| Flaw::Newer("a verdict"))?;
+    let level = Level::try_from(record.level).map_err(|_| Flaw::Newer("a level"))?;
+    Ok(DecisionRow {
+        verdict: verdict.as_str_name().to_ascii_lowercase(),
+        level: level_name(level),
         disabled_at: moment(record.disabled_at.as_ref(), "disabled_at").ok(),
         subscription_id: record.subscription_id,
-        target_id: record.target_id,
+        target_id: history::id(&record.target_id),
         url: record.url,
-        delivery_id: text(record.delivery_id),
+        delivery_id: history::id(&record.delivery_id),
         duplicate_of: text(record.duplicate_of),
-    }
+    })
 }
 
-fn attempt(record: Attempted) -> Result<AttemptRow, Malformed> {
+fn attempt(record: Attempted) -> Result<AttemptRow, Flaw> {
     Ok(AttemptRow {
         started_at: moment(record.started_at.as_ref(), "started_at")?,
         next_attempt_at: moment(record.next_attempt_at.as_ref(), "next_attempt_at").ok(),
-        delivery_id: named(record.delivery_id, "delivery_id")?,
+        delivery_id: id(&record.delivery_id, "delivery_id")?,
         hop: record.hop,
-        event_key: record.event_key,
+        event_key: id(&record.event_key, "event_key")?,
         account_id: record.account_id,
-        target_id: record.target_id,
+        target_id: history::id(&record.target_id),
         generation: record.generation,
         attempt: record.attempt,
         charged: record.charged,
@@ -161,14 +171,15 @@ fn attempt(record: Attempted) -> Result<AttemptRow, Malformed> {
     })
 }
 
-fn end(record: Ended, last: Option<&AttemptRow>) -> Result<EndRow, Malformed> {
-    let end = record.end();
+fn end(record: Ended, last: Option<&AttemptRow>) -> Result<EndRow, Flaw> {
+    let end = End::try_from(record.end).map_err(|_| Flaw::Newer("an end"))?;
     Ok(EndRow {
         ended_at: moment(record.at.as_ref(), "at")?,
-        delivery_id: named(record.delivery_id, "delivery_id")?,
-        event_key: record.event_key,
+        delivery_id: id(&record.delivery_id, "delivery_id")?,
+        // Both are missing from a message that was no delivery at all.
+        event_key: history::id(&record.event_key),
+        target_id: history::id(&record.target_id),
         account_id: record.account_id,
-        target_id: record.target_id,
         generation: record.generation,
         hop: record.hop,
         outcome: end.as_str_name().to_ascii_lowercase(),
@@ -181,7 +192,7 @@ fn end(record: Ended, last: Option<&AttemptRow>) -> Result<EndRow, Malformed> {
 }
 
 /// The level's name without the prefix that protobuf enums carry.
-fn level(level: Level) -> String {
+fn level_name(level: Level) -> String {
     level.as_str_name().trim_start_matches("LEVEL_").to_ascii_lowercase()
 }
 
@@ -190,13 +201,17 @@ fn text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn named(id: String, what: &'static str) -> Result<String, Malformed> {
-    text(id).ok_or(Malformed::Missing(what))
+fn id(id: &str, what: &'static str) -> Result<Uuid, Flaw> {
+    match history::id(id) {
+        Some(id) => Ok(id),
+        None if id.is_empty() => Err(Flaw::Missing(what)),
+        None => Err(Flaw::NotAnId(what)),
+    }
 }
 
-fn moment(at: Option<&Timestamp>, what: &'static str) -> Result<DateTime<Utc>, Malformed> {
+fn moment(at: Option<&Timestamp>, what: &'static str) -> Result<DateTime<Utc>, Flaw> {
     at.and_then(|at| DateTime::from_timestamp(at.seconds, at.nanos.try_into().ok()?))
-        .ok_or(Malformed::Missing(what))
+        .ok_or(Flaw::Missing(what))
 }
 
 #[cfg(test)]

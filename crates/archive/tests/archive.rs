@@ -7,18 +7,23 @@ use bus::{Bus, BusConfig, OutcomeWriter, Stored};
 use chassis::{Clock, Env, Readiness, Tasks};
 use model::{EventType, event_key};
 use prost::Message as _;
-use protocol::Timestamp;
 use protocol::v1::decision::Verdict;
 use protocol::v1::ended::End;
 use protocol::v1::event::Kind;
 use protocol::v1::{
-    AcceptedEvent, Attempted, Decision, Ended, Event, Exhausted, Level, Routed, outcome,
+    AcceptedEvent, Attempted, Decision, Ended, Event, Exhausted, Level, Outcome, OutcomeBatch,
+    Routed, outcome,
 };
+use protocol::{Names, Timestamp};
 use store::Store;
+use testkit::broker::jetstream;
 use testkit::{OwnServers, TestEnv, eventually};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(30);
 const ACCOUNT: &str = "65aa0d3c9f21b70011ee4402";
+const DELIVERY: &str = "0d00000000000000000000000000000d";
 
 struct Archive {
     bus: Bus,
@@ -84,6 +89,35 @@ impl Archive {
         stored.await.expect("stored")
     }
 
+    /// Stores outcomes as another version may have written them.
+    async fn publish_outcomes(&self, env: &TestEnv, kind: &str, payload: &[u8]) {
+        let subject = Names::new(&env.region).outcomes(kind, ACCOUNT);
+        let address = env.nats_url.strip_prefix("nats://").expect("a nats:// URL");
+        let mut broker = TcpStream::connect(address).await.expect("a broker");
+        let mut text = b"CONNECT {\"verbose\":false}\r\n".to_vec();
+        text.extend(format!("PUB {subject} {}\r\n", payload.len()).bytes());
+        text.extend(payload);
+        text.extend(b"\r\nPING\r\n");
+        broker.write_all(&text).await.expect("written");
+        let mut answers = BufReader::new(broker).lines();
+        // What was sent before is processed when this is answered.
+        while answers.next_line().await.expect("read").expect("an answer") != "PONG" {}
+    }
+
+    /// Waits until so many messages of outcomes are pulled and not acked, and none is to come.
+    async fn wait_unacked(&self, env: &TestEnv, messages: u64) {
+        let names = Names::new(&env.region);
+        let question = format!("CONSUMER.LIST.{}", names.outcomes_stream());
+        eventually(SOON, &format!("{messages} messages to wait"), || async {
+            let list = jetstream(&env.nats_url, &question, &serde_json::json!({})).await;
+            // Nobody else takes outcomes in these tests.
+            let info = &list["consumers"][0];
+            assert_eq!(info["name"], names.consumer("archive"));
+            (info["num_ack_pending"] == messages && info["num_pending"] == 0).then_some(())
+        })
+        .await;
+    }
+
     async fn wait_ready(&self, ready: bool) {
         eventually(SOON, &format!("readiness {ready}"), || async {
             (self.readiness.missing().contains(&READINESS) != ready).then_some(())
@@ -112,7 +146,7 @@ async fn a_journey_becomes_rows() {
     let key = event_key(ACCOUNT, EventType::IpListed, "one");
 
     let attempted = |hop: u32, status: u32| Attempted {
-        delivery_id: "d1".into(),
+        delivery_id: DELIVERY.into(),
         event_key: key.clone(),
         account_id: ACCOUNT.into(),
         hop,
@@ -134,12 +168,12 @@ async fn a_journey_becomes_rows() {
             verdict: Verdict::Chosen.into(),
             level: Level::Alert.into(),
             subscription_id: "s1".into(),
-            delivery_id: "d1".into(),
+            delivery_id: DELIVERY.into(),
             ..Decision::default()
         }],
     };
     let ended = Ended {
-        delivery_id: "d1".into(),
+        delivery_id: DELIVERY.into(),
         event_key: key.clone(),
         account_id: ACCOUNT.into(),
         hop: 1,
@@ -189,20 +223,66 @@ async fn what_cannot_be_stored_holds_up_nothing() {
     archive.publish("before").await;
     archive.publish_bytes("garbage", b"\xff\xff\xff".to_vec()).await;
     // Readable, but its time is none that the database knows.
+    let key = event_key(ACCOUNT, EventType::IpListed, "beyond");
     let beyond = AcceptedEvent {
-        event_key: "beyond".into(),
-        accepted_at: Some(Timestamp { seconds: 8_000_000_000_000, nanos: 0 }),
+        event_key: key.clone(),
+        accepted_at: Some(Timestamp { seconds: -8_000_000_000_000, nanos: 0 }),
         event: Some(Event {
+            id: "beyond".into(),
             timestamp: at(0),
             kind: Some(Kind::IpListed(Default::default())),
             ..Event::default()
         }),
         ..AcceptedEvent::default()
     };
-    archive.publish_bytes("beyond", beyond.encode_to_vec()).await;
+    archive.publish_bytes(&key, beyond.encode_to_vec()).await;
     archive.publish("after").await;
     let ids = "SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM events";
     wait_for(ids, "after before", |query| env.sql(query)).await;
+    archive.wait_ready(true).await;
+    archive.tasks.stop();
+    assert!(archive.tasks.wait(SOON).await, "everything has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_outcome_takes_no_other_with_it() {
+    let env = TestEnv::new();
+    let archive = start(&env.nats_url, &env.database_url, &env.region).await;
+    archive.wait_ready(true).await;
+    let try_number = |hop: u32| Attempted {
+        delivery_id: DELIVERY.into(),
+        event_key: DELIVERY.into(),
+        account_id: ACCOUNT.into(),
+        hop,
+        started_at: at(2),
+        ..Attempted::default()
+    };
+    let encoded = |attempted| Outcome { kind: Some(outcome::Kind::Attempted(attempted)) };
+    let batch: Vec<Outcome> = (0..128)
+        .map(|hop| match hop {
+            // Readable, but the database refuses it.
+            50 => Attempted { account_id: "a\0b".into(), ..try_number(hop) },
+            // Not to be stored under any name.
+            70 => Attempted { delivery_id: String::new(), ..try_number(hop) },
+            _ => try_number(hop),
+        })
+        .map(encoded)
+        .collect();
+    let first = OutcomeBatch { outcomes: batch }.encode_to_vec();
+    archive.publish_outcomes(&env, "attempted", &first).await;
+    wait_for("SELECT count(*) FROM attempts", "126", |query| env.sql(query)).await;
+    archive.wait_unacked(&env, 0).await;
+
+    // An outcome of a kind that is yet to be invented, as field 15, among others.
+    let others = [200, 201].map(try_number).map(encoded).into();
+    let mut second = OutcomeBatch { outcomes: others }.encode_to_vec();
+    second.extend(b"\x0a\x02\x7a\x00");
+    archive.publish_outcomes(&env, "attempted", &second).await;
+    let third = OutcomeBatch { outcomes: vec![encoded(try_number(202))] }.encode_to_vec();
+    archive.publish_outcomes(&env, "attempted", &third).await;
+    wait_for("SELECT count(*) FROM attempts", "129", |query| env.sql(query)).await;
+    // It alone waits for an upgrade, and holds up nothing.
+    archive.wait_unacked(&env, 1).await;
     archive.wait_ready(true).await;
     archive.tasks.stop();
     assert!(archive.tasks.wait(SOON).await, "everything has ended");

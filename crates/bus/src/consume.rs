@@ -1,11 +1,13 @@
 //! Pulling from durable consumers that all replicas of a role share.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as JsConsumer, DeliverPolicy};
 use bytes::Bytes;
+use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::ReadyChunks;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -42,6 +44,8 @@ pub struct Pulled {
     message: async_nats::jetstream::Message,
     stream_sequence: u64,
     handed_out_before: HandedOut,
+    /// When the broker last knew that somebody is at it.
+    last_sign: Mutex<Instant>,
 }
 
 /// Whether the broker has handed a message out before.
@@ -121,6 +125,10 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
+        if !self.bus.is_connected() {
+            // The client would keep the question and ask it later, when nobody listens.
+            return Err(BusError::Unavailable("not connected".into()));
+        }
         self.ensure().await?;
         let Some(consumer) = &self.consumer else {
             return Err(BusError::Unavailable("no consumer".into()));
@@ -199,7 +207,8 @@ impl Pulled {
             _ if published_ms.is_ok_and(|published| published > surely_since) => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
-        Ok(Self { message, stream_sequence, handed_out_before })
+        let last_sign = Mutex::new(Instant::now());
+        Ok(Self { message, stream_sequence, handed_out_before, last_sign })
     }
 
     /// The message's bytes.
@@ -224,7 +233,8 @@ impl Pulled {
     }
 
     /// Says that it is done. The ack itself is not confirmed: one that is lost
-    /// means a redelivery, which every consumer here recognises.
+    /// means a redelivery. The process that sent it recognises that; another one
+    /// may ask a receiver again, with the same ids.
     pub async fn ack(&self) {
         self.answer(AckKind::Ack).await;
     }
@@ -237,11 +247,40 @@ impl Pulled {
     /// Prolongs the lease.
     pub async fn still_working(&self) {
         self.answer(AckKind::Progress).await;
+        *self.last_sign.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether this process was silent for so long, frozen perhaps, that the
+    /// broker may have given the message to another.
+    pub fn lease_may_be_lost(&self, lease: Duration) -> bool {
+        self.last_sign.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= lease
     }
 
     async fn answer(&self, kind: AckKind) {
         if let Err(error) = self.message.ack_with(kind).await {
             tracing::warn!(%error, subject = self.subject(), "could not answer the broker");
         }
+    }
+}
+
+/// Runs `work` and prolongs the leases of these messages all the while.
+pub async fn keeping_leases<T>(
+    pulled: &[Pulled],
+    lease: Duration,
+    clock: &Clock,
+    work: impl Future<Output = T>,
+) -> T {
+    let alive = async {
+        loop {
+            clock.sleep(lease / 3).await;
+            for message in pulled {
+                message.still_working().await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = alive => never,
     }
 }

@@ -12,8 +12,8 @@ pub enum BusError {
     /// The message is larger than the broker takes.
     #[error("the message is larger than the broker's max_payload")]
     TooLarge,
-    /// The subject's last message is another one than was expected.
-    #[error("the subject holds another message already")]
+    /// The newest message on the subject is another one than was expected.
+    #[error("another message is ahead of this one")]
     Occupied,
     /// A message that is none of ours.
     #[error("cannot read message: {0}")]
@@ -39,10 +39,26 @@ impl From<async_nats::jetstream::context::PublishError> for BusError {
         match error.kind() {
             Kind::WrongLastSequence | Kind::WrongLastMessageId => Self::Occupied,
             Kind::MaxPayloadExceeded => Self::TooLarge,
-            Kind::Other => Self::refused(error),
+            Kind::Other => match refusal_code(&error) {
+                Some(WRONG_LAST_SEQUENCE_CONSTANT) => Self::Occupied,
+                // The same message is on its way already; ask again.
+                Some(DUPLICATE_IN_PROCESS) => Self::unavailable(error),
+                _ => Self::refused(error),
+            },
             Kind::StreamNotFound | Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending => {
                 Self::unavailable(error)
             }
         }
     }
+}
+
+/// What a replicated stream says instead of "wrong last sequence: n".
+const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+/// A replicated stream has the same message id under way.
+const DUPLICATE_IN_PROCESS: u64 = 10158;
+
+fn refusal_code(error: &async_nats::jetstream::context::PublishError) -> Option<u64> {
+    use std::error::Error as _;
+    let refusal = error.source()?.downcast_ref::<async_nats::jetstream::Error>()?;
+    Some(refusal.error_code().0)
 }

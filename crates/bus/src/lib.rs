@@ -4,7 +4,7 @@
 //! What must always hold:
 //! - a write counts only once the broker has acknowledged it;
 //! - a delivery stands in at most one message on `due` and at most one on
-//!   `retry`, because each of its two subjects holds one message only;
+//!   `retry`, and only who holds the newest of them may write the next hop;
 //! - broker headers (`Nats-*`) are never copied from one message to another;
 //! - a reader that has passed the fence sees every settings change that was
 //!   answered before it asked.
@@ -20,12 +20,14 @@ mod outcomes;
 mod publish;
 mod settings;
 mod streams;
+mod trim;
 
 pub use config::BusConfig;
 pub use connect::Bus;
-pub use consume::{Consumer, Pull, Pulled};
+pub use consume::{Consumer, Pull, Pulled, keeping_leases};
 pub use deliveries::Rescheduled;
 pub use error::BusError;
 pub use outcomes::{OutcomeKind, OutcomeWriter};
 pub use publish::Stored;
 pub use settings::{Documents, Settings};
+pub use trim::Trimmer;

@@ -174,7 +174,7 @@ async fn store(bus: &Bus, refused: &watch::Sender<bool>, subject: String, payloa
             subject: subject.clone(),
             id: id.clone(),
             payload: payload.clone(),
-            only_if_vacant: false,
+            only_while: None,
             schedule: None,
         };
         let error = match bus.write(write).await {

@@ -10,6 +10,9 @@ use model::EventType;
 
 use crate::{Bus, BusError};
 
+/// Where the expected sequence is looked for, when that is not the message's own subject.
+const EXPECTED_ON_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
 /// What the broker said of a write with an id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stored {
@@ -24,8 +27,8 @@ pub(crate) struct Write {
     pub(crate) subject: String,
     pub(crate) id: String,
     pub(crate) payload: Bytes,
-    /// Refuse when the subject holds a message.
-    pub(crate) only_if_vacant: bool,
+    /// Refuse unless the message on this subject has this sequence; 0: there is none.
+    pub(crate) only_while: Option<(u64, String)>,
     /// Deliver later: when, and on which subject.
     pub(crate) schedule: Option<(DateTime<Utc>, String)>,
 }
@@ -45,7 +48,7 @@ impl Bus {
         let names = &self.0.config.names;
         let subject = names.event(event_type.family().as_str(), event_type.as_str(), account_id);
         let id = event_key.to_owned();
-        self.write(Write { subject, id, payload, only_if_vacant: false, schedule: None }).await
+        self.write(Write { subject, id, payload, only_while: None, schedule: None }).await
     }
 
     /// One try; the caller repeats with the same id if it wants to.
@@ -56,8 +59,9 @@ impl Bus {
         }
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, write.id);
-        if write.only_if_vacant {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        if let Some((sequence, subject)) = write.only_while {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+            headers.insert(EXPECTED_ON_SUBJECT, subject);
         }
         if let Some((at, target)) = write.schedule {
             // Rounded up to the next millisecond, because a retry is never early.

@@ -2,6 +2,7 @@
 //! path, and fenced, so that an event accepted after a 2xx sees the change.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use futures_util::StreamExt as _;
 use model::domain_id;
 use prost::Message as _;
 use protocol::v1::{AccountDocument, DomainDocument};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::{Bus, BusError};
 
@@ -134,7 +135,10 @@ struct Watched {
     documents: RwLock<Documents>,
     /// Sequence of the bucket up to which `documents` is complete.
     applied: watch::Sender<u64>,
-    restart: Notify,
+    /// Entries that have come in, in all: whether the watch gets on.
+    progress: AtomicU64,
+    /// Raised to have the watch begin anew.
+    restart: watch::Sender<u64>,
 }
 
 impl Settings {
@@ -144,29 +148,54 @@ impl Settings {
             bus,
             documents: RwLock::default(),
             applied: watch::channel(0).0,
-            restart: Notify::new(),
+            progress: AtomicU64::new(0),
+            restart: watch::channel(0).0,
         }));
         // In the background: attempts in flight read settings until the end of the drain.
         let watching = settings.clone();
         tasks.background(async move { watching.keep_watching().await });
-        settings.fence().await?;
-        Ok(settings)
+        loop {
+            let Err(error) = settings.fence().await else { return Ok(settings) };
+            tracing::warn!(%error, "the settings are not loaded yet");
+            tokio::select! {
+                () = settings.0.bus.0.clock.sleep(Duration::from_millis(500)) => {}
+                () = tasks.stopping() => return Err(error),
+            }
+        }
     }
 
     /// Waits until this process has seen every change that was made before now,
     /// by the leader's word. Returns the revision of the bucket that is in force.
     pub async fn fence(&self) -> Result<u64, BusError> {
         for _ in 0..2 {
+            let before = *self.0.applied.borrow();
             let last = self.last_sequence().await?;
-            let mut applied = self.0.applied.subscribe();
-            let seen = applied.wait_for(|applied| *applied >= last);
-            if let Ok(Ok(seen)) = tokio::time::timeout(FENCE_PATIENCE, seen).await {
-                return Ok(*seen);
+            if last < before {
+                // The bucket was made anew or restored: what was loaded says nothing.
+                self.0.applied.send_replace(0);
+                self.begin_anew();
             }
-            // The watch is stuck or far behind: begin a new one.
-            self.0.restart.notify_one();
+            let mut applied = self.0.applied.subscribe();
+            let mut progress = self.0.progress.load(Ordering::Relaxed);
+            loop {
+                let seen = applied.wait_for(|applied| *applied >= last);
+                if let Ok(Ok(seen)) = tokio::time::timeout(FENCE_PATIENCE, seen).await {
+                    return Ok(*seen);
+                }
+                // A large bucket takes its time to load; only one that stands still is stuck.
+                let now = self.0.progress.load(Ordering::Relaxed);
+                if now == progress {
+                    break;
+                }
+                progress = now;
+            }
+            self.begin_anew();
         }
         Err(BusError::Unavailable("the settings watch does not catch up".into()))
+    }
+
+    fn begin_anew(&self) {
+        self.0.restart.send_modify(|times| *times += 1);
     }
 
     /// Reads the documents. Keep it short: the watch waits meanwhile.
@@ -196,19 +225,24 @@ impl Settings {
     /// Loads everything, then follows. What it loads replaces what was there, so
     /// that a bucket which was restored to an older state is taken as it is.
     async fn watch_once(&self) -> Result<(), BusError> {
+        let mut restart = self.0.restart.subscribe();
         // Asked before the load: the load covers at least this.
         let at_start = self.last_sequence().await?;
         let bucket = self.0.bus.settings_bucket().await?;
         let mut entries = bucket.watch_with_history(">").await.map_err(BusError::unavailable)?;
         let mut loading = Some(Documents::default());
         if at_start == 0 {
+            // An empty bucket has no entry that could end the load.
+            *self.0.documents.write().unwrap_or_else(PoisonError::into_inner) =
+                Documents::default();
             loading = None;
         }
         loop {
             let entry = tokio::select! {
                 entry = entries.next() => entry,
-                () = self.0.restart.notified() => return Ok(()),
+                _ = restart.changed() => return Ok(()),
             };
+            self.0.progress.fetch_add(1, Ordering::Relaxed);
             let Some(entry) = entry else { return Ok(()) };
             let entry = entry.map_err(BusError::unavailable)?;
             let apply = |documents: &mut Documents| {
@@ -232,11 +266,7 @@ impl Settings {
                 *self.0.documents.write().unwrap_or_else(PoisonError::into_inner) = documents;
                 complete_to = complete_to.max(at_start);
             }
-            self.0.applied.send_if_modified(|applied| {
-                let newer = complete_to > *applied;
-                *applied = complete_to.max(*applied);
-                newer
-            });
+            self.0.applied.send_replace(complete_to);
         }
     }
 }

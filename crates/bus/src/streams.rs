@@ -115,50 +115,6 @@ impl Bus {
         }
     }
 
-    /// Purges what every consumer of this stream is done with, when the stream
-    /// is larger than its replay budget. Safe to run from many processes.
-    pub async fn trim_events(&self) -> Result<(), BusError> {
-        let config = &self.0.config;
-        self.trim(&config.names.events_stream(), config.events_replay_bytes).await
-    }
-
-    /// The same for the stream of outcomes.
-    pub async fn trim_outcomes(&self) -> Result<(), BusError> {
-        let config = &self.0.config;
-        self.trim(&config.names.outcomes_stream(), config.outcomes_replay_bytes).await
-    }
-
-    async fn trim(&self, stream: &str, budget_bytes: u64) -> Result<(), BusError> {
-        use futures_util::TryStreamExt as _;
-        let stream = self.0.jetstream.get_stream(stream).await.map_err(BusError::unavailable)?;
-        if stream.cached_info().state.bytes <= budget_bytes {
-            return Ok(());
-        }
-        let consumers: Vec<jetstream::consumer::Info> =
-            stream.consumers().try_collect().await.map_err(BusError::unavailable)?;
-        let last = stream.cached_info().state.last_sequence;
-        let done_to = |consumer: &jetstream::consumer::Info| {
-            // The floor of a consumer that takes few of the subjects stays behind;
-            // with nothing left for it, it is done with all that was there before.
-            let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
-            if idle { last } else { consumer.ack_floor.stream_sequence }
-        };
-        let Some(floor) = consumers.iter().map(done_to).min() else {
-            return Ok(());
-        };
-        // A stream that not all of its consumers have reached yet keeps everything.
-        if consumers.len() < 2 || floor == 0 {
-            return Ok(());
-        }
-        stream.purge().sequence(floor + 1).await.map_err(BusError::unavailable)?;
-        tracing::info!(
-            stream = stream.cached_info().config.name,
-            up_to = floor,
-            "purged what is done"
-        );
-        Ok(())
-    }
-
     /// How many deliveries wait in all delivery streams, due and scheduled.
     pub async fn deliveries_waiting(&self) -> Result<u64, BusError> {
         let mut waiting = 0;

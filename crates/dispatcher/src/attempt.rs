@@ -10,9 +10,9 @@ use prost::Message as _;
 use protocol::v1::ended::End;
 use protocol::v1::{AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument};
 
+use crate::Dispatcher;
 use crate::request::{SignedRequest, Signer};
 use crate::settled::Known;
-use crate::{Dispatcher, lease};
 
 /// How a message is answered. Every ack and nak of a readable delivery follows from one of these.
 pub(crate) enum Answer {
@@ -37,8 +37,6 @@ pub(crate) struct Work {
     pub(crate) delivery: Delivery,
     pub(crate) event: AcceptedEvent,
     pub(crate) event_type: EventType,
-    /// Whether an earlier copy may be about.
-    pub(crate) may_be_a_copy: bool,
 }
 
 /// The settings documents that one attempt is made with.
@@ -62,17 +60,21 @@ impl Dispatcher {
             Known::Finished => return pulled.ack().await,
             Known::New => {}
         }
+        // Should this panic, the hop is not blocked for as long as this process lives.
+        let abandon = self.settled.abandon_on_drop(&hop);
         let work = std::pin::pin!(self.work(&pulled, delivery));
-        let answer = lease::keeping(&pulled, self.lease, &self.clock, work).await;
+        let held = std::slice::from_ref(&pulled);
+        let answer = bus::keeping_leases(held, self.lease, &self.clock, work).await;
         match answer {
             Answer::Ack => {
+                abandon.disarm();
                 self.settled.finish(&hop);
                 chassis::crash_point("dispatcher.before_ack");
                 pulled.ack().await;
                 chassis::crash_point("dispatcher.after_ack");
             }
             Answer::Again(delay) => {
-                self.settled.abandon(&hop);
+                drop(abandon);
                 pulled.nak(delay).await;
             }
         }
@@ -80,19 +82,10 @@ impl Dispatcher {
 
     async fn work(&self, pulled: &Pulled, delivery: Delivery) -> Answer {
         chassis::crash_point("dispatcher.pulled");
-        let may_be_a_copy = pulled.may_be_redelivered() || delivery.may_exist;
-        if may_be_a_copy {
-            // The rare ways are boxed, so that the common one stays small.
-            match Box::pin(self.bus.waiting_hop(&delivery)).await {
-                // Its successor waits for its time: whoever worked on this copy
-                // died, or lost its lease, after the retry and before the ack.
-                Ok(Some(hop)) if hop > delivery.hop => return Answer::Ack,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, delivery.id = delivery.delivery_id, "cannot look for a later hop");
-                    return Answer::Again(Duration::from_secs(1));
-                }
-            }
+        if (pulled.may_be_redelivered() || delivery.may_exist)
+            && let Some(answer) = self.if_superseded(pulled).await
+        {
+            return answer;
         }
         let event = AcceptedEvent::decode(delivery.accepted_event.clone()).ok();
         let kind = event.as_ref().and_then(|event| event.event.as_ref()?.kind.as_ref());
@@ -101,16 +94,30 @@ impl Dispatcher {
         };
         let event = event.unwrap_or_default();
         // Boxed, because it is handed on through every step of what follows.
-        let work = Box::new(Work { delivery, event, event_type, may_be_a_copy });
-        self.decide(work).await
+        let work = Box::new(Work { delivery, event, event_type });
+        self.decide(pulled, work).await
+    }
+
+    /// The answer to a copy that is not the newest of its delivery: whoever
+    /// worked on it died, or lost its lease, after the retry and before the ack.
+    async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
+        // The rare ways are boxed, so that the common one stays small.
+        match Box::pin(self.bus.is_newest(pulled)).await {
+            Ok(true) => None,
+            Ok(false) => Some(Answer::Ack),
+            Err(error) => {
+                tracing::warn!(%error, subject = pulled.subject(), "cannot look for a later hop");
+                Some(Answer::Again(Duration::from_secs(1)))
+            }
+        }
     }
 
     /// Asks whether the target still wants it, and tries if so.
-    async fn decide(&self, work: Box<Work>) -> Answer {
+    async fn decide(&self, pulled: &Pulled, work: Box<Work>) -> Answer {
         let Some(in_force) = self.in_force(&work.event) else {
             // Settings never lose an account that has events: this is a fault of ours.
             let detail = "the account has no settings document".to_owned();
-            return self.settle_fault(work, detail).await;
+            return self.settle_fault(pulled, work, detail).await;
         };
         let scope = Scope {
             account: &in_force.account,
@@ -122,11 +129,17 @@ impl Dispatcher {
             Wanted::No(reason) => self.end(work, End::Suppressed, reason.as_str()).await,
             Wanted::Disabled => self.end(work, End::Held, "disabled").await,
             Wanted::ByEmail(_) => self.end(work, End::Held, "email_not_configured").await,
-            Wanted::AtUrl(url) => self.attempt(work, url, &in_force).await,
+            Wanted::AtUrl(url) => self.attempt(pulled, work, url, &in_force).await,
         }
     }
 
-    async fn attempt(&self, work: Box<Work>, url: &str, in_force: &InForce) -> Answer {
+    async fn attempt(
+        &self,
+        pulled: &Pulled,
+        work: Box<Work>,
+        url: &str,
+        in_force: &InForce,
+    ) -> Answer {
         let number = work.delivery.attempt + 1;
         let signer = Signer {
             secret_key: &self.config.secret_key,
@@ -140,9 +153,15 @@ impl Dispatcher {
             signer.request(&work.delivery, &work.event, work.event_type, number, timestamp, &token);
         let SignedRequest { headers, body } = match request {
             Ok(request) => request,
-            Err(error) => return self.settle_fault(work, error.to_string()).await,
+            Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
         };
         chassis::crash_point("dispatcher.before_post");
+        // A process that was frozen may thaw here, when another has the delivery.
+        if pulled.lease_may_be_lost(self.lease)
+            && let Some(answer) = self.if_superseded(pulled).await
+        {
+            return answer;
+        }
         let started_at = self.clock.now();
         let sent = self.egress.post(url, &headers, body).await;
         // Dying from here until the outcome is stored means that the receiver is
@@ -179,7 +198,7 @@ impl Dispatcher {
             }
         };
         self.measure(&work, &attempted);
-        self.settle(work, tried, attempted).await
+        self.settle(pulled, work, tried, attempted).await
     }
 
     fn in_force(&self, event: &AcceptedEvent) -> Option<InForce> {

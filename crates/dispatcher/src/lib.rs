@@ -15,7 +15,6 @@
 
 mod attempt;
 mod config;
-mod lease;
 mod request;
 mod settle;
 mod settled;

@@ -21,26 +21,33 @@ const MAX_UNCHARGED_RETURNS: u32 = 20;
 /// What comes next for a delivery that was tried.
 enum Next {
     End { end: End, reason: String },
-    Retry { at: DateTime<Utc>, charged: bool },
+    Retry { at: DateTime<Utc> },
 }
 
 impl Dispatcher {
     /// Stores what came of a try and everything that follows from it.
     pub(crate) async fn settle(
         &self,
+        pulled: &Pulled,
         work: Box<Work>,
         tried: Tried,
-        attempted: Attempted,
+        mut attempted: Attempted,
     ) -> Answer {
+        attempted.charged = !matches!(tried, Tried::Ours);
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
             // Boxed, so that the common way stays small.
-            Next::Retry { at, charged } => Box::pin(self.retry(work, attempted, at, charged)).await,
+            Next::Retry { at } => Box::pin(self.retry(pulled, work, attempted, at)).await,
         }
     }
 
     /// A fault of ours before anything was sent.
-    pub(crate) async fn settle_fault(&self, work: Box<Work>, detail: String) -> Answer {
+    pub(crate) async fn settle_fault(
+        &self,
+        pulled: &Pulled,
+        work: Box<Work>,
+        detail: String,
+    ) -> Answer {
         tracing::error!(
             delivery.id = work.delivery.delivery_id,
             detail,
@@ -59,7 +66,7 @@ impl Dispatcher {
             generation: work.delivery.generation,
             ..Attempted::default()
         };
-        self.settle(work, Tried::Ours, attempted).await
+        self.settle(pulled, work, Tried::Ours, attempted).await
     }
 
     fn next(&self, work: &Work, tried: &Tried, attempted: &Attempted) -> Next {
@@ -78,16 +85,19 @@ impl Dispatcher {
             }
             Tried::Ours => {
                 let at = after_our_fault(delivery.uncharged_returns, now, chance);
-                Next::Retry { at, charged: false }
+                Next::Retry { at }
             }
             Tried::Answered(Answered::Failed) | Tried::Theirs => {
                 let policy = self.config.policy(work.event_type.family());
                 let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
                 let number = attempted.attempt;
                 match policy.after_failure(work.event_type, number, first_due, now, chance) {
-                    AfterFailure::RetryAt(at) => Next::Retry { at, charged: true },
+                    AfterFailure::RetryAt(at) => Next::Retry { at },
                     AfterFailure::Exhausted => {
                         Next::End { end: End::Exhausted, reason: "schedule".into() }
+                    }
+                    AfterFailure::TimeIsUp => {
+                        Next::End { end: End::Exhausted, reason: "give_up_at".into() }
                     }
                 }
             }
@@ -96,40 +106,32 @@ impl Dispatcher {
 
     async fn retry(
         &self,
+        pulled: &Pulled,
         work: Box<Work>,
         mut attempted: Attempted,
         at: DateTime<Utc>,
-        charged: bool,
     ) -> Answer {
-        let Work { mut delivery, event, may_be_a_copy, .. } = *work;
-        attempted.charged = charged;
+        let Work { mut delivery, event, .. } = *work;
         attempted.next_attempt_at = Some(timestamp(at));
         delivery.hop += 1;
-        // From here on the retry subject tells whether this delivery exists.
+        // From here on the broker tells whether this delivery exists.
         delivery.may_exist = false;
-        if charged {
+        if attempted.charged {
             delivery.attempt += 1;
+            delivery.uncharged_returns = 0;
         } else {
             attempted.attempt = delivery.attempt;
             delivery.uncharged_returns += 1;
         }
-        // Dying after this line repeats the try; history keeps one row a hop.
+        // Dying after this line repeats the try; history keeps both.
         self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
         chassis::crash_point("dispatcher.outcome_stored");
         let mut wait = Duration::from_millis(250);
         loop {
-            match self.bus.reschedule(&delivery, at).await {
-                Ok(Rescheduled::Stored) => break,
-                // Whoever had this copy before got as far as the retry.
-                Ok(Rescheduled::WasAhead) if may_be_a_copy => break,
-                Ok(Rescheduled::WasAhead) => {
-                    tracing::error!(
-                        delivery.id = delivery.delivery_id,
-                        hop = delivery.hop,
-                        "the first write of a hop was called a duplicate"
-                    );
-                    return Answer::Again(Duration::from_secs(1));
-                }
+            match self.bus.reschedule(&delivery, pulled, at).await {
+                // Superseded: whoever had this copy before, or took it over while
+                // this process was frozen, got as far as the retry, or to the end.
+                Ok(Rescheduled::Stored | Rescheduled::Superseded) => break,
                 // The receiver has answered: it is not asked again because the
                 // broker is away. The lease is kept alive meanwhile.
                 Err(error) => {

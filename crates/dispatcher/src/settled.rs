@@ -81,13 +81,32 @@ impl Settled {
         }
     }
 
-    /// The hop's message goes back to the broker: it may be begun again.
-    pub(crate) fn abandon(&self, hop: &str) {
-        self.lock().hops.remove(hop);
+    /// The hop may be begun again once this is dropped, because its message goes
+    /// back to the broker or because whoever was at it has panicked.
+    pub(crate) fn abandon_on_drop<'a>(&'a self, hop: &'a str) -> Abandon<'a> {
+        Abandon(Some((self, hop)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Settled::abandon_on_drop`].
+pub(crate) struct Abandon<'a>(Option<(&'a Settled, &'a str)>);
+
+impl Abandon<'_> {
+    /// The hop was settled.
+    pub(crate) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if let Some((settled, hop)) = self.0 {
+            settled.lock().hops.remove(hop);
+        }
     }
 }
 
@@ -104,7 +123,7 @@ mod tests {
         settled.finish("a:0");
         assert_eq!(settled.begin("a:0"), Known::Finished);
         assert_eq!(settled.begin("a:1"), Known::New);
-        settled.abandon("a:1");
+        drop(settled.abandon_on_drop("a:1"));
         assert_eq!(settled.begin("a:1"), Known::New);
 
         clock.advance(Duration::from_secs(301));

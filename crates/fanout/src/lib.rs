@@ -156,13 +156,17 @@ impl Fanout {
             }
             chassis::crash_point("fanout.after_ack");
         });
-        futures_util::future::join_all(answers).await;
+        let all = futures_util::future::join_all(answers);
+        // While the broker takes nothing, the events stay with this process.
+        let lease = self.bus.config().lease;
+        bus::keeping_leases(&chunk, lease, &self.clock, all).await;
     }
 }
 
 /// Watches the delivery streams: above the mark fanout stops pulling, events
 /// pile up before it, and in the end ingest tells the callers.
 async fn keep_water(high_water: u64, bus: Bus, clock: Clock, above: watch::Sender<bool>) {
+    let mut trimmer = bus.events_trimmer();
     loop {
         match bus.deliveries_waiting().await {
             Ok(waiting) => {
@@ -179,7 +183,7 @@ async fn keep_water(high_water: u64, bus: Bus, clock: Clock, above: watch::Sende
             }
             Err(error) => tracing::debug!(%error, "cannot ask for the delivery streams"),
         }
-        if let Err(error) = bus.trim_events().await {
+        if let Err(error) = trimmer.look().await {
             tracing::debug!(%error, "cannot trim the stream of events");
         }
         clock.sleep(WATERMARK_EVERY).await;

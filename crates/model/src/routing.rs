@@ -79,15 +79,19 @@ fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>>
     };
     let parent = scope.parent.into_iter().flat_map(|p| of_account(p, Level::ParentAccount));
     let account = of_account(scope.account, Level::Account);
-    let domain = scope.domain.filter(|domain| !domain.deleted).into_iter().flat_map(|domain| {
-        let webhooks = domain.webhooks.iter().filter(|webhook| webhook.event_type == name);
-        webhooks.flat_map(|webhook| &webhook.urls).map(|url| Candidate {
-            level: Level::Domain,
-            subscription_id: &domain.domain_id,
-            url,
-            owner_is_open: is_open(scope.account),
-        })
-    });
+    let domain = scope
+        .domain
+        .filter(|domain| !domain.deleted && domain.account_id == scope.account.account_id)
+        .into_iter()
+        .flat_map(|domain| {
+            let webhooks = domain.webhooks.iter().filter(|webhook| webhook.event_type == name);
+            webhooks.flat_map(|webhook| &webhook.urls).map(|url| Candidate {
+                level: Level::Domain,
+                subscription_id: &domain.domain_id,
+                url,
+                owner_is_open: is_open(scope.account),
+            })
+        });
     parent.chain(account).chain(domain).collect()
 }
 

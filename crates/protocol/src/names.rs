@@ -61,9 +61,22 @@ impl Names {
         format!("{}.deliveries.{shard}.due.{target_id}.{delivery_id}", self.region)
     }
 
-    /// Where a delivery stands while it waits for its next attempt.
-    pub fn retry(&self, shard: u32, delivery_id: &str) -> String {
-        format!("{}.deliveries.{shard}.retry.{delivery_id}", self.region)
+    /// Where the delivery that is due on this subject stands while it waits for
+    /// its next attempt. It stays in its stream, whatever the number of streams.
+    pub fn retry_of(&self, due: &str) -> Option<String> {
+        let (shard, rest) = self.after_region(due)?.split_once('.')?;
+        let (_target, delivery) = rest.strip_prefix("due.")?.split_once('.')?;
+        Some(format!("{}.deliveries.{shard}.retry.{delivery}", self.region))
+    }
+
+    /// The delivery stream that a subject belongs to.
+    pub fn stream_of(&self, due: &str) -> Option<String> {
+        let shard = self.after_region(due)?.split('.').next()?.parse().ok()?;
+        Some(self.deliveries_stream(shard))
+    }
+
+    fn after_region<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&self.region)?.strip_prefix(".deliveries.")
     }
 
     /// The stream of outcomes.
@@ -94,5 +107,19 @@ impl Names {
     /// A durable consumer's name, which is the same on every replica of its role.
     pub fn consumer(&self, role: &str) -> String {
         format!("{}_{role}", self.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_stays_in_its_stream() {
+        let names = Names::new("us");
+        let due = names.due(3, "target", "delivery");
+        assert_eq!(names.retry_of(&due).as_deref(), Some("us.deliveries.3.retry.delivery"));
+        assert_eq!(names.stream_of(&due), Some(names.deliveries_stream(3)));
+        assert_eq!(names.retry_of("eu.deliveries.3.due.target.delivery"), None);
     }
 }

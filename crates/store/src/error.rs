@@ -91,13 +91,14 @@ impl StoreError {
     }
 
     /// Whether the database refuses what it was given, so that the same call
-    /// will never succeed: PostgreSQL's data exceptions and integrity violations.
+    /// will never succeed: PostgreSQL's data exceptions, integrity violations and
+    /// limits, such as that of a key in an index.
     pub fn is_about_the_data(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Encode(_)) => true,
             Self::Database(sqlx::Error::Database(error)) => error
                 .code()
-                .is_some_and(|code| ["22", "23"].iter().any(|class| code.starts_with(class))),
+                .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),
             _ => false,
         }
     }

@@ -1,8 +1,8 @@
 //! History: what was accepted, decided, tried and ended.
 //!
-//! Each insert takes a batch, is atomic and can be repeated. Rows are sorted
-//! by their key, so that two replicas which insert overlapping batches wait
-//! for each other rather than for ever.
+//! Each insert takes a batch, is one statement and so atomic, and can be
+//! repeated. Rows are bound in the order of their key, so that two replicas
+//! which insert overlapping batches wait for each other rather than for ever.
 
 mod attempts;
 mod ends;
@@ -13,6 +13,24 @@ pub use attempts::AttemptRow;
 pub use ends::EndRow;
 pub use events::EventRow;
 pub use routings::{DecisionRow, RoutedRow};
+pub use uuid::Uuid;
+
+/// An id as history has it: 32 lower-case hex characters as 16 bytes. `None`
+/// for every other text, upper-case hex included, because two texts must never
+/// become one id.
+pub fn id(hex: &str) -> Option<Uuid> {
+    let is_ours = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    // This parser would take hyphens, braces and upper case too.
+    is_ours.then(|| Uuid::try_parse(hex).ok()).flatten()
+}
+
+/// The rows in the order of their key. PostgreSQL inserts arrays in their own
+/// order, so that it need not sort the rows, bodies and all.
+fn by_key<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
+    let mut rows: Vec<&T> = rows.iter().collect();
+    rows.sort_by_key(|row| key(row));
+    rows
+}
 
 /// Text that PostgreSQL takes. It has no place for the character NUL, which a
 /// receiver's answer or a caller's id may hold.
@@ -22,4 +40,19 @@ fn clean(text: &str) -> String {
 
 fn clean_option(text: Option<&str>) -> Option<String> {
     text.map(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_to_the_letter() {
+        let hex = "0123456789abcdef0123456789abcdef";
+        assert_eq!(id(hex).map(|id| id.simple().to_string()).as_deref(), Some(hex));
+        let hyphens = "01234567-89ab-cdef-0123-456789abcdef";
+        for other in ["", "unknown", "d1", hyphens, &hex.to_uppercase(), &hex[1..]] {
+            assert_eq!(id(other), None, "{other}");
+        }
+    }
 }

@@ -1,11 +1,27 @@
-use bytes::Bytes;
 use protocol::v1::decision::Verdict;
-use protocol::v1::{Event, Exhausted, Outcome, event};
+use protocol::v1::{Event, Exhausted, OutcomeBatch, event};
 
 use super::*;
 
 fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 500 })
+}
+
+const EVENT: &str = "0e00000000000000000000000000000e";
+const DELIVERY: &str = "0d00000000000000000000000000000d";
+
+/// What one message comes to, and what in it makes no row.
+fn read(source: Source, payload: Vec<u8>) -> (Rows, Vec<Flaw>) {
+    let mut rows = Rows::default();
+    let flaws = rows.read(source, 0, &payload.into());
+    (rows, flaws)
+}
+
+/// A message without a flaw.
+fn flawless(source: Source, payload: Vec<u8>) -> Rows {
+    let (rows, flaws) = read(source, payload);
+    assert!(flaws.is_empty(), "{flaws:?}");
+    rows
 }
 
 fn outcomes(kinds: Vec<outcome::Kind>) -> Vec<u8> {
@@ -15,7 +31,8 @@ fn outcomes(kinds: Vec<outcome::Kind>) -> Vec<u8> {
 
 fn last_try() -> Attempted {
     Attempted {
-        delivery_id: "d1".into(),
+        delivery_id: DELIVERY.into(),
+        event_key: EVENT.into(),
         hop: 3,
         attempt: 2,
         charged: true,
@@ -29,7 +46,7 @@ fn last_try() -> Attempted {
 #[test]
 fn an_event_keeps_its_kind_and_both_of_its_times() {
     let accepted = AcceptedEvent {
-        event_key: "k1".into(),
+        event_key: EVENT.into(),
         account_id: "a1".into(),
         accepted_at: at(1_760_000_001),
         event: Some(Event {
@@ -40,8 +57,8 @@ fn an_event_keeps_its_kind_and_both_of_its_times() {
         }),
         ..AcceptedEvent::default()
     };
-    let rows = decode(Source::Events, &accepted.encode_to_vec()).expect("complete");
-    let [row] = rows.events.as_slice() else { panic!("{rows:?}") };
+    let rows = flawless(Source::Events, accepted.encode_to_vec());
+    let [row] = rows.events.rows() else { panic!("{rows:?}") };
     assert_eq!((row.event_type.as_str(), row.event_id.as_str()), ("ip_listed", "e1"));
     assert_eq!((row.accepted_at - row.occurred_at).num_seconds(), 1);
     assert_eq!(row.domain_id, None, "alerts have no domain");
@@ -50,18 +67,15 @@ fn an_event_keeps_its_kind_and_both_of_its_times() {
 #[test]
 fn the_last_try_is_an_attempt_like_the_others() {
     let ended = Ended {
-        delivery_id: "d1".into(),
+        delivery_id: DELIVERY.into(),
         end: End::Rejected.into(),
         at: at(1_760_000_002),
         last_attempt: Some(last_try()),
         delivery: Bytes::from_static(b"body"),
         ..Ended::default()
     };
-    let rows = decode(Source::Outcomes, &outcomes(vec![outcome::Kind::Ended(ended)]));
-    let rows = rows.expect("complete");
-    let ([attempt], [end]) = (rows.attempts.as_slice(), rows.ends.as_slice()) else {
-        panic!("{rows:?}")
-    };
+    let rows = flawless(Source::Outcomes, outcomes(vec![outcome::Kind::Ended(ended)]));
+    let ([attempt], [end]) = (rows.attempts.rows(), rows.ends.rows()) else { panic!("{rows:?}") };
     assert_eq!((attempt.hop, attempt.status), (3, Some(406)));
     assert_eq!((end.outcome.as_str(), end.last_status), ("rejected", Some(406)));
     assert_eq!(end.delivery.as_deref(), Some(b"body".as_slice()));
@@ -70,13 +84,13 @@ fn the_last_try_is_an_attempt_like_the_others() {
 #[test]
 fn what_was_delivered_keeps_no_body() {
     let ended = Ended {
-        delivery_id: "d1".into(),
+        delivery_id: DELIVERY.into(),
         end: End::Delivered.into(),
         at: at(1_760_000_002),
         ..Ended::default()
     };
-    let rows = decode(Source::Outcomes, &outcomes(vec![outcome::Kind::Ended(ended)]));
-    assert_eq!(rows.expect("complete").ends[0].delivery, None);
+    let rows = flawless(Source::Outcomes, outcomes(vec![outcome::Kind::Ended(ended)]));
+    assert_eq!(rows.ends.rows()[0].delivery, None);
 }
 
 #[test]
@@ -92,14 +106,13 @@ fn decisions_have_the_names_of_the_schema() {
         ..Decision::default()
     });
     let record = Routed {
-        event_key: "k1".into(),
+        event_key: EVENT.into(),
         at: at(1_760_000_000),
         decisions: decisions.into(),
         ..Routed::default()
     };
-    let rows = decode(Source::Outcomes, &outcomes(vec![outcome::Kind::Routed(record)]));
-    let rows = rows.expect("complete");
-    let names: Vec<_> = rows.routed[0]
+    let rows = flawless(Source::Outcomes, outcomes(vec![outcome::Kind::Routed(record)]));
+    let names: Vec<_> = rows.routed.rows()[0]
         .decisions
         .iter()
         .map(|decision| (decision.verdict.as_str(), decision.level.as_str()))
@@ -112,16 +125,95 @@ fn decisions_have_the_names_of_the_schema() {
 
 #[test]
 fn a_setting_that_is_to_be_disabled_is_no_history() {
-    let rows =
-        decode(Source::Outcomes, &outcomes(vec![outcome::Kind::Exhausted(Exhausted::default())]));
-    assert_eq!(rows.expect("readable"), Rows::default());
+    let exhausted = outcome::Kind::Exhausted(Exhausted::default());
+    let rows = flawless(Source::Outcomes, outcomes(vec![exhausted]));
+    assert!(rows.routed.rows().is_empty() && rows.ends.rows().is_empty());
 }
 
 #[test]
 fn what_is_no_message_of_ours_is_told() {
-    assert!(matches!(decode(Source::Events, b"\xff\xff"), Err(Malformed::Encoding(_))));
-    assert!(matches!(decode(Source::Events, b""), Err(Malformed::Missing("the event"))));
-    let without_time = Attempted { started_at: None, ..last_try() };
-    let batch = outcomes(vec![outcome::Kind::Attempted(without_time)]);
-    assert!(matches!(decode(Source::Outcomes, &batch), Err(Malformed::Missing("started_at"))));
+    let flaw = |source, payload| read(source, payload).1.remove(0);
+    assert!(matches!(flaw(Source::Events, b"\xff\xff".to_vec()), Flaw::Encoding(_)));
+    assert!(matches!(flaw(Source::Outcomes, b"\xff\xff".to_vec()), Flaw::Encoding(_)));
+    assert!(matches!(flaw(Source::Events, Vec::new()), Flaw::Missing("the event")));
+    let attempted = |change: fn(&mut Attempted)| {
+        let mut attempted = last_try();
+        change(&mut attempted);
+        outcomes(vec![outcome::Kind::Attempted(attempted)])
+    };
+    let timeless = attempted(|attempted| attempted.started_at = None);
+    assert!(matches!(flaw(Source::Outcomes, timeless), Flaw::Missing("started_at")));
+    let nameless = attempted(|attempted| attempted.delivery_id.clear());
+    assert!(matches!(flaw(Source::Outcomes, nameless), Flaw::Missing("delivery_id")));
+    let misnamed = attempted(|attempted| attempted.delivery_id = "d1".into());
+    assert!(matches!(flaw(Source::Outcomes, misnamed), Flaw::NotAnId("delivery_id")));
+}
+
+#[test]
+fn each_outcome_is_read_on_its_own() {
+    let good = Outcome { kind: Some(outcome::Kind::Attempted(last_try())) }.encode_to_vec();
+    // Field 15 of an outcome is none that there is; the third is no protobuf;
+    // the fourth has a text that is no UTF-8; the fifth is nothing at all.
+    let encoded: [&[u8]; 6] = [&good, b"\x7a\x00", b"\xff", b"\x12\x03\x0a\x01\xff", b"", &good];
+    let payload = Encoded { outcomes: encoded.map(Bytes::copy_from_slice).into() };
+    let (rows, flaws) = read(Source::Outcomes, payload.encode_to_vec());
+    assert_eq!(rows.attempts.rows().len(), 2);
+    let [Flaw::Newer(_), Flaw::Encoding(_), Flaw::Encoding(_), Flaw::Missing(_)] = flaws.as_slice()
+    else {
+        panic!("{flaws:?}")
+    };
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_told_from_what_is_broken() {
+    let ended = Ended { delivery_id: DELIVERY.into(), at: at(1), end: 99, ..Ended::default() };
+    let routed = |decision| Routed {
+        event_key: EVENT.into(),
+        at: at(1),
+        decisions: vec![decision],
+        ..Routed::default()
+    };
+    let batch = outcomes(vec![
+        outcome::Kind::Ended(ended),
+        outcome::Kind::Routed(routed(Decision { verdict: 99, ..Decision::default() })),
+        outcome::Kind::Routed(routed(Decision { level: 99, ..Decision::default() })),
+    ]);
+    let (rows, flaws) = read(Source::Outcomes, batch);
+    assert!(rows.ends.rows().is_empty() && rows.routed.rows().is_empty());
+    assert!(flaws.len() == 3 && flaws.iter().all(Flaw::is_newer), "{flaws:?}");
+    let accepted = AcceptedEvent { event: Some(Event::default()), ..AcceptedEvent::default() };
+    assert!(read(Source::Events, accepted.encode_to_vec()).1[0].is_newer());
+}
+
+#[test]
+fn an_end_and_its_last_try_do_not_take_each_other_with_them() {
+    let ended = |last: Attempted| Ended {
+        delivery_id: DELIVERY.into(),
+        end: End::Poisoned.into(),
+        at: at(1_760_000_002),
+        last_attempt: Some(last),
+        ..Ended::default()
+    };
+    let timeless_try = ended(Attempted { started_at: None, ..last_try() });
+    let timeless_end = Ended { at: None, ..ended(last_try()) };
+    let batch = [timeless_try, timeless_end].map(outcome::Kind::Ended);
+    let (rows, flaws) = read(Source::Outcomes, outcomes(batch.into()));
+    assert_eq!((rows.ends.rows().len(), rows.attempts.rows().len(), flaws.len()), (1, 1, 2));
+}
+
+#[test]
+fn what_a_poisoned_message_left_out_is_not_there() {
+    let ended = Ended {
+        delivery_id: DELIVERY.into(),
+        account_id: "unknown".into(),
+        target_id: "due".into(),
+        end: End::Poisoned.into(),
+        at: at(1_760_000_002),
+        delivery: Bytes::from_static(b"\xff"),
+        ..Ended::default()
+    };
+    let rows = flawless(Source::Outcomes, outcomes(vec![outcome::Kind::Ended(ended)]));
+    let [end] = rows.ends.rows() else { panic!("{rows:?}") };
+    assert_eq!((end.event_key, end.target_id), (None, None));
+    assert_eq!(end.delivery.as_deref(), Some(b"\xff".as_slice()));
 }

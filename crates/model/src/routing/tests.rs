@@ -26,6 +26,7 @@ fn domain(urls: &[&str]) -> DomainDocument {
     let urls = urls.iter().map(|url| (*url).into()).collect();
     DomainDocument {
         domain_id: "dom".into(),
+        account_id: "a".into(),
         webhooks: vec![DomainWebhook { event_type: "clicked".into(), urls }],
         ..DomainDocument::default()
     }

@@ -2,22 +2,22 @@
 
 use chrono::{DateTime, Utc};
 
-use super::clean;
+use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
 /// One try at a receiver, or one return that was not charged to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRow {
     /// Which delivery.
-    pub delivery_id: String,
+    pub delivery_id: Uuid,
     /// Which write of it.
     pub hop: u32,
     /// The event that it carries.
-    pub event_key: String,
+    pub event_key: Uuid,
     /// Whose it is.
     pub account_id: String,
     /// Whom it is for.
-    pub target_id: String,
+    pub target_id: Option<Uuid>,
     /// 0, or which resend.
     pub generation: u32,
     /// Number of this try, from 1; uncharged, the tries so far.
@@ -48,15 +48,16 @@ impl Store {
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_attempts(&self, rows: &[AttemptRow]) -> Result<(), StoreError> {
-        let deliveries: Vec<&str> = rows.iter().map(|row| row.delivery_id.as_str()).collect();
+        let rows = by_key(rows, |row| (row.event_key, row.delivery_id, row.hop, row.started_at));
+        let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
+        let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
         let hops: Vec<i64> = rows.iter().map(|row| row.hop.into()).collect();
-        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let started: Vec<DateTime<Utc>> = rows.iter().map(|row| row.started_at).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
-        let targets: Vec<&str> = rows.iter().map(|row| row.target_id.as_str()).collect();
+        let targets: Vec<Option<Uuid>> = rows.iter().map(|row| row.target_id).collect();
         let generations: Vec<i64> = rows.iter().map(|row| row.generation.into()).collect();
         let attempts: Vec<i64> = rows.iter().map(|row| row.attempt.into()).collect();
         let charged: Vec<bool> = rows.iter().map(|row| row.charged).collect();
-        let started: Vec<DateTime<Utc>> = rows.iter().map(|row| row.started_at).collect();
         let durations: Vec<i64> = rows.iter().map(|row| row.duration_ms.into()).collect();
         let urls: Vec<String> = rows.iter().map(|row| clean(&row.url)).collect();
         let statuses: Vec<Option<i32>> = rows.iter().map(|row| status(row.status)).collect();
@@ -65,22 +66,22 @@ impl Store {
         let snippets: Vec<String> = rows.iter().map(|row| clean(&row.response_snippet)).collect();
         let next: Vec<Option<DateTime<Utc>>> = rows.iter().map(|row| row.next_attempt_at).collect();
         sqlx::query!(
-            "INSERT INTO attempts (delivery_id, hop, event_key, account_id, target_id, \
-             generation, attempt, charged, started_at, duration_ms, url, status, reason, detail, \
+            "INSERT INTO attempts (event_key, delivery_id, hop, started_at, account_id, \
+             target_id, generation, attempt, charged, duration_ms, url, status, reason, detail, \
              response_snippet, next_attempt_at) \
-             SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
-             $6::bigint[], $7::bigint[], $8::boolean[], $9::timestamptz[], $10::bigint[], \
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], \
+             $5::text[], $6::uuid[], $7::bigint[], $8::bigint[], $9::boolean[], $10::bigint[], \
              $11::text[], $12::integer[], $13::text[], $14::text[], $15::text[], \
-             $16::timestamptz[]) ORDER BY 1, 2 ON CONFLICT DO NOTHING",
-            &deliveries as &[&str],
+             $16::timestamptz[]) ON CONFLICT DO NOTHING",
+            &event_keys,
+            &deliveries,
             &hops,
-            &event_keys as &[&str],
+            &started,
             &accounts as &[&str],
-            &targets as &[&str],
+            &targets as &[Option<Uuid>],
             &generations,
             &attempts,
             &charged,
-            &started,
             &durations,
             &urls,
             &statuses as &[Option<i32>],

@@ -3,20 +3,20 @@
 use chrono::{DateTime, Utc};
 
 use super::attempts::status;
-use super::{clean, clean_option};
+use super::{Uuid, by_key, clean, clean_option};
 use crate::{Store, StoreError};
 
 /// The end of one delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndRow {
     /// Which delivery.
-    pub delivery_id: String,
-    /// The event that it carried.
-    pub event_key: String,
+    pub delivery_id: Uuid,
+    /// The event that it carried; `None` when that could not be read.
+    pub event_key: Option<Uuid>,
     /// Whose it was.
     pub account_id: String,
-    /// Whom it was for.
-    pub target_id: String,
+    /// Whom it was for; `None` when that could not be read.
+    pub target_id: Option<Uuid>,
     /// 0, or which resend.
     pub generation: u32,
     /// Which write of it was the last.
@@ -38,16 +38,20 @@ pub struct EndRow {
 }
 
 impl Store {
-    /// Inserts those ends that are not there yet, with the bodies that are to be kept.
+    /// Inserts those ends that are not there yet, and with each of them the body
+    /// that is to be kept. Of two ends of one delivery the first to come counts,
+    /// in one batch the earlier one, and a body only ever comes with its own end:
+    /// what was delivered never stands among what was not, whatever a later
+    /// report says.
     ///
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_ends(&self, rows: &[EndRow]) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let deliveries: Vec<&str> = rows.iter().map(|row| row.delivery_id.as_str()).collect();
-        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let rows = by_key(rows, |row| (row.delivery_id, row.ended_at));
+        let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
+        let event_keys: Vec<Option<Uuid>> = rows.iter().map(|row| row.event_key).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
-        let targets: Vec<&str> = rows.iter().map(|row| row.target_id.as_str()).collect();
+        let targets: Vec<Option<Uuid>> = rows.iter().map(|row| row.target_id).collect();
         let generations: Vec<i64> = rows.iter().map(|row| row.generation.into()).collect();
         let hops: Vec<i64> = rows.iter().map(|row| row.hop.into()).collect();
         let outcomes: Vec<&str> = rows.iter().map(|row| row.outcome.as_str()).collect();
@@ -57,16 +61,31 @@ impl Store {
         let urls: Vec<Option<String>> =
             rows.iter().map(|row| clean_option(row.last_url.as_deref())).collect();
         let statuses: Vec<Option<i32>> = rows.iter().map(|row| status(row.last_status)).collect();
+
+        // Few rows have a body, so that the bodies come as arrays of their own.
+        let kept: Vec<(&EndRow, &[u8])> =
+            rows.iter().filter_map(|row| Some((*row, row.delivery.as_deref()?))).collect();
+        let kept_deliveries: Vec<Uuid> = kept.iter().map(|(row, _)| row.delivery_id).collect();
+        let kept_outcomes: Vec<&str> = kept.iter().map(|(row, _)| row.outcome.as_str()).collect();
+        let kept_ended: Vec<DateTime<Utc>> = kept.iter().map(|(row, _)| row.ended_at).collect();
+        let bodies: Vec<&[u8]> = kept.iter().map(|(_, body)| *body).collect();
         sqlx::query!(
-            "INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, hop, \
+            "WITH ended AS (\
+             INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, hop, \
              outcome, reason, ended_at, attempts, last_url, last_status) \
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], \
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], \
              $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], \
-             $11::text[], $12::integer[]) ORDER BY 1 ON CONFLICT DO NOTHING",
-            &deliveries as &[&str],
-            &event_keys as &[&str],
+             $11::text[], $12::integer[]) ON CONFLICT DO NOTHING \
+             RETURNING delivery_id, account_id, target_id, outcome, ended_at) \
+             INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
+             delivery) SELECT delivery_id, account_id, target_id, outcome, ended_at, delivery \
+             FROM ended JOIN unnest($13::uuid[], $14::text[], $15::timestamptz[], $16::bytea[]) \
+             AS kept (delivery_id, outcome, ended_at, delivery) \
+             USING (delivery_id, outcome, ended_at) ON CONFLICT DO NOTHING",
+            &deliveries,
+            &event_keys as &[Option<Uuid>],
             &accounts as &[&str],
-            &targets as &[&str],
+            &targets as &[Option<Uuid>],
             &generations,
             &hops,
             &outcomes as &[&str],
@@ -74,32 +93,14 @@ impl Store {
             &ended,
             &attempts,
             &urls as &[Option<String>],
-            &statuses as &[Option<i32>]
-        )
-        .execute(&mut *tx)
-        .await?;
-
-        let kept: Vec<(&EndRow, &[u8])> =
-            rows.iter().filter_map(|row| Some((row, row.delivery.as_deref()?))).collect();
-        let deliveries: Vec<&str> = kept.iter().map(|(row, _)| row.delivery_id.as_str()).collect();
-        let accounts: Vec<&str> = kept.iter().map(|(row, _)| row.account_id.as_str()).collect();
-        let targets: Vec<&str> = kept.iter().map(|(row, _)| row.target_id.as_str()).collect();
-        let outcomes: Vec<&str> = kept.iter().map(|(row, _)| row.outcome.as_str()).collect();
-        let ended: Vec<DateTime<Utc>> = kept.iter().map(|(row, _)| row.ended_at).collect();
-        let bodies: Vec<&[u8]> = kept.iter().map(|(_, body)| *body).collect();
-        sqlx::query!(
-            "INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
-             delivery) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], \
-             $5::timestamptz[], $6::bytea[]) ORDER BY 1 ON CONFLICT DO NOTHING",
-            &deliveries as &[&str],
-            &accounts as &[&str],
-            &targets as &[&str],
-            &outcomes as &[&str],
-            &ended,
+            &statuses as &[Option<i32>],
+            &kept_deliveries,
+            &kept_outcomes as &[&str],
+            &kept_ended,
             &bodies as &[&[u8]]
         )
-        .execute(&mut *tx)
+        .execute(&self.pool)
         .await?;
-        Ok(tx.commit().await?)
+        Ok(())
     }
 }

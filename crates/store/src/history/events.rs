@@ -2,18 +2,18 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{clean, clean_option};
+use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
 /// An event that was accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRow {
     /// The event's internal identity.
-    pub event_key: String,
+    pub event_key: Uuid,
     /// Whose it is.
     pub account_id: String,
     /// `None` for alerts.
-    pub domain_id: Option<String>,
+    pub domain_id: Option<Uuid>,
     /// As customers subscribe to it.
     pub event_type: String,
     /// The caller's id of the event.
@@ -34,10 +34,10 @@ impl Store {
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
-        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let rows = by_key(rows, |row| row.event_key);
+        let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
-        let domains: Vec<Option<String>> =
-            rows.iter().map(|row| clean_option(row.domain_id.as_deref())).collect();
+        let domains: Vec<Option<Uuid>> = rows.iter().map(|row| row.domain_id).collect();
         let event_types: Vec<&str> = rows.iter().map(|row| row.event_type.as_str()).collect();
         let event_ids: Vec<String> = rows.iter().map(|row| clean(&row.event_id)).collect();
         let occurred: Vec<DateTime<Utc>> = rows.iter().map(|row| row.occurred_at).collect();
@@ -47,12 +47,12 @@ impl Store {
         sqlx::query!(
             "INSERT INTO events (event_key, account_id, domain_id, event_type, event_id, \
              occurred_at, accepted_at, caller, event) \
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], \
-             $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[]) ORDER BY 1 \
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], \
+             $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[]) \
              ON CONFLICT DO NOTHING",
-            &event_keys as &[&str],
+            &event_keys,
             &accounts as &[&str],
-            &domains as &[Option<String>],
+            &domains as &[Option<Uuid>],
             &event_types as &[&str],
             &event_ids,
             &occurred,

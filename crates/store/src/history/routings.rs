@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{clean, clean_option};
+use super::{Uuid, by_key, clean, clean_option};
 use crate::{Store, StoreError};
 
 /// One routing of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutedRow {
     /// Which event.
-    pub event_key: String,
+    pub event_key: Uuid,
     /// Whose it is.
     pub account_id: String,
     /// When it was routed.
@@ -30,11 +30,11 @@ pub struct DecisionRow {
     /// Of the setting or webhook.
     pub subscription_id: String,
     /// Whom it would have gone to.
-    pub target_id: String,
+    pub target_id: Option<Uuid>,
     /// At that time; empty for mailboxes.
     pub url: String,
     /// With `chosen`.
-    pub delivery_id: Option<String>,
+    pub delivery_id: Option<Uuid>,
     /// With `duplicate`: the subscription that was chosen instead.
     pub duplicate_of: Option<String>,
     /// With `disabled`.
@@ -47,67 +47,62 @@ impl Store {
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_routed(&self, rows: &[RoutedRow]) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let event_keys: Vec<&str> = rows.iter().map(|row| row.event_key.as_str()).collect();
+        let rows = by_key(rows, |row| (row.event_key, row.routed_at));
+        let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
         let routed: Vec<DateTime<Utc>> = rows.iter().map(|row| row.routed_at).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
         let revisions: Vec<i64> = rows
             .iter()
             .map(|row| i64::try_from(row.settings_revision).unwrap_or(i64::MAX))
             .collect();
-        sqlx::query!(
-            "INSERT INTO routings (event_key, routed_at, account_id, settings_revision) \
-             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::bigint[]) \
-             ORDER BY 1, 2 ON CONFLICT DO NOTHING",
-            &event_keys as &[&str],
-            &routed,
-            &accounts as &[&str],
-            &revisions
-        )
-        .execute(&mut *tx)
-        .await?;
 
         let decisions: Vec<(&RoutedRow, i32, &DecisionRow)> = rows
             .iter()
             .flat_map(|row| {
-                (0_i32..).zip(&row.decisions).map(move |(n, decision)| (row, n, decision))
+                (0_i32..).zip(&row.decisions).map(move |(n, decision)| (*row, n, decision))
             })
             .collect();
-        let event_keys: Vec<&str> =
-            decisions.iter().map(|(row, ..)| row.event_key.as_str()).collect();
-        let routed: Vec<DateTime<Utc>> = decisions.iter().map(|(row, ..)| row.routed_at).collect();
+        let of_events: Vec<Uuid> = decisions.iter().map(|(row, ..)| row.event_key).collect();
+        let at: Vec<DateTime<Utc>> = decisions.iter().map(|(row, ..)| row.routed_at).collect();
         let positions: Vec<i32> = decisions.iter().map(|(_, n, _)| *n).collect();
         let each = || decisions.iter().map(|(.., decision)| *decision);
         let verdicts: Vec<&str> = each().map(|row| row.verdict.as_str()).collect();
         let levels: Vec<&str> = each().map(|row| row.level.as_str()).collect();
         let subscriptions: Vec<String> = each().map(|row| clean(&row.subscription_id)).collect();
-        let targets: Vec<&str> = each().map(|row| row.target_id.as_str()).collect();
+        let targets: Vec<Option<Uuid>> = each().map(|row| row.target_id).collect();
         let urls: Vec<String> = each().map(|row| clean(&row.url)).collect();
-        let deliveries: Vec<Option<String>> =
-            each().map(|row| clean_option(row.delivery_id.as_deref())).collect();
+        let deliveries: Vec<Option<Uuid>> = each().map(|row| row.delivery_id).collect();
         let duplicates: Vec<Option<String>> =
             each().map(|row| clean_option(row.duplicate_of.as_deref())).collect();
         let disabled: Vec<Option<DateTime<Utc>>> = each().map(|row| row.disabled_at).collect();
         sqlx::query!(
-            "INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
+            "WITH routed AS (\
+             INSERT INTO routings (event_key, routed_at, account_id, settings_revision) \
+             SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::bigint[]) \
+             ON CONFLICT DO NOTHING) \
+             INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
              subscription_id, target_id, url, delivery_id, duplicate_of, disabled_at) \
-             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::integer[], $4::text[], \
-             $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], \
-             $11::timestamptz[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
-            &event_keys as &[&str],
+             SELECT * FROM unnest($5::uuid[], $6::timestamptz[], $7::integer[], $8::text[], \
+             $9::text[], $10::text[], $11::uuid[], $12::text[], $13::uuid[], $14::text[], \
+             $15::timestamptz[]) ON CONFLICT DO NOTHING",
+            &event_keys,
             &routed,
+            &accounts as &[&str],
+            &revisions,
+            &of_events,
+            &at,
             &positions,
             &verdicts as &[&str],
             &levels as &[&str],
             &subscriptions,
-            &targets as &[&str],
+            &targets as &[Option<Uuid>],
             &urls,
-            &deliveries as &[Option<String>],
+            &deliveries as &[Option<Uuid>],
             &duplicates as &[Option<String>],
             &disabled as &[Option<DateTime<Utc>>]
         )
-        .execute(&mut *tx)
+        .execute(&self.pool)
         .await?;
-        Ok(tx.commit().await?)
+        Ok(())
     }
 }

@@ -1,13 +1,18 @@
 //! History can be written again and again.
 
-use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow};
+use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow, Uuid};
 use testkit::TestEnv;
 
 use crate::world::{at, open};
 
+/// An id that begins with this digit.
+fn id(digit: &str) -> Uuid {
+    store::history::id(&format!("{digit:0<32}")).expect("an id")
+}
+
 fn event(key: &str) -> EventRow {
     EventRow {
-        event_key: key.to_owned(),
+        event_key: id(key),
         account_id: "a".repeat(24),
         domain_id: None,
         event_type: "ip_listed".to_owned(),
@@ -24,9 +29,9 @@ fn decision(verdict: &str) -> DecisionRow {
         verdict: verdict.to_owned(),
         level: "account".to_owned(),
         subscription_id: "s".to_owned(),
-        target_id: "t".to_owned(),
+        target_id: Some(id("7")),
         url: "https://a.example/".to_owned(),
-        delivery_id: (verdict == "chosen").then(|| "d".to_owned()),
+        delivery_id: (verdict == "chosen").then(|| id("d")),
         duplicate_of: (verdict == "duplicate").then(|| "s0".to_owned()),
         disabled_at: (verdict == "disabled").then(|| at(1)),
     }
@@ -34,11 +39,11 @@ fn decision(verdict: &str) -> DecisionRow {
 
 fn attempt(delivery_id: &str, hop: u32) -> AttemptRow {
     AttemptRow {
-        delivery_id: delivery_id.to_owned(),
+        delivery_id: id(delivery_id),
         hop,
-        event_key: "e".to_owned(),
+        event_key: id("e"),
         account_id: "a".to_owned(),
-        target_id: "t".to_owned(),
+        target_id: Some(id("7")),
         generation: 0,
         attempt: u32::MAX,
         charged: true,
@@ -55,10 +60,10 @@ fn attempt(delivery_id: &str, hop: u32) -> AttemptRow {
 
 fn end(delivery_id: &str, outcome: &str) -> EndRow {
     EndRow {
-        delivery_id: delivery_id.to_owned(),
-        event_key: "e".to_owned(),
+        delivery_id: id(delivery_id),
+        event_key: Some(id("e")),
         account_id: "a".to_owned(),
-        target_id: "t".to_owned(),
+        target_id: Some(id("7")),
         generation: 0,
         hop: 1,
         outcome: outcome.to_owned(),
@@ -78,7 +83,7 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
     for _ in 0..2 {
         store.insert_events(&[event("b"), event("a"), event("b")]).await.expect("inserted");
         let routed = RoutedRow {
-            event_key: "e".to_owned(),
+            event_key: id("e"),
             account_id: "a".to_owned(),
             routed_at: at(1),
             settings_revision: u64::MAX,
@@ -87,19 +92,17 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
         let again = RoutedRow { routed_at: at(2), decisions: Vec::new(), ..routed.clone() };
         store.insert_routed(&[routed, again]).await.expect("inserted");
         store.insert_attempts(&[attempt("d", 0), attempt("d", 1)]).await.expect("inserted");
-        store
-            .insert_ends(&[end("d", "exhausted"), end("ok", "delivered")])
-            .await
-            .expect("inserted");
+        store.insert_ends(&[end("d", "exhausted"), end("0", "delivered")]).await.expect("inserted");
     }
     store
         .insert_events(&[EventRow { caller: "late".to_owned(), ..event("a") }])
         .await
         .expect("inserted");
-    store.insert_ends(&[end("d", "delivered")]).await.expect("inserted");
 
     assert_eq!(
-        env.sql("SELECT event_key, caller, encode(event, 'hex') FROM events ORDER BY 1"),
+        env.sql(
+            "SELECT left(event_key::text, 1), caller, encode(event, 'hex') FROM events ORDER BY 1"
+        ),
         "a|test|000102ff\nb|test|000102ff"
     );
     assert_eq!(
@@ -107,7 +110,7 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
         "2|9223372036854775807"
     );
     assert_eq!(
-        env.sql("SELECT position, verdict, delivery_id, duplicate_of, disabled_at IS NOT NULL FROM routing_decisions ORDER BY 1"),
+        env.sql("SELECT position, verdict, left(delivery_id::text, 1), duplicate_of, disabled_at IS NOT NULL FROM routing_decisions ORDER BY 1"),
         "0|chosen|d||f\n1|duplicate||s0|f\n2|disabled|||t"
     );
     assert_eq!(
@@ -117,13 +120,66 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
         "0|4294967295|503|t\n1|4294967295||f"
     );
     assert_eq!(
-        env.sql("SELECT delivery_id, outcome FROM ends ORDER BY 1"),
-        "d|exhausted\nok|delivered"
+        env.sql("SELECT left(delivery_id::text, 1), outcome FROM ends ORDER BY 1"),
+        "0|delivered\nd|exhausted"
     );
     assert_eq!(
-        env.sql("SELECT delivery_id, outcome, encode(delivery, 'hex') FROM undelivered"),
+        env.sql(
+            "SELECT left(delivery_id::text, 1), outcome, encode(delivery, 'hex') FROM undelivered"
+        ),
         "d|exhausted|0909"
     );
+}
+
+#[tokio::test]
+async fn a_hop_that_was_tried_twice_has_both_tries() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let again = AttemptRow { started_at: at(9), ..attempt("d", 0) };
+    for _ in 0..2 {
+        let tries = [again.clone(), attempt("d", 0), attempt("d", 0)];
+        store.insert_attempts(&tries).await.expect("inserted");
+    }
+    assert_eq!(
+        env.sql("SELECT hop, started_at - min(started_at) OVER () FROM attempts ORDER BY 2"),
+        "0|00:00:00\n0|00:00:07"
+    );
+}
+
+#[tokio::test]
+async fn a_delivery_ends_once_whatever_is_reported_later() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let later = |digit, outcome| EndRow { ended_at: at(5), ..end(digit, outcome) };
+    // Reported again in another batch.
+    store.insert_ends(&[end("1", "delivered"), end("2", "exhausted")]).await.expect("inserted");
+    store.insert_ends(&[later("1", "exhausted"), later("2", "delivered")]).await.expect("inserted");
+    // Reported twice in one batch, whatever the order.
+    let both = [later("3", "exhausted"), end("3", "delivered"), end("4", "exhausted")];
+    store.insert_ends(&both).await.expect("inserted");
+    // The same end, told twice.
+    store.insert_ends(&[end("5", "held"), end("5", "held")]).await.expect("inserted");
+
+    assert_eq!(
+        env.sql("SELECT left(delivery_id::text, 1), outcome FROM ends ORDER BY 1"),
+        "1|delivered\n2|exhausted\n3|delivered\n4|exhausted\n5|held"
+    );
+    assert_eq!(
+        env.sql("SELECT left(delivery_id::text, 1), outcome FROM undelivered ORDER BY 1"),
+        "2|exhausted\n4|exhausted\n5|held"
+    );
+}
+
+#[tokio::test]
+async fn ids_that_could_not_be_read_are_left_out() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let account_id = "unknown".to_owned();
+    let poisoned = EndRow { event_key: None, target_id: None, account_id, ..end("d", "poisoned") };
+    store.insert_ends(&[poisoned, end("e", "delivered")]).await.expect("inserted");
+    let missing = "SELECT count(*) FROM ends JOIN undelivered USING (delivery_id, account_id) \
+                   WHERE event_key IS NULL AND undelivered.target_id IS NULL";
+    assert_eq!(env.sql(missing), "1");
 }
 
 #[tokio::test]
@@ -139,7 +195,7 @@ async fn text_that_the_database_cannot_hold_does_not_stop_a_batch() {
         AttemptRow { response_snippet: nul(), detail: nul(), url: nul(), ..attempt("d", 0) };
     store.insert_attempts(&[attempt]).await.expect("inserted");
     let routed = RoutedRow {
-        event_key: "e".to_owned(),
+        event_key: id("e"),
         account_id: "a".to_owned(),
         routed_at: at(1),
         settings_revision: 1,
@@ -151,6 +207,25 @@ async fn text_that_the_database_cannot_hold_does_not_stop_a_batch() {
         .await
         .expect("inserted");
     assert_eq!(env.sql("SELECT response_snippet FROM attempts"), "a\u{fffd}b");
+}
+
+#[tokio::test]
+async fn what_the_database_will_never_take_is_told_from_trouble() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let too_long: String = (0..300).map(|n| model::domain_id(&n.to_string())).collect();
+    let too_early = chrono::DateTime::from_timestamp(-8_000_000_000_000, 0).expect("a moment");
+    for bad in [
+        EventRow { account_id: "a\0b".to_owned(), ..event("a") },
+        EventRow { account_id: too_long, ..event("a") },
+        EventRow { accepted_at: too_early, ..event("a") },
+    ] {
+        let error = store.insert_events(&[event("b"), bad]).await.expect_err("refused");
+        assert!(error.is_about_the_data(), "{error}");
+    }
+    env.sql("DROP TABLE events");
+    let error = store.insert_events(&[event("b")]).await.expect_err("no table");
+    assert!(!error.is_about_the_data(), "{error}");
 }
 
 #[tokio::test]
@@ -167,7 +242,7 @@ async fn empty_batches_are_nothing() {
 async fn replicas_with_overlapping_batches_do_not_lock_each_other_out() {
     let env = TestEnv::new();
     let store = open(&env).await;
-    let forward: Vec<EventRow> = (0..500).map(|n| event(&format!("{n:032}"))).collect();
+    let forward: Vec<EventRow> = (0..500).map(|n| event(&format!("{n:032x}"))).collect();
     let backward: Vec<EventRow> = forward.iter().rev().cloned().collect();
     for _ in 0..5 {
         let (a, b) = tokio::join!(store.insert_events(&forward), store.insert_events(&backward));

@@ -122,6 +122,8 @@ impl Platform {
         let ops = format!("127.0.0.1:{}", ports::free_port()?);
         let mut command = Command::new(&self.binary);
         command.arg(role).envs(self.env.iter().cloned()).env("POSTRIDER_OPS_ADDR", &ops);
+        // Five processes share few cores: more threads would only wake each other.
+        command.env("TOKIO_WORKER_THREADS", "1");
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         self.roles.insert(role, child);

@@ -99,7 +99,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let all = rounds.iter().chain([&paced]);
     let report = Report {
         load: format!(
-            "{} rounds of {} clicked events, one webhook each, HTTP/1.1 keep-alive on loopback; one process a role",
+            "{} rounds of {} clicked events, one webhook each, HTTP/1.1 keep-alive on loopback; one process a role, one worker thread each",
             rounds.len(),
             options.events
         ),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
@@ -13,10 +13,12 @@ use futures_util::StreamExt as _;
 use model::domain_id;
 use prost::Message as _;
 use protocol::v1::{AccountDocument, DomainDocument};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{Bus, BusError};
 
+/// The least time between two questions to the leader.
+const FENCE_PACE: Duration = Duration::from_millis(2);
 /// How often a document is put on top of what somebody else has just put.
 const PUT_TRIES: usize = 8;
 /// How long the fence waits for the watch before it asks for a new watch.
@@ -139,6 +141,8 @@ struct Watched {
     progress: AtomicU64,
     /// Raised to have the watch begin anew.
     restart: watch::Sender<u64>,
+    /// When the last fence was begun, and what it found.
+    last_fence: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Settings {
@@ -150,6 +154,7 @@ impl Settings {
             applied: watch::channel(0).0,
             progress: AtomicU64::new(0),
             restart: watch::channel(0).0,
+            last_fence: Mutex::new(None),
         }));
         // In the background: attempts in flight read settings until the end of the drain.
         let watching = settings.clone();
@@ -166,7 +171,31 @@ impl Settings {
 
     /// Waits until this process has seen every change that was made before now,
     /// by the leader's word. Returns the revision of the bucket that is in force.
+    ///
+    /// Under load, those who ask within the same moment share one question to the
+    /// leader, and questions are a moment apart, so that batches fill up.
     pub async fn fence(&self) -> Result<u64, BusError> {
+        let asked = Instant::now();
+        let mut last = self.0.last_fence.lock().await;
+        match *last {
+            // Begun after this call, by somebody else.
+            Some((begun, revision)) if begun >= asked => return Ok(revision),
+            Some((begun, _)) => {
+                let rest = FENCE_PACE.saturating_sub(begun.elapsed());
+                // Sleeping for no time at all still costs a tick.
+                if !rest.is_zero() {
+                    self.0.bus.0.clock.sleep(rest).await;
+                }
+            }
+            None => {}
+        }
+        let begun = Instant::now();
+        let revision = self.ask_and_wait().await?;
+        *last = Some((begun, revision));
+        Ok(revision)
+    }
+
+    async fn ask_and_wait(&self) -> Result<u64, BusError> {
         for _ in 0..2 {
             let before = *self.0.applied.borrow();
             let last = self.last_sequence().await?;

@@ -62,7 +62,7 @@ impl Dispatcher {
         }
         // Should this panic, the hop is not blocked for as long as this process lives.
         let abandon = self.settled.abandon_on_drop(&hop);
-        let work = std::pin::pin!(self.work(&pulled, delivery));
+        let work = Box::pin(self.work(&pulled, delivery));
         let held = std::slice::from_ref(&pulled);
         let answer = bus::keeping_leases(held, self.lease, &self.clock, work).await;
         match answer {

@@ -81,15 +81,14 @@ async fn answer(
 impl State {
     fn seen(&mut self) -> Seen {
         self.latencies_us.sort_unstable();
-        let at = |share: f64| {
-            let last = self.latencies_us.len().saturating_sub(1);
-            let index = (last as f64 * share) as usize;
+        let at = |percent: usize| {
+            let index = self.latencies_us.len().saturating_sub(1) * percent / 100;
             self.latencies_us.get(index).map_or(0.0, |us| f64::from(*us) / 1000.0)
         };
         Seen {
             requests: self.requests,
             deliveries: self.deliveries.len() as u64,
-            latency_ms: [at(0.5), at(0.99), at(1.0)],
+            latency_ms: [at(50), at(99), at(100)],
         }
     }
 }
@@ -100,8 +99,9 @@ fn event_micros(body: &[u8]) -> Option<u64> {
     let data = &text[text.find("\"event-data\"")?..];
     let number = &data[data.find("\"timestamp\":")? + 12..];
     let end = number.find([',', '}'])?;
-    let seconds: f64 = number[..end].parse().ok()?;
-    Some((seconds * 1e6) as u64)
+    let (seconds, fraction) = number[..end].split_once('.')?;
+    let micros: u64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    Some(seconds.parse::<u64>().ok()? * 1_000_000 + micros)
 }
 
 /// Microseconds since the epoch.

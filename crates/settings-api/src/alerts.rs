@@ -6,12 +6,14 @@ mod request;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use axum::routing::{self, get};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::StatusCode;
 use model::EventType;
 use serde::Serialize;
 use signing::Sealed;
 use store::{AlertDestination, AlertSetting, NewAlert};
+use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -19,6 +21,22 @@ use crate::error::ApiError;
 use crate::form::Body;
 use crate::path::Segments;
 use crate::{SettingsApi, destination, keys, respond};
+
+/// The calls of this module.
+pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
+    let alert = routing::put(update).delete(delete);
+    OpenApiRouter::new()
+        .route("/v1/alerts/events", get(event_types))
+        .route("/v1/alerts/settings", get(list).post(create))
+        .route("/v1/alerts/settings/events", routing::post(create))
+        .route("/v1/alerts/settings/events/{id}", alert)
+        .route("/v1/alerts/settings/webhooks/signing_key", routing::put(reset_signing_key))
+        .route("/v1/alerts/settings/slack", routing::any(slack))
+        // Where mailgun-go looks for these three (reference §9.1); the second
+        // is `POST /v1/alerts/settings` above.
+        .route("/v1/alerts", get(event_types))
+        .route("/v1/alerts/settings/{id}", routing::delete(delete))
+}
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
 
@@ -61,7 +79,10 @@ pub(crate) async fn create(
     check_destination(&api, &new).await?;
     let setting_id = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
     let now = api.clock.now();
-    let key = api.store.create_alert_setting(&caller.account_id, setting_id, &new, now).await?;
+    let key = api
+        .store
+        .create_alert_setting(&caller.account_id, setting_id, &new, &api.limits.quotas, now)
+        .await?;
     api.publish(&key).await?;
     Ok(respond::ok(&Record::new(setting_id, &new)))
 }

@@ -7,7 +7,7 @@ use chassis::Clock;
 use signing::{SealError, Sealed, SecretKey};
 use store::Store;
 
-use crate::SettingsApiConfig;
+use crate::{Limits, SettingsApiConfig};
 
 /// Settings: the store that holds them, the broker that carries them. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +16,7 @@ pub struct SettingsApi {
     pub(crate) bus: Bus,
     pub(crate) egress: egress::Client,
     pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
     secret_key: Arc<SecretKey>,
 }
 
@@ -24,7 +25,7 @@ impl SettingsApi {
     pub fn new(config: &SettingsApiConfig, bus: Bus, egress: egress::Client, clock: Clock) -> Self {
         let store = Store::open(&config.store);
         let secret_key = Arc::new(config.secret_key.clone());
-        Self { store, bus, egress, clock, secret_key }
+        Self { store, bus, egress, clock, limits: config.limits, secret_key }
     }
 
     /// Brings the schema up to date.

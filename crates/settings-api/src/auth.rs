@@ -1,12 +1,13 @@
-//! Who is calling (reference §1.2, §1.3).
+//! Who is calling (reference §1.2, §1.3), and what its key allows.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use store::{AccountStatus, Authenticated, CallerAccount};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use store::{AccountStatus, Authenticated, CallerAccount, Role};
 
 use crate::error::ApiError;
 use crate::{SettingsApi, keys};
@@ -14,10 +15,51 @@ use crate::{SettingsApi, keys};
 const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-mailgun-on-behalf-of");
 const KEY_ID: HeaderName = HeaderName::from_static("x-mailgun-key-id");
 
-/// The account that a call is for, which is the key's own or a subaccount of it.
+/// The account that a call is for, and the key that it came with.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
+    /// The key's own account, or the subaccount of it that the call is on behalf of.
     pub(crate) account_id: String,
+    /// The account of the key.
+    pub(crate) key_account_id: String,
+    /// `xxxxxxxx-yyyyyyyy`.
+    pub(crate) key_id: String,
+    pub(crate) role: Role,
+    status: AccountStatus,
+}
+
+impl Caller {
+    /// Refuses a key that may look and not know: with a signing key its holder
+    /// could speak in our name.
+    pub(crate) fn check_sees_secrets(&self) -> Result<(), ApiError> {
+        if self.sees_secrets() { Ok(()) } else { Err(ApiError::forbidden("Forbidden")) }
+    }
+
+    /// Whether signing keys are shown to this key's holder.
+    pub(crate) fn sees_secrets(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::Developer)
+    }
+}
+
+/// What a group of calls is about; decides which roles may make them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Area {
+    /// Webhooks, alerts, domains, signing keys.
+    Settings,
+    /// The account itself, its API keys and subaccounts.
+    Account,
+    /// The end of a subaccount, which may be disabled already.
+    Closing,
+}
+
+fn may(role: Role, area: Area, method: &Method) -> bool {
+    let only_looks = matches!(*method, Method::GET | Method::HEAD);
+    match role {
+        Role::Admin => true,
+        Role::Developer => area == Area::Settings || only_looks,
+        Role::Basic => only_looks,
+        Role::Sending => false,
+    }
 }
 
 /// Lets a call through to its handler with the [`Caller`] it is from. The body
@@ -27,10 +69,11 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (key_id, caller) = match identify(&api, request.headers()).await {
-        Ok(identified) => identified,
+    let caller = match identify(&api, request.headers()).await {
+        Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    let key_id = caller.key_id.clone();
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
     if let Ok(key_id) = HeaderValue::try_from(key_id) {
@@ -39,29 +82,50 @@ pub(crate) async fn authenticate(
     response
 }
 
-async fn identify(api: &SettingsApi, headers: &HeaderMap) -> Result<(String, Caller), ApiError> {
+/// Refuses what the key's role does not allow, and what is for an account that
+/// may do nothing.
+pub(crate) async fn authorize(
+    State(area): State<Area>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !may(caller.role, area, request.method()) {
+        return ApiError::forbidden("Forbidden").into_response();
+    }
+    if area != Area::Closing
+        && let Err(error) = check_open(caller.status)
+    {
+        return error.into_response();
+    }
+    next.run(request).await
+}
+
+async fn identify(api: &SettingsApi, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let key = api_key(headers).ok_or(ApiError::Unauthorized)?;
     let on_behalf_of = headers.get(ON_BEHALF_OF).filter(|id| !id.is_empty());
     let subaccount_id =
         on_behalf_of.and_then(|id| id.to_str().ok()).filter(|id| keys::is_object_id(id));
     let hash = signing::api_key_hash(&key);
-    let Authenticated { key_id, account, subaccount } = api
+    let Authenticated { key_id, role, account, parent_status, subaccount } = api
         .store
         .authenticate(&hash, subaccount_id, api.clock.now())
         .await?
         .ok_or(ApiError::Unauthorized)?;
-    check_open(&account)?;
+    // A subaccount may do nothing that its parent may not.
+    parent_status.map_or(Ok(()), check_open)?;
+    let key_account_id = account.account_id.clone();
     let account = match on_behalf_of {
         None => account,
         Some(id) if id.as_bytes() == account.account_id.as_bytes() => account,
         // Whether another account has the id, or none, is not for this caller to know.
         Some(_) => {
-            let subaccount = subaccount.ok_or_else(|| ApiError::forbidden("Forbidden"))?;
-            check_open(&subaccount)?;
-            subaccount
+            check_open(account.status)?;
+            subaccount.ok_or_else(|| ApiError::forbidden("Forbidden"))?
         }
     };
-    Ok((key_id, Caller { account_id: account.account_id }))
+    let CallerAccount { account_id, status } = account;
+    Ok(Caller { account_id, key_account_id, key_id, role, status })
 }
 
 /// The password of user `api`.
@@ -76,8 +140,8 @@ fn api_key(headers: &HeaderMap) -> Option<String> {
     (user == "api" && !key.is_empty()).then(|| key.to_owned())
 }
 
-fn check_open(account: &CallerAccount) -> Result<(), ApiError> {
-    match account.status {
+fn check_open(status: AccountStatus) -> Result<(), ApiError> {
+    match status {
         AccountStatus::Open => Ok(()),
         AccountStatus::Disabled => Err(ApiError::forbidden("Account is disabled")),
         AccountStatus::Closed => Err(ApiError::forbidden("Account is closed")),
@@ -91,6 +155,23 @@ mod tests {
     fn key_of(authorization: &str) -> Option<String> {
         let value = authorization.parse().expect("a header");
         api_key(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
+    }
+
+    #[test]
+    fn roles_allow_less_and_less() {
+        let calls = [
+            (Area::Settings, Method::GET),
+            (Area::Account, Method::GET),
+            (Area::Settings, Method::PUT),
+            (Area::Account, Method::POST),
+            (Area::Closing, Method::DELETE),
+        ];
+        for (role, allowed) in
+            [(Role::Admin, 5), (Role::Developer, 3), (Role::Basic, 2), (Role::Sending, 0)]
+        {
+            let made = calls.iter().filter(|(area, method)| may(role, *area, method));
+            assert_eq!(made.count(), allowed, "{role:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use chassis::Env;
 use signing::SecretKey;
 use store::StoreConfig;
 
+use crate::Limits;
+
 /// Where to listen, and what to work with.
 #[derive(Clone, Debug)]
 pub struct SettingsApiConfig {
@@ -17,6 +19,8 @@ pub struct SettingsApiConfig {
     pub store: StoreConfig,
     /// Seals signing keys.
     pub secret_key: SecretKey,
+    /// What one account may have, and how often it may ask.
+    pub limits: Limits,
 }
 
 impl SettingsApiConfig {
@@ -34,6 +38,7 @@ impl SettingsApiConfig {
                 "Where the gRPC service `Admin` listens. Internal: never make it public.",
             ),
             store: StoreConfig::read(env),
+            limits: Limits::read(env),
             secret_key: env.required(
                 "POSTRIDER_SECRET_KEY",
                 "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",

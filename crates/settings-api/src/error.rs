@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use store::{StoreError, Thing};
+use utoipa::ToSchema;
 
 use crate::publish::NotPublished;
 use crate::respond;
@@ -18,20 +19,32 @@ pub(crate) enum ApiError {
 }
 
 /// A status and a body. Clients read `message`; the documented schemas name
-/// some errors by a capitalised key, which is sent along.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+/// some errors by capitalised keys, which are sent along.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub(crate) struct Problem {
     #[serde(skip)]
     status: StatusCode,
+    /// What was wrong, and what would be right.
     message: String,
+    /// The same, where domain webhooks are concerned.
     #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The parameter that is wrong.
+    #[serde(rename = "Field", skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    /// What is wrong with that parameter.
+    #[serde(rename = "Value", skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// The same as the message, where something is missing or in the way.
+    #[serde(rename = "Description", skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
 }
 
 impl ApiError {
     /// Just a message.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self::Message(Problem { status, message: message.into(), reason: None })
+        Self::Message(Problem { status, message: message.into(), ..Problem::default() })
     }
 
     /// A wrong parameter.
@@ -42,8 +55,27 @@ impl ApiError {
     /// A wrong parameter of a domain's webhook: with the key `Reason`.
     pub(crate) fn webhook(message: impl Into<String>) -> Self {
         let message = message.into();
-        let reason = Some(message.clone());
-        Self::Message(Problem { status: StatusCode::BAD_REQUEST, message, reason })
+        let (status, reason) = (StatusCode::BAD_REQUEST, Some(message.clone()));
+        Self::Message(Problem { status, message, reason, ..Problem::default() })
+    }
+
+    /// A wrong parameter by name: with the keys `Field` and `Value`.
+    pub(crate) fn parameter(field: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        Self::Message(Problem {
+            status: StatusCode::BAD_REQUEST,
+            message: format!("Invalid parameter: {field} {value}"),
+            field: Some(field),
+            value: Some(value),
+            ..Problem::default()
+        })
+    }
+
+    /// Something that is missing, or in the way: with the key `Description`.
+    pub(crate) fn described(status: StatusCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let description = Some(message.clone());
+        Self::Message(Problem { status, message, description, ..Problem::default() })
     }
 
     /// Nothing there.
@@ -88,7 +120,9 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, message)
             }
             StoreError::TooManyUrls { .. } => Self::webhook(message),
-            StoreError::NestedSubaccount | StoreError::TooManyAlerts => Self::bad_request(message),
+            StoreError::NestedSubaccount | StoreError::QuotaReached { .. } => {
+                Self::bad_request(message)
+            }
             StoreError::Database(_) | StoreError::Migrate(_) => {
                 let unavailable = error.is_unavailable();
                 tracing::error!(%error, unavailable, "the database failed a call");

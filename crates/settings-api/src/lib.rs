@@ -12,26 +12,37 @@
 //! Deliberately absent: deliveries. The one call that a setting causes is the
 //! GET that checks an alert's URL.
 
+mod account;
+mod account_webhooks;
 mod admin;
 mod alerts;
 mod api;
+mod api_keys;
 mod auth;
 mod config;
 mod destination;
 mod domain_name;
+mod domains;
 mod error;
 mod exhausted;
+mod features;
 mod form;
 mod keys;
+mod limits;
+mod openapi;
 mod path;
 mod publish;
+mod rate_limit;
 mod respond;
 mod routes;
 mod server;
+mod signing_key;
+mod subaccounts;
 mod webhooks;
 
 pub use api::SettingsApi;
 pub use config::SettingsApiConfig;
+pub use limits::Limits;
 pub use routes::router;
 pub use server::Server;
 

@@ -1,45 +1,66 @@
 //! Which call is answered where.
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
-use axum::{Router, routing};
 use http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
 
+use crate::auth::Area;
 use crate::error::ApiError;
-use crate::{SettingsApi, alerts, auth, respond, webhooks};
+use crate::{
+    SettingsApi, account, account_webhooks, alerts, api_keys, auth, domains, features, openapi,
+    rate_limit, respond, signing_key, subaccounts, webhooks,
+};
 
 /// Largest request, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Calls that an account may make only so often begin with these (reference §1.7).
+const LIMITED: [&str; 4] = [
+    "/v1/alerts",
+    "/v1/webhooks",
+    "/v3/domains/{domain}/webhooks",
+    "/v4/domains/{domain}/webhooks",
+];
 
 /// The customers' calls. A router that is merged with others keeps its own
 /// headers and its own answers to methods that it does not know; what has no
 /// route is answered by whoever serves it.
 pub fn router(api: SettingsApi) -> Router {
-    let alert = put(alerts::update).delete(alerts::delete);
-    Router::new()
-        .route("/v3/domains/{domain}/webhooks", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/v3/domains/{domain}/webhooks/{webhook_name}",
-            get(webhooks::get).put(webhooks::update).delete(webhooks::delete),
-        )
-        .route("/v1/alerts/events", get(alerts::event_types))
-        .route("/v1/alerts/settings", get(alerts::list).post(alerts::create))
-        .route("/v1/alerts/settings/events", post(alerts::create))
-        .route("/v1/alerts/settings/events/{id}", alert)
-        .route("/v1/alerts/settings/webhooks/signing_key", put(alerts::reset_signing_key))
-        .route("/v1/alerts/settings/slack", routing::any(alerts::slack))
-        // Where mailgun-go looks for these three (reference §9.1); the second
-        // is `POST /v1/alerts/settings` above.
-        .route("/v1/alerts", get(alerts::event_types))
-        .route("/v1/alerts/settings/{id}", delete(alerts::delete))
+    let only = |area| from_fn_with_state(area, auth::authorize);
+    let limited = OpenApiRouter::new()
+        .merge(webhooks::routes())
+        .merge(account_webhooks::routes())
+        .merge(alerts::routes())
+        .route_layer(from_fn_with_state(api.clone(), rate_limit::limit))
+        .route_layer(only(Area::Settings));
+    let settings = OpenApiRouter::new()
+        .merge(signing_key::routes())
+        .merge(features::routes())
+        .merge(domains::routes())
+        .route_layer(only(Area::Settings));
+    let account = OpenApiRouter::new()
+        .merge(account::routes())
+        .merge(subaccounts::routes())
+        .merge(api_keys::routes())
+        .route_layer(only(Area::Account));
+    let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())
+        .merge(limited)
+        .merge(settings)
+        .merge(account)
+        .split_for_parts();
+    openapi::complete(&mut openapi, |path| LIMITED.iter().any(|start| path.starts_with(start)));
+    let authenticate = from_fn_with_state(api.clone(), auth::authenticate);
+    calls
         .method_not_allowed_fallback(method_not_allowed)
-        .route_layer(from_fn_with_state(api.clone(), auth::authenticate))
+        .route_layer(authenticate)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn(count))
         .layer(map_response(respond::add_headers))
         .with_state(api)
+        .merge(openapi::router(openapi))
 }
 
 /// The router, with an answer to everything else.

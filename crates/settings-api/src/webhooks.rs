@@ -6,6 +6,9 @@ use axum::response::Response;
 use model::WebhookId;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use store::{DomainWebhook, MAX_URLS};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -13,9 +16,22 @@ use crate::form::Form;
 use crate::path::Segments;
 use crate::{SettingsApi, destination, domain_name, respond};
 
+/// The calls of this module.
+pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+}
+
 type Result<T = Response> = std::result::Result<T, ApiError>;
 
-/// `GET /v3/domains/{domain}/webhooks`
+/// Lists the webhooks of a domain.
+#[utoipa::path(
+    get,
+    path = "/v3/domains/{domain}/webhooks",
+    operation_id = "list_domain_webhooks",
+    tag = "domain webhooks",
+    params(DomainPath),
+    responses((status = 200, description = "All webhooks of the domain", body = List<'_>))
+)]
 pub(crate) async fn list(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -25,7 +41,15 @@ pub(crate) async fn list(
     Ok(respond::ok(&List { webhooks: Webhooks(&webhooks) }))
 }
 
-/// `GET /v3/domains/{domain}/webhooks/{webhook_name}`
+/// Shows one webhook of a domain.
+#[utoipa::path(
+    get,
+    path = "/v3/domains/{domain}/webhooks/{webhook_name}",
+    operation_id = "get_domain_webhook",
+    tag = "domain webhooks",
+    params(WebhookPath),
+    responses((status = 200, description = "The URLs of one webhook", body = One<'_>))
+)]
 pub(crate) async fn get(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -39,7 +63,16 @@ pub(crate) async fn get(
     Ok(respond::ok(&One { webhook: Urls { urls: &webhook.urls } }))
 }
 
-/// `POST /v3/domains/{domain}/webhooks`
+/// Gives a webhook id that has none its URLs.
+#[utoipa::path(
+    post,
+    path = "/v3/domains/{domain}/webhooks",
+    operation_id = "create_domain_webhook",
+    tag = "domain webhooks",
+    params(DomainPath),
+    request_body = NewWebhook,
+    responses((status = 200, description = "Made", body = Changed<'_>))
+)]
 pub(crate) async fn create(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -59,7 +92,16 @@ pub(crate) async fn create(
     Ok(changed("Webhook has been created", &webhook.urls))
 }
 
-/// `PUT /v3/domains/{domain}/webhooks/{webhook_name}`
+/// Replaces the URLs of a webhook id.
+#[utoipa::path(
+    put,
+    path = "/v3/domains/{domain}/webhooks/{webhook_name}",
+    operation_id = "update_domain_webhook",
+    tag = "domain webhooks",
+    params(WebhookPath),
+    request_body = NewUrls,
+    responses((status = 200, description = "Replaced", body = Changed<'_>))
+)]
 pub(crate) async fn update(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -76,7 +118,15 @@ pub(crate) async fn update(
     Ok(changed("Webhook has been updated", &webhook.urls))
 }
 
-/// `DELETE /v3/domains/{domain}/webhooks/{webhook_name}`
+/// Takes a webhook id its URLs.
+#[utoipa::path(
+    delete,
+    path = "/v3/domains/{domain}/webhooks/{webhook_name}",
+    operation_id = "delete_domain_webhook",
+    tag = "domain webhooks",
+    params(WebhookPath),
+    responses((status = 200, description = "Removed, with the URLs that it had", body = Changed<'_>))
+)]
 pub(crate) async fn delete(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -124,32 +174,71 @@ fn webhook(api: &SettingsApi, id: WebhookId, form: &Form) -> Result<DomainWebhoo
     Ok(DomainWebhook { event_type, urls })
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path")]
+struct DomainPath {
+    /// Name of the domain.
+    #[param(example = "mail.demo.example")]
+    domain: String,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path")]
+struct WebhookPath {
+    /// Name of the domain.
+    #[param(example = "mail.demo.example")]
+    domain: String,
+    /// Id of the webhook.
+    #[param(example = "clicked")]
+    webhook_name: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form")]
+struct NewWebhook {
+    /// Id of the webhook.
+    id: String,
+    /// One to three URLs.
+    url: Vec<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form")]
+struct NewUrls {
+    /// One to three URLs.
+    url: Vec<String>,
+}
+
 fn changed(message: &'static str, urls: &[String]) -> Response {
     respond::ok(&Changed { message, webhook: Urls { urls } })
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, ToSchema)]
 struct Changed<'a> {
     message: &'static str,
     webhook: Urls<'a>,
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, ToSchema)]
 struct One<'a> {
     webhook: Urls<'a>,
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, ToSchema)]
 struct List<'a> {
     webhooks: Webhooks<'a>,
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, ToSchema)]
 struct Urls<'a> {
     urls: &'a [String],
 }
 
 /// A map in the order in which Mailgun lists the ids. What has no URLs is left out.
+#[derive(ToSchema)]
+#[schema(value_type = std::collections::BTreeMap<String, Urls<'_>>)]
 struct Webhooks<'a>(&'a [DomainWebhook]);
 
 impl Serialize for Webhooks<'_> {

@@ -104,8 +104,9 @@ impl Store {
             None => None,
         };
         let created_at = sqlx::query_scalar!(
-            "INSERT INTO accounts (account_id, name, parent_id, sealed_http_signing_key, \
-             sealed_alerts_signing_key, created_at) VALUES ($1, $2, $3, $4, $5, $6) \
+            "INSERT INTO accounts (account_id, name, label, parent_id, sealed_http_signing_key, \
+             sealed_alerts_signing_key, created_at, updated_at) \
+             VALUES ($1, $2, $2, $3, $4, $5, $6, $6) \
              ON CONFLICT (name) DO NOTHING RETURNING created_at",
             new.account_id,
             new.name,
@@ -295,8 +296,10 @@ pub(crate) async fn account_changed(
     at: DateTime<Utc>,
 ) -> Result<DocumentKey, StoreError> {
     let version = sqlx::query_scalar!(
-        "UPDATE accounts SET version = version + 1 WHERE account_id = $1 RETURNING version",
-        account_id
+        "UPDATE accounts SET version = version + 1, updated_at = $2 WHERE account_id = $1 \
+         RETURNING version",
+        account_id,
+        at
     )
     .fetch_one(&mut *tx)
     .await?;

@@ -6,11 +6,8 @@ use uuid::Uuid;
 
 use crate::accounts::{account_changed, lock_account};
 use crate::error::is_duplicate;
-use crate::{DocumentKey, Store, StoreError, Thing};
-
-/// Alert settings that one account can have. All of them travel in one
-/// document, which the broker takes only up to its `max_payload`.
-pub const MAX_ALERT_SETTINGS: usize = 100;
+use crate::quotas::check_quota;
+use crate::{DocumentKey, Quota, Quotas, Store, StoreError, Thing};
 
 /// An alert setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -139,23 +136,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] without that account, [`StoreError::Exists`] when
     /// this alert goes to this URL already, or to the email channel,
-    /// [`StoreError::TooManyAlerts`].
+    /// [`StoreError::QuotaReached`].
     pub async fn create_alert_setting(
         &self,
         account_id: &str,
         setting_id: Uuid,
         new: &NewAlert,
+        quotas: &Quotas,
         at: DateTime<Utc>,
     ) -> Result<DocumentKey, StoreError> {
         let mut tx = self.pool.begin().await?;
-        // From here on nobody else adds a setting to this account: the count holds.
         lock_account(&mut tx, account_id).await?;
-        let count = sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" FROM alert_settings WHERE account_id = $1",
-            account_id
-        )
-        .fetch_one(&mut *tx)
-        .await?;
         let inserted = sqlx::query!(
             "INSERT INTO alert_settings \
              (setting_id, account_id, event_type, channel, url, emails, created_at) \
@@ -171,10 +162,7 @@ impl Store {
         .execute(&mut *tx)
         .await;
         conflict(inserted)?;
-        // After the insert, so that what exists already is told as such.
-        if usize::try_from(count).is_ok_and(|count| count >= MAX_ALERT_SETTINGS) {
-            return Err(StoreError::TooManyAlerts);
-        }
+        check_quota(&mut tx, account_id, Quota::AlertSettings, quotas).await?;
         let key = account_changed(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)

@@ -7,6 +7,44 @@ use crate::{AccountStatus, Store, StoreError, Thing};
 /// How far behind `last_used_at` may be, so that not every request writes.
 const LAST_USED_PRECISION: TimeDelta = TimeDelta::minutes(1);
 
+/// What an API key may be used for (reference §1.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Everything but API keys, subaccounts and the account itself.
+    Developer,
+    /// Reading, without secrets.
+    Basic,
+    /// Sending messages, which is none of the calls here.
+    Sending,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Admin, Self::Developer, Self::Basic, Self::Sending];
+
+    /// Its name in the database and in Mailgun's answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Developer => "developer",
+            Self::Basic => "basic",
+            Self::Sending => "sending",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// What the database says. A name that this release does not know allows nothing.
+    pub(crate) fn from_column(name: &str) -> Self {
+        Self::parse(name).unwrap_or(Self::Sending)
+    }
+}
+
 /// What is known of an API key. The key itself is not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiKey {
@@ -25,8 +63,12 @@ pub struct ApiKey {
 pub struct Authenticated {
     /// Of the key.
     pub key_id: String,
+    /// What the key may be used for.
+    pub role: Role,
     /// The key's account.
     pub account: CallerAccount,
+    /// Of the parent of the key's account, when that is a subaccount.
+    pub parent_status: Option<AccountStatus>,
     /// The subaccount that was asked for; `None` also when it is not one of this account's.
     pub subaccount: Option<CallerAccount>,
 }
@@ -53,13 +95,17 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<Option<Authenticated>, StoreError> {
         let row = sqlx::query!(
-            "SELECT k.key_id, k.last_used_at, a.account_id, a.status, \
+            "SELECT k.key_id, k.role, k.last_used_at, a.account_id, a.status, \
+             p.status AS \"parent_status?\", \
              s.account_id AS \"subaccount_id?\", s.status AS \"subaccount_status?\" \
              FROM api_keys k JOIN accounts a USING (account_id) \
+             LEFT JOIN accounts p ON p.account_id = a.parent_id \
              LEFT JOIN accounts s ON s.account_id = $2 AND s.parent_id = a.account_id \
-             WHERE k.hash = $1 AND k.revoked_at IS NULL",
+             WHERE k.hash = $1 AND k.revoked_at IS NULL \
+             AND (k.expires_at IS NULL OR k.expires_at > $3)",
             &hash[..],
-            subaccount_id
+            subaccount_id,
+            at
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -79,6 +125,8 @@ impl Store {
         };
         Ok(Some(Authenticated {
             key_id: row.key_id,
+            role: Role::from_column(&row.role),
+            parent_status: row.parent_status.as_deref().map(AccountStatus::from_column),
             account: caller(row.account_id, row.status),
             subaccount: row
                 .subaccount_id

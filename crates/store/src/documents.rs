@@ -1,5 +1,6 @@
 //! Settings as the documents that the delivery path reads.
 
+use chrono::{DateTime, Utc};
 use model::WebhookId;
 use protocol::v1;
 use sqlx::PgConnection;
@@ -58,6 +59,8 @@ async fn current_version(tx: &mut PgConnection, key: &DocumentKey) -> Result<i64
 async fn account(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
     let row = sqlx::query!(
         "SELECT name, parent_id, status, sealed_http_signing_key, sealed_alerts_signing_key, \
+         sealed_previous_http_signing_key, previous_http_signing_key_until, \
+         sealed_previous_alerts_signing_key, previous_alerts_signing_key_until, \
          redact_pii, version FROM accounts WHERE account_id = $1",
         id
     )
@@ -91,13 +94,22 @@ async fn account(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), Sto
         redact_pii: row.redact_pii,
         webhooks,
         alerts: alerts.into_iter().map(alert).collect(),
+        previous_http_signing_key: previous_key(
+            row.sealed_previous_http_signing_key,
+            row.previous_http_signing_key_until,
+        ),
+        previous_alerts_signing_key: previous_key(
+            row.sealed_previous_alerts_signing_key,
+            row.previous_alerts_signing_key_until,
+        ),
     };
     Ok((row.version, Document::Account(document)))
 }
 
 async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
     let row = sqlx::query!(
-        "SELECT name, account_id, redact_pii, version, deleted_at FROM domains WHERE domain_id = $1",
+        "SELECT name, account_id, redact_pii, version, deleted_at, disabled_at \
+         FROM domains WHERE domain_id = $1",
         id
     )
     .fetch_optional(&mut *tx)
@@ -119,6 +131,7 @@ async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), Stor
         redact_pii: row.redact_pii,
         webhooks: by_event_type(&webhooks),
         deleted: row.deleted_at.is_some(),
+        disabled: row.disabled_at.is_some(),
     };
     Ok((row.version, Document::Domain(document)))
 }
@@ -143,6 +156,11 @@ fn by_event_type(webhooks: &[DomainWebhook]) -> Vec<v1::DomainWebhook> {
         }
     }
     merged
+}
+
+fn previous_key(sealed: Option<Vec<u8>>, until: Option<DateTime<Utc>>) -> Option<v1::PreviousKey> {
+    let (sealed, until) = sealed.zip(until)?;
+    Some(v1::PreviousKey { sealed: sealed.into(), until: Some(until.into()) })
 }
 
 fn alert(setting: AlertSetting) -> v1::AlertSetting {

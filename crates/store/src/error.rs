@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Quota;
+
 /// Why the store did not do it. Nothing was changed, unless it is
 /// [`StoreError::Database`] out of a commit, which may have been done all the same.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +31,14 @@ pub enum StoreError {
         /// The URL.
         url: String,
     },
-    /// The account has as many alert settings as there may be.
-    #[error("an account can have at most {} alert settings", crate::MAX_ALERT_SETTINGS)]
-    TooManyAlerts,
+    /// The account has as many of these as it may have.
+    #[error("an account can have at most {limit} {quota}")]
+    QuotaReached {
+        /// Of what.
+        quota: Quota,
+        /// How many.
+        limit: i64,
+    },
     /// The database did not do what it was asked to.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),

@@ -28,7 +28,7 @@ impl From<StoreError> for Refused {
             StoreError::NotFound(_) => Status::not_found(message),
             StoreError::Exists(_) | StoreError::UrlExists { .. } => Status::already_exists(message),
             StoreError::NestedSubaccount => Status::invalid_argument(message),
-            StoreError::TooManyUrls { .. } | StoreError::TooManyAlerts => {
+            StoreError::TooManyUrls { .. } | StoreError::QuotaReached { .. } => {
                 Status::failed_precondition(message)
             }
             StoreError::Database(_) | StoreError::Migrate(_) => {

@@ -1,0 +1,10 @@
+//! API keys and their roles.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::SettingsApi;
+
+/// The calls of this module.
+pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
+    OpenApiRouter::new()
+}

@@ -1,0 +1,10 @@
+//! Switches of an account (reference §6.2).
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::SettingsApi;
+
+/// The calls of this module.
+pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
+    OpenApiRouter::new()
+}

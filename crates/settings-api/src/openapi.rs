@@ -1,0 +1,147 @@
+//! The description of the customers' calls, made from their handlers: served
+//! for tools at `/openapi.json`, for people at `/docs/api`.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use utoipa::PartialSchema as _;
+use utoipa::openapi::{
+    Content, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
+    ResponseBuilder, Tag,
+    path::Operation,
+    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::error::Problem;
+use crate::rate_limit::TooManyRequests;
+
+/// Name of the one way to authenticate.
+const BASIC: &str = "basic";
+
+/// The calls below this take JSON and no forms (reference §1.4).
+const JSON_ONLY: &str = "/v1/alerts";
+const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
+
+/// The description that the calls are added to.
+pub(crate) fn blank() -> OpenApi {
+    let mut info = Info::new("Postrider", env!("CARGO_PKG_VERSION"));
+    info.description = Some(
+        "Webhooks, alerts and what belongs to them, as Mailgun's clients know them. \
+         Authenticate with user `api` and an API key as the password; with the header \
+         `X-Mailgun-On-Behalf-Of` a call is for that subaccount. Forms are taken as \
+         `multipart/form-data`, `application/x-www-form-urlencoded` or JSON."
+            .to_owned(),
+    );
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    info.license = Some(license);
+    let tag = |name: &str, text: &str| {
+        let mut tag = Tag::new(name);
+        tag.description = Some(text.to_owned());
+        tag
+    };
+    OpenApiBuilder::new()
+        .info(info)
+        .tags(Some([
+            tag("domain webhooks", "Which URLs hear of the events of one domain."),
+            tag("account webhooks", "Which URLs hear of the events of all domains."),
+            tag("alerts", "Which alert goes where."),
+            tag("accounts", "Signing keys, switches, subaccounts."),
+            tag("domains", "The domains of an account."),
+            tag("keys", "API keys."),
+        ]))
+        .build()
+}
+
+/// Adds what is the same for many calls, so that no handler has to repeat it:
+/// the answers that each can give, and the encodings of forms, which handlers
+/// describe as one JSON body.
+pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool) {
+    let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
+    let components = openapi.components.get_or_insert_default();
+    components.schemas.insert("Error".to_owned(), Problem::schema());
+    components.schemas.insert("TooManyRequests".to_owned(), TooManyRequests::schema());
+    components.security_schemes.insert(BASIC.to_owned(), basic.into());
+    openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], _>(BASIC, [])]);
+    for (path, item) in &mut openapi.paths.paths {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten();
+        for operation in operations {
+            if path.contains('{') {
+                answer(operation, "404", "There is no such thing", error());
+            }
+            answer(operation, "401", "No API key, or not a valid one", text());
+            answer(operation, "403", "Not with this key, or not for this account", error());
+            answer(operation, "500", "A fault of the service", error());
+            answer(
+                operation,
+                "503",
+                "Database or broker are away; nothing was changed, or the change comes into force later",
+                error(),
+            );
+            if let Some(body) = &mut operation.request_body {
+                if let RefOr::T(body) = body
+                    && !path.starts_with(JSON_ONLY)
+                    && let Some(form) = body.content.get("application/json").cloned()
+                {
+                    body.content.extend(FORMS.map(|media| (media.to_owned(), form.clone())));
+                }
+                answer(operation, "400", "Something in the request is wrong", error());
+                answer(operation, "413", "The body is larger than 1 MiB", error());
+                answer(operation, "415", "The body's type is none of those that are read", error());
+            }
+            if is_limited(path) {
+                let schema = Ref::from_schema_name("TooManyRequests");
+                let content = ("application/json", Content::new(Some(schema)));
+                answer(
+                    operation,
+                    "429",
+                    "More calls in a minute than an account may make",
+                    content,
+                );
+            }
+        }
+    }
+}
+
+type Typed = (&'static str, Content);
+
+fn text() -> Typed {
+    let string = utoipa::openapi::schema::Object::with_type(utoipa::openapi::schema::Type::String);
+    ("text/plain", ContentBuilder::new().schema(Some(string)).build())
+}
+
+fn error() -> Typed {
+    let schema = Ref::from_schema_name("Error");
+    ("application/json", ContentBuilder::new().schema(Some(schema)).build())
+}
+
+/// Adds an answer, unless the handler has described it itself.
+fn answer(operation: &mut Operation, status: &str, description: &str, (media, content): Typed) {
+    let responses: &mut BTreeMap<String, RefOr<Response>> = &mut operation.responses.responses;
+    responses.entry(status.to_owned()).or_insert_with(|| {
+        ResponseBuilder::new().description(description).content(media, content).build().into()
+    });
+}
+
+/// Serves the description and the page. Open to everyone: it says nothing of any account.
+pub(crate) fn router(openapi: OpenApi) -> Router {
+    let json = match openapi.to_json() {
+        Ok(json) => Bytes::from(json),
+        // Strings and maps with string keys only.
+        Err(error) => unreachable!("the description is JSON: {error}"),
+    };
+    let content_type = HeaderValue::from_static("application/json");
+    let serve = move || {
+        let answer = ([(header::CONTENT_TYPE, content_type.clone())], json.clone());
+        async move { answer }
+    };
+    let config =
+        Config::new(["/openapi.json"]).validator_url("none").display_request_duration(true);
+    let page = SwaggerUi::new("/docs/api").config(config);
+    Router::new().route("/openapi.json", get(serve)).merge(page)
+}

@@ -1,0 +1,59 @@
+//! How many calls an account may make in a minute (reference §1.7). All
+//! replicas count together, in the database.
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use store::RateWindow;
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::{SettingsApi, respond};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The body of 429.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TooManyRequests {
+    /// When to ask again, in seconds.
+    #[serde(rename = "retry-seconds")]
+    retry_seconds: i64,
+    message: &'static str,
+}
+
+/// Counts a call, and answers it here when it is one too many.
+pub(crate) async fn limit(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (now, limit) = (api.clock.now(), api.limits.calls_per_minute);
+    let window = match api.store.count_call(&caller.account_id, now).await {
+        Ok(window) => window,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
+    let RateWindow { ends_at, calls } = window;
+    let mut response = if calls <= limit {
+        next.run(request).await
+    } else {
+        // Rounded up: who waits this long is let in.
+        let retry_seconds = ((ends_at - now).num_milliseconds() + 999).max(1_000) / 1_000;
+        let body = TooManyRequests { retry_seconds, message: "Too many requests" };
+        let mut response = respond::json(StatusCode::TOO_MANY_REQUESTS, &body);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_seconds));
+        response
+    };
+    let reset = ends_at.timestamp() + i64::from(ends_at.timestamp_subsec_nanos() > 0);
+    let headers = response.headers_mut();
+    headers.insert(LIMIT, HeaderValue::from(limit));
+    headers.insert(REMAINING, HeaderValue::from(limit.saturating_sub(calls)));
+    headers.insert(RESET, HeaderValue::from(reset));
+    response
+}

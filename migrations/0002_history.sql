@@ -52,7 +52,7 @@ CREATE TABLE routing_decisions (
     event_key uuid NOT NULL,
     routed_at timestamptz NOT NULL,
     position integer NOT NULL,
-    -- chosen, duplicate, disabled or account_not_open.
+    -- chosen, duplicate, disabled, account_not_open or domain_disabled.
     verdict text NOT NULL,
     -- parent_account, account, domain or alert.
     level text NOT NULL,

@@ -10,6 +10,8 @@ ALTER TABLE accounts
     -- The one that has is redact_pii.
     ADD COLUMN features jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(features) = 'object'),
     ADD COLUMN disabled_reason text CHECK (char_length(disabled_reason) <= 1024),
+    -- Mailgun's limit of messages in a month, set by a parent account; has no effect here.
+    ADD COLUMN monthly_sending_limit bigint CHECK (monthly_sending_limit >= 0),
     -- The key before the present one, which also signs until that moment.
     ADD COLUMN sealed_previous_http_signing_key bytea,
     ADD COLUMN previous_http_signing_key_until timestamptz,
@@ -49,6 +51,10 @@ ALTER TABLE domains
     ADD COLUMN disabled_at timestamptz,
     ADD COLUMN disabled_reason text CHECK (char_length(disabled_reason) <= 1024),
     ADD CHECK (disabled_reason IS NULL OR disabled_at IS NOT NULL);
+
+ALTER TABLE account_webhook_events
+    -- Lists show the event types of a webhook in the order in which they were given.
+    ADD COLUMN position smallint NOT NULL DEFAULT 0 CHECK (position >= 0);
 
 -- How many calls an account has made in its present minute. All replicas count
 -- here. Not worth a write-ahead log: after a crash of the server the minute begins anew.

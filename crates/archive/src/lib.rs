@@ -6,7 +6,8 @@
 //!   time, because every insert can be repeated;
 //! - what cannot be stored whatever happens is set aside loudly, alone, and
 //!   holds up nothing; it stays in its stream until that is trimmed;
-//! - what only a newer version can read is never acked by this one.
+//! - what only a newer version can read is never acked by this one;
+//! - of an account that is erased nothing is stored any more.
 //!
 //! Deliberately absent: decisions. This role is not on the delivery path: with
 //! it or PostgreSQL away, deliveries go on and history catches up later.
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use bus::{Bus, OutcomeKind};
 use chassis::{Clock, Readiness, Tasks};
-use store::Store;
+use store::{Store, StoreError};
 
 use crate::health::Health;
 use crate::projection::{Projection, Source};
@@ -34,10 +35,13 @@ pub const READINESS: &str = "archive";
 /// How often the stream of outcomes is compared with its replay budget.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a database that is not there, or has no schema yet, is left alone.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
 /// Runs until a stop is asked for, then finishes the batches in hand.
 ///
 /// # Errors
-/// None: whatever is away, this waits for it.
+/// When the database is another region's. Whatever is away, this waits for it.
 pub async fn run(
     config: ArchiveConfig,
     bus: Bus,
@@ -48,6 +52,9 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     readiness.expect(READINESS);
     tasks.background(trim(bus.clone(), clock.clone()));
+    if !claim(&store, bus.config().names.region(), &clock, &tasks).await? {
+        return Ok(());
+    }
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
     let consumers = [
@@ -64,6 +71,29 @@ pub async fn run(
     });
     futures_util::future::join_all(projections).await;
     Ok(())
+}
+
+/// Makes sure that the history here is this region's. Says whether it is: it is
+/// not known when a stop is asked for before the database has answered.
+async fn claim(
+    store: &Store,
+    region: &str,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<bool, StoreError> {
+    while !tasks.is_stopping() {
+        match store.claim_for_region(region).await {
+            Ok(()) => return Ok(true),
+            Err(error @ StoreError::OtherRegion { .. }) => return Err(error),
+            // settings-api makes the schema, and may start later.
+            Err(error) => tracing::warn!(%error, "the database is not there yet"),
+        }
+        tokio::select! {
+            () = clock.sleep(DATABASE_RETRY) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+    Ok(false)
 }
 
 /// Keeps the stream of outcomes near its replay budget. Safe on every replica,

@@ -1,5 +1,6 @@
 //! From one stream into the database: pull, decode, commit, ack.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bus::{BusError, Consumer, Pull, Pulled};
@@ -129,14 +130,19 @@ impl Projection {
     /// Stores what these messages hold, then answers each of them.
     ///
     /// Dying before the commit leaves nothing behind, dying after it and before
-    /// the acks repeats inserts that then do nothing.
+    /// the acks repeats inserts that then do nothing. The inserts leave out what
+    /// belongs to erased accounts; that the broker has it is noted before the
+    /// ack, so that it is purged there, whoever dies.
     async fn store_chunk(&self, chunk: &[Pulled], pause: Duration) -> Result<(), Trouble> {
         crash_point("archive.pulled");
         let mut rows = Rows::default();
         let read =
             |(number, pulled): (usize, &Pulled)| rows.read(self.source, number, pulled.payload());
         let flaws: Vec<Vec<Flaw>> = chunk.iter().enumerate().map(read).collect();
-        let written = rows.write(&self.store).await;
+        let written = match rows.write(&self.store).await {
+            Ok(refused) => self.store.note_late_messages(&accounts(chunk)).await.map(|()| refused),
+            Err(error) => Err(error),
+        };
         // With the database in trouble all of it comes again, and is told then.
         if let Ok(refused) = &written {
             crash_point("archive.committed");
@@ -193,4 +199,13 @@ impl Projection {
             "history lacks something that cannot be stored"
         );
     }
+}
+
+/// Whose these messages are. It stands at the end of every subject, also of
+/// messages that cannot be read.
+fn accounts(chunk: &[Pulled]) -> Vec<&str> {
+    let accounts = chunk.iter().filter_map(|pulled| pulled.subject().rsplit('.').next());
+    // Of which none is an account's that the database cannot hold.
+    let accounts = accounts.filter(|account| !account.contains('\0'));
+    accounts.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -313,11 +313,61 @@ async fn a_schema_that_is_not_there_yet_is_waited_for() {
     let (archive, config, store) = prepare(&env.nats_url, &env.database_url, &env.region).await;
     archive.publish("early").await;
     run(&archive, config, store.clone());
-    // The first try has failed once this is known to be a message handed out.
-    archive.wait_ready(true).await;
+    // It has asked, and was told that there is nothing.
+    let failed = "SELECT xact_rollback > 0 FROM pg_stat_database \
+                  WHERE datname = current_database()";
+    wait_for(failed, "t", |query| env.sql(query)).await;
     archive.wait_ready(false).await;
     store.migrate().await.expect("migrated");
     wait_for("SELECT event_id FROM events", "early", |query| env.sql(query)).await;
+    archive.wait_ready(true).await;
     archive.tasks.stop();
     assert!(archive.tasks.wait(SOON).await, "everything has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_messages_of_an_erased_account_are_noted_and_not_stored() {
+    let env = TestEnv::new();
+    let archive = start(&env.nats_url, &env.database_url, &env.region).await;
+    archive.wait_ready(true).await;
+    env.sql(&format!(
+        "INSERT INTO accounts (account_id, name, status, sealed_http_signing_key, \
+         sealed_alerts_signing_key, created_at, updated_at, erased_at) VALUES \
+         ('{ACCOUNT}', 'erased', 'closed', '', '', now(), now(), now()); \
+         INSERT INTO erasures VALUES ('{ACCOUNT}', 1, 1, 1, now() + interval '1 hour', NULL)"
+    ));
+    archive.publish("late").await;
+    wait_for("SELECT found > 1 FROM erasures", "t", |query| env.sql(query)).await;
+    env.sql("UPDATE erasures SET purged = found");
+    let ended = Ended {
+        account_id: ACCOUNT.into(),
+        delivery_id: DELIVERY.into(),
+        end: End::Suppressed.into(),
+        at: at(3),
+        delivery: b"a body".to_vec().into(),
+        ..Ended::default()
+    };
+    let outcomes = vec![Outcome { kind: Some(outcome::Kind::Ended(ended)) }];
+    let batch = OutcomeBatch { outcomes }.encode_to_vec();
+    archive.publish_outcomes(&env, "ended", &batch).await;
+    wait_for("SELECT found > purged FROM erasures", "t", |query| env.sql(query)).await;
+    archive.wait_unacked(&env, 0).await;
+    let rows = "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM ends), \
+                (SELECT count(*) FROM undelivered)";
+    assert_eq!(env.sql(rows).trim(), "0|0|0");
+    archive.tasks.stop();
+    assert!(archive.tasks.wait(SOON).await, "everything has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_regions_database_is_refused() {
+    let env = TestEnv::new();
+    let (archive, config, store) = prepare(&env.nats_url, &env.database_url, &env.region).await;
+    store.migrate().await.expect("migrated");
+    store.claim_for_region("another").await.expect("claimed");
+    let Archive { bus, tasks, readiness } = &archive;
+    let (bus, readiness, tasks) = (bus.clone(), readiness.clone(), tasks.clone());
+    let ended = archive::run(config, bus, store, Clock::system(), readiness, tasks).await;
+    let error = ended.expect_err("refused").to_string();
+    assert!(error.contains("belongs to the deployment of region another"), "{error}");
 }

@@ -1,5 +1,5 @@
 //! NATS JetStream, and nothing else that talks to it: streams, consumers,
-//! publishing, schedules, settings documents.
+//! publishing, schedules, settings documents, and what dispatchers tell each other.
 //!
 //! What must always hold:
 //! - a write counts only once the broker has acknowledged it;
@@ -15,11 +15,13 @@ mod config;
 mod connect;
 mod consume;
 mod deliveries;
+mod erase;
 mod error;
 mod outcomes;
 mod publish;
 mod settings;
 mod streams;
+mod targets;
 mod trim;
 
 pub use config::BusConfig;
@@ -30,4 +32,5 @@ pub use error::BusError;
 pub use outcomes::{OutcomeKind, OutcomeWriter};
 pub use publish::Stored;
 pub use settings::{Documents, Settings};
+pub use targets::{BoardTimes, Changes, TargetBoard};
 pub use trim::Trimmer;

@@ -115,7 +115,11 @@ impl Documents {
         let malformed = |error: prost::DecodeError| BusError::Malformed(format!("{key}: {error}"));
         if key.starts_with("account.") {
             let account = AccountDocument::decode(value).map_err(malformed)?;
-            if let Some(old) = self.accounts.get(&account.account_id) {
+            // An account that was erased has given its name up, and another one may
+            // have taken it since.
+            if let Some(old) = self.accounts.get(&account.account_id)
+                && self.account_ids.get(&old.name) == Some(&account.account_id)
+            {
                 self.account_ids.remove(&old.name);
             }
             self.account_ids.insert(account.name.clone(), account.account_id.clone());

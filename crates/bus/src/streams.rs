@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
 
 use crate::{Bus, BusError};
 
+/// How long the broker keeps, in the bucket of targets, the note that a key has
+/// gone. A watcher that was away for no longer finds it; one that was away for
+/// longer holds nothing any more that has not had its time.
+pub(crate) const TARGETS_MARKER_TTL: Duration = Duration::from_secs(20 * 60);
+
 impl Bus {
-    /// Makes the streams and the settings bucket, or brings them to what this
+    /// Makes the streams and the two buckets, or brings them to what this
     /// version wants. Safe to run from many processes at once.
     pub(crate) async fn ensure_streams(&self) -> Result<(), BusError> {
         self.ensure(self.events_config()).await?;
@@ -24,7 +29,13 @@ impl Bus {
             ..Default::default()
         };
         self.0.jetstream.create_or_update_key_value(bucket).await.map_err(BusError::unavailable)?;
-        Ok(())
+        self.ensure_targets_bucket().await
+    }
+
+    /// The bucket of targets in trouble. Unlike the others it may be lost while
+    /// processes run, and whoever misses it makes it again.
+    pub(crate) async fn ensure_targets_bucket(&self) -> Result<(), BusError> {
+        self.ensure(self.targets_config()).await
     }
 
     async fn ensure(&self, wanted: Config) -> Result<(), BusError> {
@@ -110,6 +121,30 @@ impl Bus {
             max_messages_per_subject: 1,
             allow_message_schedules: true,
             duplicate_window: config.deliveries_dedup_window,
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    /// A key-value bucket, spelled out as the stream that it is.
+    fn targets_config(&self) -> Config {
+        let config = &self.0.config;
+        let bucket = config.names.targets_bucket();
+        Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            // Everything in here is gone within minutes anyway, and its writers have
+            // it all in memory: after a restart of the broker they write it again. On
+            // disk, each write would compete with the deliveries for the flush.
+            storage: StorageType::Memory,
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            allow_message_ttl: true,
+            // What expires leaves a marker, so that watchers hear of it.
+            subject_delete_marker_ttl: Some(TARGETS_MARKER_TTL),
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
             num_replicas: config.replicas,
             ..Default::default()
         }

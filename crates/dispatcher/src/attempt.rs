@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Pulled;
-use egress::{Answer as Received, Failure};
-use model::{Answered, EventType, Family, Scope, Wanted, still_wanted};
+use egress::request::{SignedRequest, Signer};
+use egress::{Answer as Received, Failure, FailureKind};
+use model::{Answered, EventType, Family, NotWanted, Scope, Wanted, still_wanted};
 use prost::Message as _;
 use protocol::v1::ended::End;
-use protocol::v1::{AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument};
+use protocol::v1::{
+    AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument, TargetTrouble,
+};
+use tokio::sync::oneshot;
 
 use crate::Dispatcher;
-use crate::request::{SignedRequest, Signer};
 use crate::settled::Known;
+use crate::targets::{Admission, Came, Change, Permit};
 
 /// How a message is answered. Every ack and nak of a readable delivery follows from one of these.
 pub(crate) enum Answer {
@@ -30,6 +34,9 @@ pub(crate) enum Tried {
     Theirs,
     /// Ours: not charged.
     Ours,
+    /// That of our mail relay, which is in trouble whatever the mail: not charged
+    /// either, and for as long as it takes.
+    Relay,
 }
 
 /// A delivery with everything that is known of it at this moment.
@@ -44,6 +51,20 @@ struct InForce {
     account: Arc<AccountDocument>,
     parent: Option<Arc<AccountDocument>>,
     domain: Option<Arc<DomainDocument>>,
+}
+
+/// How long a delivery waits for its turn at a target that works fast.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
+/// What an answer says of the state that its receiver is in.
+fn came(answered: Answered, status: u16, retry_after: Option<Duration>) -> Came {
+    match status {
+        _ if answered == Answered::Taken => Came::Taken,
+        429 => Came::Busy(retry_after),
+        503 if retry_after.is_some() => Came::Busy(retry_after),
+        502..=504 => Came::Down,
+        _ => Came::Answered,
+    }
 }
 
 impl Dispatcher {
@@ -100,7 +121,7 @@ impl Dispatcher {
 
     /// The answer to a copy that is not the newest of its delivery: whoever
     /// worked on it died, or lost its lease, after the retry and before the ack.
-    async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
+    pub(crate) async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
         // The rare ways are boxed, so that the common one stays small.
         match Box::pin(self.bus.is_newest(pulled)).await {
             Ok(true) => None,
@@ -112,24 +133,64 @@ impl Dispatcher {
         }
     }
 
-    /// Asks whether the target still wants it, and tries if so.
-    async fn decide(&self, pulled: &Pulled, work: Box<Work>) -> Answer {
-        let Some(in_force) = self.in_force(&work.event) else {
-            // Settings never lose an account that has events: this is a fault of ours.
-            let detail = "the account has no settings document".to_owned();
-            return self.settle_fault(pulled, work, detail).await;
-        };
-        let scope = Scope {
-            account: &in_force.account,
-            parent: in_force.parent.as_deref(),
-            domain: in_force.domain.as_deref(),
-        };
+    /// Asks whether the target still wants it, and tries if there is room for it.
+    async fn decide(&self, pulled: &Pulled, mut work: Box<Work>) -> Answer {
         let target = work.delivery.target.clone().unwrap_or_default();
-        match still_wanted(&target, work.event_type, scope) {
-            Wanted::No(reason) => self.end(work, End::Suppressed, reason.as_str()).await,
-            Wanted::Disabled => self.end(work, End::Held, "disabled").await,
-            Wanted::ByEmail(_) => self.end(work, End::Held, "email_not_configured").await,
-            Wanted::AtUrl(url) => self.attempt(pulled, work, url, &in_force).await,
+        let mut place = None;
+        loop {
+            let Some(in_force) = self.in_force(&work.event) else {
+                // Settings never lose an account that has events: this is a fault of ours.
+                let detail = "the account, or its parent, has no settings document".to_owned();
+                return self.settle_fault(pulled, work, detail).await;
+            };
+            let scope = Scope {
+                account: &in_force.account,
+                parent: in_force.parent.as_deref(),
+                domain: in_force.domain.as_deref(),
+            };
+            let url = match still_wanted(&target, work.event_type, scope) {
+                Wanted::No(reason) => {
+                    if reason == NotWanted::Erased {
+                        // Its end is told like every other, and nothing of it is kept.
+                        work.delivery.accepted_event.clear();
+                        work.delivery.mail = None;
+                        work.delivery.target.iter_mut().for_each(|target| target.kind = None);
+                    }
+                    return self.end(work, End::Suppressed, reason.as_str()).await;
+                }
+                Wanted::Disabled => return self.end(work, End::Held, "disabled").await,
+                Wanted::ByEmail(addresses) => {
+                    return Box::pin(self.mail(pulled, work, addresses)).await;
+                }
+                Wanted::AtUrl(url) => url,
+            };
+            if let Some(permit) = place.take() {
+                return self.attempt(pulled, work, url, &in_force, permit).await;
+            }
+            match self.targets.admit(&target.id, work.delivery.parks, self.clock.now()) {
+                Admission::Go(permit) => {
+                    return self.attempt(pulled, work, url, &in_force, permit).await;
+                }
+                Admission::Park { at, wait } => return self.park(pulled, work, at, wait).await,
+                Admission::Queue(turn) => match self.turn(turn).await {
+                    Some(permit) => place = Some(permit),
+                    // The target got into trouble, or slow: ask again.
+                    None => continue,
+                },
+            }
+            // Settings may have changed while this one was waiting.
+            if let Err(error) = self.settings.fence().await {
+                tracing::warn!(%error, "cannot fence the settings, a delivery goes back");
+                return Answer::Again(Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// Waits for a turn in a target's queue, for as long as it is short.
+    async fn turn(&self, turn: oneshot::Receiver<Permit>) -> Option<Permit> {
+        tokio::select! {
+            permit = turn => permit.ok(),
+            () = self.clock.sleep(LONGEST_TURN) => None,
         }
     }
 
@@ -139,6 +200,7 @@ impl Dispatcher {
         work: Box<Work>,
         url: &str,
         in_force: &InForce,
+        permit: Permit,
     ) -> Answer {
         let number = work.delivery.attempt + 1;
         let signer = Signer {
@@ -149,8 +211,8 @@ impl Dispatcher {
         };
         let token = hex::encode(chassis::entropy::bytes::<25>());
         let timestamp = self.clock.epoch_seconds();
-        let request =
-            signer.request(&work.delivery, &work.event, work.event_type, number, timestamp, &token);
+        let id = &work.delivery.delivery_id;
+        let request = signer.request(&work.event, work.event_type, id, number, timestamp, &token);
         let SignedRequest { headers, body } = match request {
             Ok(request) => request,
             Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
@@ -183,36 +245,68 @@ impl Dispatcher {
             generation: work.delivery.generation,
             ..Attempted::default()
         };
-        let tried = match sent.answer {
-            Received::Response { status, snippet, .. } => {
+        let (tried, came) = match sent.answer {
+            Received::Response { status, snippet, retry_after } => {
                 attempted.status = status.into();
                 attempted.response_snippet = snippet;
                 let answered = self.config.policy(work.event_type.family()).answered(status);
                 attempted.reason = if answered == Answered::Taken { "ok" } else { "status" }.into();
-                Tried::Answered(answered)
+                (Tried::Answered(answered), came(answered, status, retry_after))
             }
             Received::Failed(Failure { kind, detail }) => {
                 attempted.reason = kind.as_str().into();
                 attempted.detail = detail;
-                if kind.is_ours() { Tried::Ours } else { Tried::Theirs }
+                match kind {
+                    _ if kind.is_ours() => (Tried::Ours, Came::Unknown),
+                    // Refused by us, at once: says nothing of the receiver.
+                    FailureKind::Blocked | FailureKind::InvalidUrl => {
+                        (Tried::Theirs, Came::Unknown)
+                    }
+                    _ => (Tried::Theirs, Came::Down),
+                }
             }
         };
+        let chance = chassis::entropy::fraction();
+        let change = permit.report(came, sent.duration, chance, self.clock.now());
+        self.tell(&attempted.target_id, &attempted.reason, change);
         self.measure(&work, &attempted);
         self.settle(pulled, work, tried, attempted).await
+    }
+
+    /// Lets the other dispatchers know what has become of a target.
+    fn tell(&self, target_id: &str, reason: &str, change: Option<Change>) {
+        match change {
+            Some(Change::Opened { until, streak }) => {
+                metrics::counter!("postrider_breakers_opened_total").increment(1);
+                tracing::info!(target.id = target_id, %until, streak, reason, "a target is left alone");
+                let until = Some(crate::settle::timestamp(until));
+                let trouble = TargetTrouble { until, streak, reason: reason.to_owned() };
+                self.board.open(target_id, &trouble);
+            }
+            Some(Change::Closed) => {
+                tracing::info!(target.id = target_id, "a target answers again");
+                self.board.close(target_id);
+            }
+            None => {}
+        }
     }
 
     fn in_force(&self, event: &AcceptedEvent) -> Option<InForce> {
         self.settings.read(|documents| {
             let account = documents.account(&event.account_id)?;
+            let parent = documents.account(&account.parent_account_id).cloned();
+            if parent.is_none() && !account.parent_account_id.is_empty() {
+                return None;
+            }
             Some(InForce {
                 account: Arc::clone(account),
-                parent: documents.account(&account.parent_account_id).cloned(),
+                parent,
                 domain: documents.domain(&event.domain_id).cloned(),
             })
         })
     }
 
-    fn measure(&self, work: &Work, attempted: &Attempted) {
+    pub(crate) fn measure(&self, work: &Work, attempted: &Attempted) {
         let family = work.event_type.family();
         let outcome = match (attempted.reason.as_str(), attempted.status) {
             ("ok", _) => "ok",
@@ -220,6 +314,8 @@ impl Dispatcher {
             ("status", 400..) => "4xx",
             ("status", 300..) => "3xx",
             ("status", _) => "2xx",
+            ("refused", 0) => "refused",
+            ("deferred", 0) => "deferred",
             _ => "no_answer",
         };
         metrics::counter!("postrider_attempts_total", "family" => family.as_str(), "outcome" => outcome)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::Env;
 use chassis::config::durations;
+use egress::mail::MailConfig;
 use model::{Family, RetryPolicy};
 use signing::SecretKey;
 
@@ -14,12 +15,20 @@ pub struct DispatcherConfig {
     pub slots: usize,
     /// Deliveries asked for in one pull.
     pub batch: usize,
+    /// Tries at one target at once, over all dispatchers.
+    pub target_concurrency: u32,
+    /// Tries at one target in a second, over all dispatchers; 0 for no limit.
+    pub target_rate: f64,
     /// Policy of message events.
     pub send_policy: RetryPolicy,
     /// Policy of alerts.
     pub alerts_policy: RetryPolicy,
     /// Unseals the signing keys.
     pub secret_key: SecretKey,
+    /// How alerts go by mail; `None` where there is no relay.
+    pub mail: Option<MailConfig>,
+    /// Where the links of mails lead to.
+    pub console_url: Option<String>,
 }
 
 impl DispatcherConfig {
@@ -36,15 +45,33 @@ impl DispatcherConfig {
                 "256",
                 "Deliveries that the dispatcher asks for in one pull.",
             ),
+            target_concurrency: env.read(
+                "POSTRIDER_TARGET_CONCURRENCY",
+                "64",
+                "Tries under way at one target at once, over all dispatchers.",
+            ),
+            target_rate: env.read(
+                "POSTRIDER_TARGET_RATE",
+                "0",
+                "Tries at one target in a second, over all dispatchers; 0 for no limit.",
+            ),
             send_policy: policy(env, Family::Message),
             alerts_policy: policy(env, Family::Alert),
             secret_key: read_secret_key(env),
+            mail: MailConfig::read(env),
+            console_url: egress::mail::console_url(env),
         };
         env.check((1..=100_000).contains(&config.slots), || {
             format!("POSTRIDER_DISPATCHER_SLOTS: expected 1 to 100000, found {}", config.slots)
         });
         env.check((1..=10_000).contains(&config.batch), || {
             format!("POSTRIDER_DISPATCHER_BATCH: expected 1 to 10000, found {}", config.batch)
+        });
+        env.check(config.target_concurrency > 0, || {
+            "POSTRIDER_TARGET_CONCURRENCY must be at least 1".to_owned()
+        });
+        env.check((0.0..=1e6).contains(&config.target_rate), || {
+            format!("POSTRIDER_TARGET_RATE: expected 0 to 1000000, found {}", config.target_rate)
         });
         config
     }

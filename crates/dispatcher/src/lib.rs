@@ -8,27 +8,37 @@
 //! - a delivery leaves one message only, on `due` or on `retry`;
 //! - what is wanted, the keys, redaction and policy are those in force at the
 //!   attempt;
-//! - only the receiver's faults are charged to it.
+//! - only the receiver's faults are charged to it;
+//! - a target in trouble holds up no other: what cannot go now comes back later.
 //!
 //! Deliberately absent: who gets an event (fanout), SQL, and settings writes:
 //! a setting that is to be disabled is reported, not touched.
 
 mod attempt;
 mod config;
-mod request;
+mod mail;
 mod settle;
 mod settled;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Consumer, OutcomeWriter, Pulled, Settings};
+use bus::{Bus, Consumer, OutcomeWriter, Pulled, Settings, TargetBoard};
 use chassis::{Clock, Readiness, Tasks};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use config::DispatcherConfig;
 
+use crate::targets::{TargetLimits, Targets};
+
+/// How often to count the targets that are left alone.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
 /// Runs until a stop is asked for, then finishes what is in flight.
+///
+/// # Errors
+/// When mail cannot be sent as it is configured.
 pub async fn run(
     config: DispatcherConfig,
     bus: Bus,
@@ -42,6 +52,15 @@ pub async fn run(
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
     let shards = bus.config().shards;
     let slots = config.slots;
+    let targets = Targets::new(TargetLimits {
+        concurrency: config.target_concurrency,
+        rate: (config.target_rate > 0.0).then_some(config.target_rate),
+        slots,
+    });
+    let instance = hex::encode(chassis::entropy::bytes::<8>());
+    let board = TargetBoard::start(bus.clone(), &tasks, &instance);
+    tasks.background(follow(board.clone(), Arc::clone(&targets), clock.clone()));
+    let post = mail::Post::new(&config, &clock)?;
     let dispatcher = Arc::new(Dispatcher {
         slots: Arc::new(Semaphore::new(slots)),
         settled: settled::Settled::new(bus.config().lease, clock.clone()),
@@ -51,8 +70,11 @@ pub async fn run(
         settings,
         outcomes,
         egress,
+        post,
         clock,
         tasks,
+        targets,
+        board,
     });
     let pulling = (0..shards).map(|shard| {
         let dispatcher = Arc::clone(&dispatcher);
@@ -71,12 +93,43 @@ pub(crate) struct Dispatcher {
     pub(crate) settings: Settings,
     pub(crate) outcomes: OutcomeWriter,
     pub(crate) egress: egress::Client,
+    /// `None` where there is no mail relay.
+    pub(crate) post: Option<mail::Post>,
     pub(crate) clock: Clock,
     pub(crate) settled: settled::Settled,
     /// How long the broker waits for a sign of life.
     pub(crate) lease: Duration,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) board: TargetBoard,
     tasks: Tasks,
     slots: Arc<Semaphore>,
+}
+
+/// Takes over what the other dispatchers know of targets. Losing any of it
+/// costs some tries.
+async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
+    let mut changes = board.changes();
+    let mut live = board.watch_live();
+    loop {
+        tokio::select! {
+            (target_id, trouble) = changes.next() => match trouble {
+                Some(trouble) => {
+                    let now = clock.now();
+                    let until = settle::moment(trouble.until.as_ref()).unwrap_or(now);
+                    targets.opened_elsewhere(&target_id, until, trouble.streak, now);
+                }
+                None => targets.closed_elsewhere(&target_id),
+            },
+            changed = live.changed() => {
+                let Ok(()) = changed else { return };
+                targets.set_live(*live.borrow_and_update());
+            }
+            () = clock.sleep(GAUGES_EVERY) => {
+                let open = targets.open_breakers(clock.now());
+                metrics::gauge!("postrider_breakers_open").set(u32::try_from(open).unwrap_or(u32::MAX));
+            }
+        }
+    }
 }
 
 impl Dispatcher {

@@ -14,6 +14,7 @@ use protocol::v1::{AcceptedEvent, Attempted, Delivery, Ended, Exhausted, outcome
 
 use crate::Dispatcher;
 use crate::attempt::{Answer, Tried, Work};
+use crate::targets::Wait;
 
 /// Uncharged returns after which a delivery is set aside.
 const MAX_UNCHARGED_RETURNS: u32 = 20;
@@ -33,7 +34,7 @@ impl Dispatcher {
         tried: Tried,
         mut attempted: Attempted,
     ) -> Answer {
-        attempted.charged = !matches!(tried, Tried::Ours);
+        attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay);
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
             // Boxed, so that the common way stays small.
@@ -75,10 +76,27 @@ impl Dispatcher {
         let chance = chassis::entropy::fraction();
         match tried {
             Tried::Answered(Answered::Taken) => {
-                Next::End { end: End::Delivered, reason: "ok".into() }
+                // Of a mail that some were refused, each refusal stands with its try.
+                let in_part = delivery.mail.as_ref().is_some_and(|mail| !mail.refused.is_empty());
+                let reason = if in_part { "in_part" } else { "ok" }.into();
+                Next::End { end: End::Delivered, reason }
             }
             Tried::Answered(Answered::Rejected) => {
-                Next::End { end: End::Rejected, reason: format!("status_{}", attempted.status) }
+                let reason = match attempted.status {
+                    0 => attempted.reason.clone(),
+                    status => format!("status_{status}"),
+                };
+                Next::End { end: End::Rejected, reason }
+            }
+            Tried::Relay => {
+                let policy = self.config.policy(work.event_type.family());
+                let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
+                let give_up_at = policy.give_up_at(first_due);
+                if now >= give_up_at {
+                    return Next::End { end: End::Expired, reason: attempted.reason.clone() };
+                }
+                let at = after_our_fault(delivery.uncharged_returns, now, chance);
+                Next::Retry { at: at.min(give_up_at) }
             }
             Tried::Ours if delivery.uncharged_returns >= MAX_UNCHARGED_RETURNS => {
                 Next::End { end: End::Poisoned, reason: attempted.reason.clone() }
@@ -116,6 +134,7 @@ impl Dispatcher {
         delivery.hop += 1;
         // From here on the broker tells whether this delivery exists.
         delivery.may_exist = false;
+        delivery.parks = 0;
         if attempted.charged {
             delivery.attempt += 1;
             delivery.uncharged_returns = 0;
@@ -126,9 +145,58 @@ impl Dispatcher {
         // Dying after this line repeats the try; history keeps both.
         self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
         chassis::crash_point("dispatcher.outcome_stored");
+        self.reschedule(pulled, &delivery, at).await
+    }
+
+    /// Sends a delivery that cannot go now to a later moment, uncharged. At the
+    /// end of its schedule's time it is given up.
+    pub(crate) async fn park(
+        &self,
+        pulled: &Pulled,
+        work: Box<Work>,
+        at: DateTime<Utc>,
+        wait: Wait,
+    ) -> Answer {
+        let now = self.clock.now();
+        let policy = self.config.policy(work.event_type.family());
+        let first_due = moment(work.delivery.first_due.as_ref()).unwrap_or(now);
+        let give_up_at = policy.give_up_at(first_due);
+        if now >= give_up_at {
+            // What waits for our own relay has nothing to answer for.
+            let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
+            return self.end(work, end, wait.as_str()).await;
+        }
+        let at = at.min(give_up_at);
+        let Work { mut delivery, event, .. } = *work;
+        metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
+        delivery.hop += 1;
+        delivery.may_exist = false;
+        delivery.parks += 1;
+        // History hears of the first wait; those that follow would only repeat it.
+        if delivery.parks == 1 {
+            let attempted = Attempted {
+                delivery_id: delivery.delivery_id.clone(),
+                event_key: delivery.event_key.clone(),
+                account_id: event.account_id.clone(),
+                target_id: target_id(&delivery),
+                hop: delivery.hop - 1,
+                attempt: delivery.attempt,
+                started_at: Some(timestamp(now)),
+                reason: wait.as_str().into(),
+                next_attempt_at: Some(timestamp(at)),
+                generation: delivery.generation,
+                ..Attempted::default()
+            };
+            self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
+        }
+        self.reschedule(pulled, &delivery, at).await
+    }
+
+    /// Stores the next hop. From then on the copy that is held is done.
+    async fn reschedule(&self, pulled: &Pulled, delivery: &Delivery, at: DateTime<Utc>) -> Answer {
         let mut wait = Duration::from_millis(250);
         loop {
-            match self.bus.reschedule(&delivery, pulled, at).await {
+            match self.bus.reschedule(delivery, pulled, at).await {
                 // Superseded: whoever had this copy before, or took it over while
                 // this process was frozen, got as far as the retry, or to the end.
                 Ok(Rescheduled::Stored | Rescheduled::Superseded) => break,
@@ -265,7 +333,10 @@ fn exhausted_setting(
     let Some(TargetKind::Alert(target)) = delivery.target.as_ref()?.kind.as_ref() else {
         return None;
     };
-    (end == End::Exhausted).then(|| Exhausted {
+    // Whoever did take a mail is not to lose the next one because of a mailbox
+    // that has put this one off for too long.
+    let reached_some = delivery.mail.as_ref().is_some_and(|mail| mail.taken > 0);
+    (end == End::Exhausted && !reached_some).then(|| Exhausted {
         account_id: event.account_id.clone(),
         setting_id: target.setting_id.clone(),
         setting_generation: target.setting_generation,
@@ -284,7 +355,8 @@ pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos().cast_signed() }
 }
 
-fn moment(timestamp: Option<&Timestamp>) -> Option<DateTime<Utc>> {
+/// A moment from the wire.
+pub(crate) fn moment(timestamp: Option<&Timestamp>) -> Option<DateTime<Utc>> {
     let timestamp = timestamp?;
     DateTime::from_timestamp(timestamp.seconds, timestamp.nanos.try_into().ok()?)
 }

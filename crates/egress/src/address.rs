@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+mod carried;
+
 /// Decides about addresses. Without any rules of the operator, receivers may
 /// have globally reachable unicast addresses only.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +46,11 @@ impl AddressPolicy {
     /// Why it may not.
     pub fn vet(&self, address: IpAddr) -> Result<(), Forbidden> {
         let address = address.to_canonical();
-        // Through a NAT64 gateway the connection ends at the IPv4 address that
-        // the IPv6 one carries, so that both must pass.
-        let faces = [Some(address), behind_nat64(address)];
-        for face in faces.into_iter().flatten() {
+        // Through a gateway the connection ends at the IPv4 address that the
+        // IPv6 one carries, so that both must pass, also where the operator has
+        // opened the range of the IPv6 one.
+        let carried = carried::ipv4_addresses(address).map(|found| found.map(IpAddr::V4));
+        for face in [Some(address)].into_iter().chain(carried).flatten() {
             if self.deny.iter().any(|range| range.contains(&face)) {
                 return Err(Forbidden::Denied);
             }
@@ -60,15 +63,6 @@ impl AddressPolicy {
         }
         Ok(())
     }
-}
-
-/// RFC 6052: the IPv4 address in the last 32 bits of 64:ff9b::/96.
-fn behind_nat64(address: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(v6) = address else { return None };
-    NAT64.contains(&v6).then(|| {
-        let [.., a, b, c, d] = v6.octets();
-        Ipv4Addr::new(a, b, c, d).into()
-    })
 }
 
 /// The range that sets an address aside, and what for.
@@ -128,14 +122,17 @@ const SPECIAL_V4: [(Ipv4Net, &str); 17] = [
 
 /// IANA's registry of special-purpose IPv6 addresses, and deprecated forms that
 /// carry an IPv4 address. Mapped addresses are taken for what they map first.
-const SPECIAL_V6: [(Ipv6Net, &str); 16] = [
+const SPECIAL_V6: [(Ipv6Net, &str); 19] = [
     (Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128), "unspecified"),
     (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128), "loopback"),
     (v6(0, 0, 0, 96), "IPv4-compatible"),
+    (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96), "IPv4-translated"),
     (v6(0x64, 0xff9b, 1, 48), "local NAT64"),
     (v6(0x100, 0, 0, 64), "discard"),
+    (Ipv6Net::new_assert(Ipv6Addr::new(0x100, 0, 0, 1, 0, 0, 0, 0), 64), "dummy prefix"),
     (v6(0x2001, 0, 0, 32), "Teredo"),
     (v6(0x2001, 2, 0, 48), "benchmarking"),
+    (v6(0x2001, 0x20, 0, 28), "cryptographic identifiers"),
     (v6(0x2001, 0xdb8, 0, 32), "documentation"),
     (v6(0x2001, 0, 0, 23), "protocol assignments"),
     (v6(0x2002, 0, 0, 16), "6to4"),

@@ -40,7 +40,7 @@ pub struct Failure {
     pub detail: String,
 }
 
-/// What kept the answer away.
+/// What kept the answer away. `docs/receivers.md` tells customers of each.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FailureKind {
     /// The URL leads to an address that receivers may not have.
@@ -53,17 +53,39 @@ pub enum FailureKind {
     DnsOurs,
     /// No connection: refused, reset, unreachable.
     Connect,
+    /// No connection in time.
+    ConnectTimeout,
     /// The connection could not be secured, most often for its certificate.
     Tls,
-    /// Too slow: the connection or the head of the answer did not come in time.
+    /// The connection could not be secured in time.
+    TlsTimeout,
+    /// Connected, and the head of the answer did not come in time.
     Timeout,
-    /// It hung up, or sent something that is no HTTP answer within bounds.
+    /// It hung up before it answered.
     NoAnswer,
+    /// It sent something that is no HTTP/1 answer within bounds.
+    BadAnswer,
     /// We had no sockets, no ports or no network.
     Local,
 }
 
 impl FailureKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Blocked,
+        Self::InvalidUrl,
+        Self::Dns,
+        Self::DnsOurs,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::TlsTimeout,
+        Self::Timeout,
+        Self::NoAnswer,
+        Self::BadAnswer,
+        Self::Local,
+    ];
+
     /// Whether it was our fault, which is never charged to the receiver.
     pub const fn is_ours(self) -> bool {
         matches!(self, Self::DnsOurs | Self::Local)
@@ -77,9 +99,12 @@ impl FailureKind {
             Self::Dns => "dns",
             Self::DnsOurs => "resolver",
             Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
             Self::Timeout => "timeout",
             Self::NoAnswer => "no_answer",
+            Self::BadAnswer => "bad_answer",
             Self::Local => "local",
         }
     }
@@ -88,5 +113,23 @@ impl FailureKind {
 impl Failure {
     pub(crate) fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_customers_has_every_reason_and_whose_fault_it_is() {
+        let page = include_str!("../../../docs/receivers.md");
+        for kind in FailureKind::ALL {
+            let row = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{}` |", kind.as_str())))
+                .unwrap_or_else(|| panic!("{} has no row", kind.as_str()));
+            let charged = if kind.is_ours() { "| no |" } else { "| yes |" };
+            assert!(row.ends_with(charged), "{row}");
+        }
     }
 }

@@ -3,38 +3,113 @@
 use std::error::Error;
 use std::io;
 
+use rustls::pki_types::InvalidDnsNameError;
+
 use crate::answer::{Failure, FailureKind};
+use crate::client::MAX_ANSWER_HEADERS;
+use crate::progress::Stage;
+use crate::tls;
 
 /// Longest detail, in characters.
 const DETAIL_CHARS: usize = 300;
 
-/// Sorts an error of a request. Its URL is not part of what is returned.
-pub(crate) fn classify(error: &reqwest::Error) -> Failure {
+/// What the HTTP library says, and has no other way to tell, of a connection on
+/// which something comes before the request.
+const UNEXPECTED: &str = "received unexpected message from connection";
+
+/// Sorts an error of a request that had come to this stage. Its URL is not part
+/// of what is returned.
+pub(crate) fn classify(error: &reqwest::Error, stage: Stage) -> Failure {
     let causes = causes(error);
-    if let Some(refused) = causes.iter().find_map(|cause| cause.downcast_ref::<Failure>()) {
-        return refused.clone();
-    }
-    let has_tls_error = causes.iter().any(|cause| cause.is::<rustls::Error>());
-    let is_local = causes.iter().filter_map(|cause| cause.downcast_ref()).any(is_local);
-    let kind = if has_tls_error {
-        FailureKind::Tls
-    } else if error.is_timeout() {
-        FailureKind::Timeout
-    } else if is_local {
-        FailureKind::Local
+    let Failure { kind, detail } = if error.is_builder() {
+        Failure::new(FailureKind::InvalidUrl, "no request can be made of this URL")
+    } else if let Some(failure) = of_a_connection(&causes) {
+        failure
     } else if error.is_connect() {
-        FailureKind::Connect
-    } else if error.is_builder() {
-        FailureKind::InvalidUrl
+        not_connected(find(&causes), stage)
     } else {
-        FailureKind::NoAnswer
+        not_answered(&causes)
     };
-    let detail = match kind {
-        FailureKind::Timeout => "no connection in time".to_owned(),
-        FailureKind::InvalidUrl => "no request can be made of this URL".to_owned(),
-        _ => detail(&causes),
+    let clean = detail.chars().map(|c| if c.is_control() { ' ' } else { c });
+    Failure { kind, detail: clean.take(DETAIL_CHARS).collect() }
+}
+
+/// What a request that has run out of time was waiting for.
+pub(crate) fn too_late(stage: Stage, limit_ms: u128) -> Failure {
+    let (kind, what) = match stage {
+        Stage::Resolving => (FailureKind::DnsOurs, "the resolver did not answer"),
+        Stage::Connecting(_) => (FailureKind::ConnectTimeout, "no connection"),
+        Stage::Securing(_) => (FailureKind::TlsTimeout, "no TLS connection"),
+        Stage::Kept | Stage::Connected => (FailureKind::Timeout, "no answer"),
     };
-    Failure { kind, detail }
+    Failure::new(kind, format!("{what} within {limit_ms} ms"))
+}
+
+/// Whether the receiver hung up without an answer, or with half of its head.
+pub(crate) fn has_hung_up(error: &reqwest::Error) -> bool {
+    let causes = causes(error);
+    let is_reset = |error: &io::Error| {
+        use io::ErrorKind as E;
+        matches!(error.kind(), E::BrokenPipe | E::ConnectionAborted | E::ConnectionReset)
+    };
+    let is_broken = |error: &hyper::Error| error.is_incomplete_message() || error.is_canceled();
+    !error.is_connect()
+        && (find(&causes).is_some_and(is_reset) || find(&causes).is_some_and(is_broken))
+}
+
+/// What is said in full, wherever it comes from.
+fn of_a_connection(causes: &[&(dyn Error + 'static)]) -> Option<Failure> {
+    if let Some(failure) = find::<Failure>(causes) {
+        return Some(failure.clone());
+    }
+    if let Some(error) = find::<rustls::Error>(causes) {
+        return Some(Failure::new(FailureKind::Tls, tls::detail(error)));
+    }
+    let detail = "no certificate can be for the URL's host";
+    let is_name = find::<InvalidDnsNameError>(causes).is_some();
+    is_name.then(|| Failure::new(FailureKind::InvalidUrl, detail))
+}
+
+fn not_connected(error: Option<&io::Error>, stage: Stage) -> Failure {
+    let Some(error) = error else {
+        return Failure::new(FailureKind::Connect, "no connection");
+    };
+    let detail = io_detail(error);
+    if is_local(error) {
+        Failure::new(FailureKind::Local, detail)
+    } else if matches!(stage, Stage::Securing(_)) {
+        Failure::new(FailureKind::Tls, format!("{detail} in the TLS handshake"))
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        Failure::new(FailureKind::ConnectTimeout, "no connection in time")
+    } else {
+        Failure::new(FailureKind::Connect, detail)
+    }
+}
+
+fn not_answered(causes: &[&(dyn Error + 'static)]) -> Failure {
+    for error in causes.iter().filter_map(|cause| cause.downcast_ref::<hyper::Error>()) {
+        let detail = if error.is_parse_too_large() {
+            format!("the head of the answer is too large; it may have {MAX_ANSWER_HEADERS} fields")
+        } else if error.is_parse() {
+            format!("the answer is not HTTP/1.1: {error}")
+        } else if error.to_string() == UNEXPECTED {
+            "it sent something before it was asked, and HTTP/1.1 servers wait".to_owned()
+        } else {
+            continue;
+        };
+        return Failure::new(FailureKind::BadAnswer, detail);
+    }
+    match find::<io::Error>(causes) {
+        Some(error) if is_local(error) => Failure::new(FailureKind::Local, io_detail(error)),
+        Some(error) => {
+            let detail = format!("{} before there was an answer", io_detail(error));
+            Failure::new(FailureKind::NoAnswer, detail)
+        }
+        None => {
+            let detail = "the connection was closed before there was an answer";
+            Failure::new(FailureKind::NoAnswer, detail)
+        }
+    }
 }
 
 /// All errors below, from the outside in. The outermost is left out: its text
@@ -54,6 +129,22 @@ fn causes(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     causes
 }
 
+fn find<'a, E: Error + 'static>(causes: &[&'a (dyn Error + 'static)]) -> Option<&'a E> {
+    causes.iter().find_map(|cause| cause.downcast_ref())
+}
+
+/// What customers are told of an I/O error, in the same words on every system.
+fn io_detail(error: &io::Error) -> String {
+    use io::ErrorKind as E;
+    match error.kind() {
+        E::ConnectionRefused => "the connection was refused".to_owned(),
+        E::ConnectionReset | E::ConnectionAborted => "the connection was reset".to_owned(),
+        E::BrokenPipe | E::UnexpectedEof => "the connection was closed".to_owned(),
+        E::HostUnreachable => "the host cannot be reached".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// Whether this machine had nothing to connect with.
 fn is_local(error: &io::Error) -> bool {
     /// Linux: too many files in the system, in the process; no buffers.
@@ -68,14 +159,6 @@ fn is_local(error: &io::Error) -> bool {
             | io::ErrorKind::OutOfMemory
             | io::ErrorKind::PermissionDenied
     ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
-}
-
-/// The innermost cause says it best.
-fn detail(causes: &[&(dyn Error + 'static)]) -> String {
-    let text = causes.last().map(ToString::to_string).unwrap_or_default();
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let detail: String = clean.take(DETAIL_CHARS).collect();
-    if detail.is_empty() { "the request failed".to_owned() } else { detail }
 }
 
 #[cfg(test)]

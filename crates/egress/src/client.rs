@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use reqwest::{RequestBuilder, Response, redirect, retry};
+use reqwest::{Client as Http, Request, RequestBuilder, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
-use url::Url;
+use url::{Host, Url};
 
 use crate::address::AddressPolicy;
 use crate::answer::{Answer, Attempt, Failure, FailureKind};
-use crate::classify::classify;
+use crate::classify::{classify, has_hung_up, too_late};
+use crate::connect::ConnectLimit;
+use crate::progress::{Progress, Stage};
 use crate::resolver::{self, LookUp, VettingResolver};
 use crate::retry_after::retry_after;
 use crate::target::UrlError;
@@ -20,7 +25,12 @@ use crate::{snippet, tls};
 
 /// Most header fields of an answer. The head as a whole is bounded too, by the
 /// HTTP library, at about 400 KiB.
-const MAX_ANSWER_HEADERS: usize = 100;
+pub(crate) const MAX_ANSWER_HEADERS: usize = 100;
+
+/// What the connection has to say itself. From anybody else it would move the
+/// end of the request, or name another host.
+const OF_THE_CONNECTION: [HeaderName; 8] =
+    [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// How requests are made.
 #[derive(Clone, Debug)]
@@ -88,8 +98,11 @@ pub enum EgressError {
 /// Calls receivers. Clones share one pool of connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Http,
+    /// Keeps no connection, so that each request has a new one.
+    unpooled: Http,
     policy: Arc<AddressPolicy>,
+    resolver: VettingResolver,
     total_timeout: Duration,
     max_response_body_bytes: usize,
 }
@@ -103,33 +116,46 @@ impl Client {
         Self::with_look_up(config, Box::new(resolver::system))
     }
 
-    fn with_look_up(config: EgressConfig, look_up: Box<LookUp>) -> Result<Self, EgressError> {
+    /// The same, with a resolver other than the system's. What it says is vetted
+    /// all the same.
+    ///
+    /// # Errors
+    /// When the configuration cannot work.
+    pub fn with_look_up(config: EgressConfig, look_up: Box<LookUp>) -> Result<Self, EgressError> {
         let policy = Arc::new(AddressPolicy::new(config.allow, config.deny));
         // A slow resolver must be found out before the whole time is up, which
         // the receiver would be charged with.
         let dns_timeout = config.dns_timeout.min(config.total_timeout / 2);
         let resolver =
             VettingResolver::new(Arc::clone(&policy), look_up, dns_timeout, config.max_look_ups);
-        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-        let builder = reqwest::Client::builder();
-        let http = builder
-            .tls_backend_preconfigured(tls::client_config(&config.extra_ca_pem)?)
-            .dns_resolver(resolver)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .user_agent(config.user_agent)
-            // The library counts from before the name is resolved.
-            .connect_timeout(dns_timeout + config.connect_timeout)
-            .http1_max_headers(MAX_ANSWER_HEADERS)
-            .pool_max_idle_per_host(config.max_idle_per_host)
-            .pool_idle_timeout(config.idle_timeout)
-            .build()
-            .map_err(|error| EgressError::Http(error.to_string()))?;
+        let tls = tls::receivers_config(&config.extra_ca_pem)?;
+        let http = |max_idle_per_host| {
+            #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+            let builder = Http::builder();
+            builder
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(resolver.clone())
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .referer(false)
+                .user_agent(&config.user_agent)
+                .connector_layer(ConnectLimit(config.connect_timeout))
+                // Around ours, which says more; the library divides it among
+                // the addresses of a name. It counts from before the name is
+                // resolved.
+                .connect_timeout(dns_timeout + config.connect_timeout)
+                .http1_max_headers(MAX_ANSWER_HEADERS)
+                .pool_max_idle_per_host(max_idle_per_host)
+                .pool_idle_timeout(config.idle_timeout)
+                .build()
+                .map_err(|error| EgressError::Http(error.to_string()))
+        };
         Ok(Self {
-            http,
+            http: http(config.max_idle_per_host)?,
+            unpooled: http(0)?,
             policy,
+            resolver,
             total_timeout: config.total_timeout,
             max_response_body_bytes: config.max_response_body_bytes,
         })
@@ -144,6 +170,21 @@ impl Client {
         self.policy.vet_url(url)
     }
 
+    /// Looks the host of a URL up, without calling it: whether a request to it
+    /// would find an address that it may go to.
+    ///
+    /// # Errors
+    /// Why it would not. Whoever shows this to a customer must not tell
+    /// [`FailureKind::Blocked`] from [`FailureKind::Dns`]: the difference says
+    /// which internal names there are.
+    pub async fn look_up(&self, url: &str) -> Result<(), Failure> {
+        match self.policy.vet_url(url)?.host() {
+            Some(Host::Domain(name)) => self.resolver.addresses(name.to_owned()).await.map(|_| ()),
+            // Addresses have been vetted with the URL.
+            Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Ok(()),
+        }
+    }
+
     /// Posts `body`, byte for byte, with these headers. A user name and a
     /// password in the URL become Basic authentication.
     ///
@@ -154,7 +195,10 @@ impl Client {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Attempt {
-        let headers: HeaderMap = headers.iter().cloned().collect();
+        let mut headers: HeaderMap = headers.iter().cloned().collect();
+        for name in OF_THE_CONNECTION {
+            headers.remove(name);
+        }
         self.send(Method::POST, url, |request| request.headers(headers).body(body)).await
     }
 
@@ -174,20 +218,53 @@ impl Client {
         // The library does not ask the resolver for addresses that stand in
         // the URL, so that these are vetted here.
         let answer = match self.policy.vet_url(url) {
-            Ok(url) => self.ask(fill(self.http.request(method, url)), deadline).await,
+            Ok(url) => match fill(self.http.request(method, url)).build() {
+                Ok(request) => self.ask(request, deadline).await,
+                Err(error) => Answer::Failed(classify(&error, Stage::Kept)),
+            },
             Err(refused) => Answer::Failed(refused.into()),
         };
         Attempt { answer, duration: started.elapsed() }
     }
 
-    async fn ask(&self, request: RequestBuilder, deadline: Instant) -> Answer {
-        match timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => self.read(response, deadline).await,
-            Ok(Err(error)) => Answer::Failed(classify(&error)),
+    async fn ask(&self, request: Request, deadline: Instant) -> Answer {
+        // In bytes, so always there.
+        let again = request.try_clone();
+        match self.ask_over(&self.http, request, deadline).await {
+            Ok(response) => self.read(response, deadline).await,
+            // The receiver has hung up on a connection that was kept open, most
+            // often because it keeps them for a shorter time than we do, and
+            // not on this request: it is asked over a new one, or it would fail
+            // by chance and be charged for it. If it has read the request, it
+            // gets it twice, as the same attempt of the same delivery.
+            Err(Unanswered { is_stale: true, .. }) if let Some(request) = again => {
+                match self.ask_over(&self.unpooled, request, deadline).await {
+                    Ok(response) => self.read(response, deadline).await,
+                    Err(Unanswered { failure, .. }) => Answer::Failed(failure),
+                }
+            }
+            Err(Unanswered { failure, .. }) => Answer::Failed(failure),
+        }
+    }
+
+    async fn ask_over(
+        &self,
+        http: &Http,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Response, Unanswered> {
+        let progress = Progress::new();
+        let asked = progress.clone().of(timeout_at(deadline, http.execute(request))).await;
+        let stage = progress.stage();
+        match asked {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Unanswered {
+                is_stale: stage != Stage::Connected && has_hung_up(&error),
+                failure: classify(&error, stage),
+            }),
             Err(_) => {
-                let limit_ms = self.total_timeout.as_millis();
-                let detail = format!("no answer within {limit_ms} ms");
-                Answer::Failed(Failure::new(FailureKind::Timeout, detail))
+                let failure = too_late(stage, self.total_timeout.as_millis());
+                Err(Unanswered { is_stale: false, failure })
             }
         }
     }
@@ -205,10 +282,17 @@ impl Client {
         }
         Answer::Response {
             status: response.status().as_u16(),
-            snippet: snippet::readable(&bytes),
+            snippet: snippet::readable(&bytes, self.max_response_body_bytes),
             retry_after: retry_after(response.headers()),
         }
     }
+}
+
+/// A request that got no answer.
+struct Unanswered {
+    failure: Failure,
+    /// Whether its connection had been kept open, and was not.
+    is_stale: bool,
 }
 
 impl From<UrlError> for Failure {

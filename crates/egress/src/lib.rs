@@ -1,7 +1,8 @@
-//! Outbound calls to receivers that may be hostile.
+//! Outbound calls to receivers that may be hostile, and mail.
 //!
 //! Every request that a customer can cause goes through [`Client`]: deliveries,
-//! the check of an alert's URL, test calls.
+//! the check of an alert's URL, test calls. Mail goes through [`mail::Mailer`],
+//! which has its own head comment.
 //!
 //! What must always hold:
 //! - Only addresses that were vetted are connected to. A name is resolved once,
@@ -9,18 +10,25 @@
 //!   Addresses that stand in the URL itself are vetted before anything is sent.
 //! - No redirect is followed and no proxy is taken from the environment.
 //! - Time and bytes are capped: an answer's status is the answer, however long
-//!   its body drips on.
+//!   its body drips on. Nothing is decompressed.
 //! - A failure says whose fault it was, so that a receiver is never charged
 //!   for ours.
 //! - No credentials of a URL, and no address that a name led to, get into what
 //!   is returned.
+//! - A request's bytes are made and signed in one place, [`request`], whatever
+//!   it is made for.
 //!
-//! Deliberately absent: retries, signing, what a status means, logging.
+//! Deliberately absent: retries, when to send what, what a status means, logging.
 
 mod address;
 mod answer;
 mod classify;
 mod client;
+mod connect;
+pub mod mail;
+mod ports;
+mod progress;
+pub mod request;
 mod resolver;
 mod retry_after;
 mod settings;
@@ -32,4 +40,5 @@ pub use address::{AddressPolicy, Forbidden};
 pub use answer::{Answer, Attempt, Failure, FailureKind};
 pub use client::{Client, EgressConfig, EgressError};
 pub use ipnet::IpNet;
+pub use resolver::LookUp;
 pub use target::{MAX_URL_BYTES, UrlError, loggable, loggable_url};

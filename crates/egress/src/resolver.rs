@@ -1,6 +1,7 @@
 //! Names become addresses here, and every address is vetted.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -8,17 +9,28 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::address::AddressPolicy;
 use crate::answer::{Failure, FailureKind};
+use crate::progress::{Progress, Stage};
 
-/// How a name is looked up; blocks. Tests bring their own.
-pub(crate) type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+/// The most addresses of a family that are tried. A name may have hundreds, and
+/// none must make us knock at hundreds of doors.
+const MAX_OF_A_FAMILY: usize = 4;
+
+/// How a name is looked up; blocks. The ports of what it returns do not count.
+pub type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// The system's resolver, with every answer vetted.
 #[derive(Clone)]
 pub(crate) struct VettingResolver(Arc<Parts>);
+
+impl fmt::Debug for VettingResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VettingResolver").finish_non_exhaustive()
+    }
+}
 
 struct Parts {
     policy: Arc<AddressPolicy>,
@@ -43,7 +55,8 @@ impl VettingResolver {
         Self(Arc::new(Parts { policy, look_up, time_limit, look_ups }))
     }
 
-    async fn addresses(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
+    /// Addresses of a name, each of which may be connected to.
+    pub(crate) async fn addresses(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
         let found = timeout(self.0.time_limit, self.look_up(name)).await;
         let addresses = found.map_err(|_| {
             Failure::new(FailureKind::DnsOurs, "the resolver did not answer in time")
@@ -61,7 +74,13 @@ impl VettingResolver {
                 )
             })?;
         }
-        Ok(addresses)
+        let (mut of_v4, mut of_v6) = (0, 0);
+        let is_tried = |address: &SocketAddr| {
+            let count = if address.is_ipv4() { &mut of_v4 } else { &mut of_v6 };
+            *count += 1;
+            *count <= MAX_OF_A_FAMILY
+        };
+        Ok(addresses.into_iter().filter(is_tried).collect())
     }
 
     /// A look-up cannot be called off. So it keeps its permit until it is
@@ -85,8 +104,13 @@ impl Resolve for VettingResolver {
         let this = self.clone();
         let name = name.as_str().to_owned();
         Box::pin(async move {
+            let progress = Progress::of_task();
+            progress.reach(Stage::Resolving);
             match this.addresses(name).await {
-                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Ok(addresses) => {
+                    progress.reach(Stage::Connecting(Instant::now()));
+                    Ok(Box::new(addresses.into_iter()) as Addrs)
+                }
                 Err(failure) => Err(Box::new(failure) as Box<dyn Error + Send + Sync>),
             }
         })
@@ -136,6 +160,21 @@ mod tests {
         let expected = good.clone();
         let found = resolver(move |_| Ok(good.clone())).addresses("a.example".into()).await;
         assert_eq!(found, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn of_many_addresses_all_are_vetted_and_a_few_are_tried() {
+        let mut many: Vec<SocketAddr> = Vec::new();
+        for n in 0..200 {
+            many.extend(at(&[&format!("2606:4700::{n:x}"), &format!("8.8.8.{n}")]));
+        }
+        let good = many.clone();
+        let found = resolver(move |_| Ok(good.clone())).addresses("a.example".into()).await;
+        assert_eq!(found.as_deref(), Ok(&many[..8]));
+        many.extend(at(&["127.0.0.1"]));
+        let failure =
+            resolver(move |_| Ok(many.clone())).addresses("a.example".into()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Blocked);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use url::{Host, Url};
 
 use crate::address::{AddressPolicy, Forbidden};
+use crate::ports;
 
 /// The longest URL that is taken, in bytes.
 pub const MAX_URL_BYTES: usize = 2_048;
@@ -46,6 +47,9 @@ impl AddressPolicy {
         }
         if url.port() == Some(0) {
             return Err(UrlError::Invalid("port 0 cannot be connected to"));
+        }
+        if url.port().is_some_and(ports::is_of_another_protocol) {
+            return Err(UrlError::Invalid("the URL's port belongs to another protocol than HTTP"));
         }
         match url.host() {
             None => return Err(UrlError::Invalid("the URL names no host")),
@@ -135,6 +139,7 @@ mod tests {
             "unix:/run/x.sock",
             "http://",
             "https://hooks.example.net:0/",
+            "https://hooks.example.net:25/",
             "https://hooks.example.net:99999/",
             "https://a..example/",
             " https://a.example/",

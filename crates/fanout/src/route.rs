@@ -21,12 +21,12 @@ impl Fanout {
             return Answer::Ack;
         };
         let Some(routing) = self.resolve(&event, event_type) else {
-            // ingest knew the account, so the settings bucket must have lost it:
-            // keep the event until somebody has put it right.
+            // ingest knew the account and its parent, so the settings bucket must
+            // have lost one: keep the event until somebody has put it right.
             tracing::error!(
                 event.key = event.event_key,
                 account.id = event.account_id,
-                "an accepted event's account has no settings document"
+                "an accepted event's account, or its parent, has no settings document"
             );
             return Answer::Again(Duration::from_secs(10));
         };
@@ -54,6 +54,8 @@ impl Fanout {
                 level: chosen.level.into(),
                 accepted_event: pulled.payload().clone(),
                 may_exist: pulled.may_be_redelivered(),
+                parks: 0,
+                mail: None,
             };
             self.publish(delivery)
         });
@@ -89,6 +91,9 @@ impl Fanout {
         self.settings.read(|documents| {
             let account = documents.account(&event.account_id)?;
             let parent = documents.account(&account.parent_account_id);
+            if parent.is_none() && !account.parent_account_id.is_empty() {
+                return None;
+            }
             let domain = documents.domain(&event.domain_id);
             let scope = Scope {
                 account,

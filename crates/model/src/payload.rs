@@ -8,6 +8,7 @@
 
 mod alert;
 mod fields;
+mod mail;
 mod redact;
 mod send;
 mod time;
@@ -16,7 +17,9 @@ use protocol::v1::{AcceptedEvent, Event, event::Kind};
 use serde::Serialize;
 
 pub(crate) use self::fields::MessageFields;
+pub use self::mail::{AlertMail, MailFrame, MailReason, alert_mail};
 pub use self::redact::Redaction;
+use self::redact::Redactor;
 use crate::EventType;
 
 /// Room for an event that has what events usually have.
@@ -50,6 +53,11 @@ pub struct SendSignature<'a> {
     pub signature: &'a str,
     /// Hex, made with the key of the parent account; for subaccounts only.
     pub parent_signature: Option<&'a str>,
+    /// Hex, made with the account's key before this one, while that also signs
+    /// (reference §12.3).
+    pub previous_signature: Option<&'a str>,
+    /// The same of the parent account.
+    pub previous_parent_signature: Option<&'a str>,
 }
 
 /// The object `event-data` of a message event (reference §7.4).
@@ -63,7 +71,8 @@ pub fn send_event_data(
     let (event, kind) = whole(accepted)?;
     let event_type = EventType::of(kind);
     let fields = MessageFields::of(kind).ok_or(PayloadError::OtherFamily(event_type))?;
-    let data = send::EventData::of(accepted, event, event_type, &fields, redaction)?;
+    let redactor = Redactor::new(redaction, &fields);
+    let data = send::EventData::of(accepted, event, event_type, &fields, &redactor)?;
     let mut out = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut out, &data)?;
     Ok(out)
@@ -72,6 +81,7 @@ pub fn send_event_data(
 /// The whole body of a Send webhook: the signature block and what
 /// [`send_event_data`] made, byte for byte.
 pub fn send_body(event_data: &[u8], signature: &SendSignature<'_>) -> Vec<u8> {
+    // The names of what is sent while a key is being replaced are longer, and rare.
     const NAMES: &str = r#"{"signature":{"timestamp":"","token":"","signature":"","parent-signature":""},"event-data":}"#;
     const TIMESTAMP_DIGITS: usize = 20;
 

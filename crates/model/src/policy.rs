@@ -93,6 +93,10 @@ impl RetryPolicy {
 
     /// What comes after try number `attempt` (from 1) failed at `now`. `chance`
     /// is a random fraction from 0 to 1, for the jitter.
+    ///
+    /// The next try is never earlier than its wait and never planned for later
+    /// than [`RetryPolicy::give_up_at`]: when delays of ours leave no room for
+    /// both, the schedule ends.
     pub fn after_failure(
         &self,
         event_type: EventType,
@@ -105,18 +109,19 @@ impl RetryPolicy {
             return AfterFailure::Exhausted;
         }
         let wait = attempt.checked_sub(1).and_then(|done| self.waits.get(done as usize));
-        match wait {
-            Some(_) if now > self.give_up_at(first_due) => AfterFailure::TimeIsUp,
-            Some(wait) => AfterFailure::RetryAt(now + jittered(*wait, chance)),
-            None => AfterFailure::Exhausted,
+        let Some(wait) = wait else { return AfterFailure::Exhausted };
+        let give_up_at = self.give_up_at(first_due);
+        if after(now, *wait) > give_up_at {
+            return AfterFailure::TimeIsUp;
         }
+        AfterFailure::RetryAt(after(now, jittered(*wait, chance)).min(give_up_at))
     }
 
     /// The moment after which no further try is planned: first due + all waits,
     /// with all the jitter and with the time that the tries themselves take.
     pub fn give_up_at(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
-        let lengthened = |wait: &Duration| jittered(*wait, 1.0) + to_delta(TRY_ALLOWANCE);
-        self.waits.iter().fold(first_due, |at, wait| at + lengthened(wait))
+        let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(TRY_ALLOWANCE);
+        self.waits.iter().fold(first_due, |at, wait| after(at, lengthened(wait)))
     }
 }
 
@@ -124,83 +129,20 @@ impl RetryPolicy {
 /// first, then less often. `returns` counts from 0.
 pub fn after_our_fault(returns: u32, now: DateTime<Utc>, chance: f64) -> DateTime<Utc> {
     let wait = Duration::from_secs(5 << returns.min(6));
-    now + jittered(wait, chance)
+    after(now, jittered(wait, chance))
 }
 
-fn jittered(wait: Duration, chance: f64) -> TimeDelta {
-    to_delta(wait.mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0)))
+/// The wait and its jitter. These are added to each other as whole nanoseconds:
+/// a wait that went through a float as a whole could come out shorter.
+fn jittered(wait: Duration, chance: f64) -> Duration {
+    wait.saturating_add(wait.mul_f64(JITTER * chance.clamp(0.0, 1.0)))
 }
 
-fn to_delta(wait: Duration) -> TimeDelta {
-    TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
+/// The last moment that there is, for a wait that goes beyond it.
+fn after(at: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+    at.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn minutes(list: &[u64]) -> Vec<Duration> {
-        list.iter().map(|m| Duration::from_secs(m * 60)).collect()
-    }
-
-    #[test]
-    fn statuses_mean_what_each_family_says() {
-        let send = RetryPolicy::mailgun(Family::Message, vec![]);
-        assert_eq!(send.answered(200), Answered::Taken);
-        assert_eq!(send.answered(406), Answered::Rejected);
-        for status in [201, 204, 301, 400, 410, 429, 500, 503] {
-            assert_eq!(send.answered(status), Answered::Failed, "{status}");
-        }
-        let alerts = RetryPolicy::mailgun(Family::Alert, vec![]);
-        assert_eq!(alerts.answered(204), Answered::Taken);
-        assert_eq!(alerts.answered(406), Answered::Failed);
-        let resilient = RetryPolicy::resilient(Family::Message, vec![]);
-        assert_eq!(resilient.answered(202), Answered::Taken);
-        assert_eq!(resilient.answered(406), Answered::Rejected);
-    }
-
-    #[test]
-    fn waits_follow_the_schedule_and_are_never_early() {
-        let policy =
-            RetryPolicy::mailgun(Family::Message, minutes(&[10, 10, 15, 30, 60, 120, 240]));
-        let first_due = DateTime::<Utc>::UNIX_EPOCH;
-        let mut now = first_due;
-        for (attempt, wait) in (1..).zip(&policy.waits) {
-            for chance in [0.0, 0.5, 1.0] {
-                let after =
-                    policy.after_failure(EventType::Clicked, attempt, first_due, now, chance);
-                let AfterFailure::RetryAt(at) = after else { panic!("attempt {attempt} ended") };
-                let waited = (at - now).to_std().expect("positive");
-                assert!(waited >= *wait && waited <= wait.mul_f64(1.1), "{attempt}: {waited:?}");
-            }
-            now += to_delta(*wait);
-        }
-        let last = policy.after_failure(EventType::Clicked, 8, first_due, now, 0.0);
-        assert_eq!(last, AfterFailure::Exhausted);
-        assert!(policy.give_up_at(first_due) > now);
-    }
-
-    #[test]
-    fn delivered_events_get_one_try_unless_resilient() {
-        let now = DateTime::<Utc>::UNIX_EPOCH;
-        let after = |p: RetryPolicy| p.after_failure(EventType::Delivered, 1, now, now, 0.0);
-        let waits = minutes(&[10]);
-        assert_eq!(
-            after(RetryPolicy::mailgun(Family::Message, waits.clone())),
-            AfterFailure::Exhausted
-        );
-        assert!(matches!(
-            after(RetryPolicy::resilient(Family::Message, waits)),
-            AfterFailure::RetryAt(_)
-        ));
-    }
-
-    #[test]
-    fn a_schedule_whose_time_is_up_ends_early() {
-        let policy = RetryPolicy::mailgun(Family::Alert, minutes(&[1, 2]));
-        let first_due = DateTime::<Utc>::UNIX_EPOCH;
-        let late = first_due + TimeDelta::minutes(6);
-        let after = policy.after_failure(EventType::IpListed, 1, first_due, late, 0.0);
-        assert_eq!(after, AfterFailure::TimeIsUp);
-    }
-}
+mod tests;

@@ -16,7 +16,8 @@ use crate::{EventType, Family, alert_target_id, delivery_id, message_target_id};
 pub struct Scope<'a> {
     /// The account that the event belongs to.
     pub account: &'a AccountDocument,
-    /// Its parent, when it is a subaccount.
+    /// Its parent, when it is a subaccount. A subaccount without its parent's
+    /// document counts as one whose parent is not open.
     pub parent: Option<&'a AccountDocument>,
     /// The event's domain: message events only.
     pub domain: Option<&'a DomainDocument>,
@@ -46,12 +47,12 @@ pub struct Routing {
 ///
 /// Message events: parent account, account, domain; one delivery a URL, and the
 /// highest level wins it (API reference 5.1). Because the parent comes first, a
-/// subaccount's setting never suppresses the parent's. Alerts: each setting of
-/// this type that is not disabled.
+/// subaccount's setting never suppresses the parent's; and what is silent wins
+/// nothing. Alerts: each setting of this type that is not disabled.
 pub fn route(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
     match event_type.family() {
         Family::Message => route_message(event_type, event_key, scope),
-        Family::Alert => route_alert(event_type, event_key, scope.account),
+        Family::Alert => route_alert(event_type, event_key, scope),
     }
 }
 
@@ -59,37 +60,81 @@ struct Candidate<'a> {
     level: Level,
     subscription_id: &'a str,
     url: &'a str,
-    owner_is_open: bool,
+    silence: Option<Silence>,
 }
 
-/// Every subscription to this type, the highest level first.
+/// Why a subscription that stands hears of nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Silence {
+    AccountNotOpen,
+    DomainDisabled,
+}
+
+impl Silence {
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::AccountNotOpen => Verdict::AccountNotOpen,
+            Self::DomainDisabled => Verdict::DomainDisabled,
+        }
+    }
+
+    const fn reason(self) -> NotWanted {
+        match self {
+            Self::AccountNotOpen => NotWanted::AccountNotOpen,
+            Self::DomainDisabled => NotWanted::DomainDisabled,
+        }
+    }
+}
+
+/// Whether the subscriptions of the event's account and of its domain are
+/// silent: a subaccount is only as open as its parent.
+fn silence(scope: Scope<'_>) -> Option<Silence> {
+    let is_primary = scope.account.parent_account_id.is_empty();
+    let parent_is_open = is_primary || scope.parent.is_some_and(is_open);
+    let all_open = is_open(scope.account) && parent_is_open;
+    (!all_open).then_some(Silence::AccountNotOpen)
+}
+
+/// Whether the subscriptions of the parent are silent. What was accepted before
+/// a subaccount was disabled or closed still goes to its parent; what is to be
+/// erased goes to nobody.
+fn parents_silence(parent: &AccountDocument, scope: Scope<'_>) -> Option<Silence> {
+    let hears = is_open(parent) && !scope.account.erased;
+    (!hears).then_some(Silence::AccountNotOpen)
+}
+
+/// Every subscription to this type, the highest level first. Both who is to
+/// hear of an event and whether somebody still wants it rest on this list.
 fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>> {
     let name = event_type.as_str();
-    let of_account = |account: &'a AccountDocument, level| {
-        let owner_is_open = is_open(account);
+    let of_account = |account: &'a AccountDocument, level, silence| {
         let wanting = move |types: &[String]| types.iter().any(|wanted| wanted == name);
         account.webhooks.iter().filter(move |webhook| wanting(&webhook.event_types)).map(
             move |webhook| Candidate {
                 level,
                 subscription_id: &webhook.webhook_id,
                 url: &webhook.url,
-                owner_is_open,
+                silence,
             },
         )
     };
-    let parent = scope.parent.into_iter().flat_map(|p| of_account(p, Level::ParentAccount));
-    let account = of_account(scope.account, Level::Account);
+    let own_silence = silence(scope);
+    let parent = scope.parent.into_iter().flat_map(|parent| {
+        of_account(parent, Level::ParentAccount, parents_silence(parent, scope))
+    });
+    let account = of_account(scope.account, Level::Account, own_silence);
     let domain = scope
         .domain
         .filter(|domain| !domain.deleted && domain.account_id == scope.account.account_id)
         .into_iter()
         .flat_map(|domain| {
+            let silence = own_silence.or(domain.disabled.then_some(Silence::DomainDisabled));
             let webhooks = domain.webhooks.iter().filter(|webhook| webhook.event_type == name);
-            webhooks.flat_map(|webhook| &webhook.urls).map(|url| Candidate {
+            webhooks.flat_map(|webhook| &webhook.urls).map(move |url| Candidate {
                 level: Level::Domain,
                 subscription_id: &domain.domain_id,
                 url,
-                owner_is_open: is_open(scope.account),
+                silence,
             })
         });
     parent.chain(account).chain(domain).collect()
@@ -99,7 +144,7 @@ fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Ro
     let mut routing = Routing::default();
     let mut winners: HashMap<&str, &str> = HashMap::new();
     for candidate in candidates(event_type, scope) {
-        let Candidate { level, subscription_id, url, owner_is_open } = candidate;
+        let Candidate { level, subscription_id, url, silence } = candidate;
         let target_id = message_target_id(&scope.account.account_id, url);
         let mut decision = Decision {
             level: level.into(),
@@ -108,8 +153,8 @@ fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Ro
             url: url.to_owned(),
             ..Decision::default()
         };
-        if !owner_is_open {
-            decision.set_verdict(Verdict::AccountNotOpen);
+        if let Some(silence) = silence {
+            decision.set_verdict(silence.verdict());
         } else if let Some(winner) = winners.get(url) {
             decision.set_verdict(Verdict::Duplicate);
             decision.duplicate_of = (*winner).to_owned();
@@ -130,8 +175,9 @@ fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Ro
     routing
 }
 
-fn route_alert(event_type: EventType, event_key: &str, account: &AccountDocument) -> Routing {
+fn route_alert(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
     let mut routing = Routing::default();
+    let (account, silence) = (scope.account, silence(scope));
     for setting in account.alerts.iter().filter(|s| s.event_type == event_type.as_str()) {
         let target_id = alert_target_id(&setting.setting_id);
         let mut decision = Decision {
@@ -141,8 +187,8 @@ fn route_alert(event_type: EventType, event_key: &str, account: &AccountDocument
             url: setting.url.clone(),
             ..Decision::default()
         };
-        if !is_open(account) {
-            decision.set_verdict(Verdict::AccountNotOpen);
+        if let Some(silence) = silence {
+            decision.set_verdict(silence.verdict());
         } else if setting.disabled_at.is_some() {
             decision.set_verdict(Verdict::Disabled);
             decision.disabled_at = setting.disabled_at;
@@ -179,7 +225,7 @@ fn choose(
 }
 
 fn is_open(account: &AccountDocument) -> bool {
-    account.status() == AccountStatus::Open
+    account.status() == AccountStatus::Open && !account.erased
 }
 
 /// Whether a target still wants a delivery, by the settings of this moment.
@@ -200,8 +246,12 @@ pub enum Wanted<'a> {
 pub enum NotWanted {
     /// The webhook or setting is gone, or no longer names this type or URL.
     Deleted,
-    /// The account is disabled or closed.
+    /// The account that owns the subscription, or its parent, is disabled or closed.
     AccountNotOpen,
+    /// The domain that has the webhook is disabled.
+    DomainDisabled,
+    /// The account's personal data is to be gone: nothing of this delivery is to be kept.
+    Erased,
 }
 
 impl NotWanted {
@@ -210,38 +260,44 @@ impl NotWanted {
         match self {
             Self::Deleted => "deleted",
             Self::AccountNotOpen => "account_not_open",
+            Self::DomainDisabled => "domain_disabled",
+            Self::Erased => "erased",
         }
     }
 }
 
 /// Asks whether this target still wants events of this type.
 ///
-/// A message target is wanted while its URL stands on any level, so deleting an
-/// account's webhook loses nothing whose URL stands on the domain as well. An
-/// alert goes to wherever its setting points now.
+/// A message target is wanted while its URL stands on any level that is not
+/// silent, so deleting an account's webhook loses nothing whose URL stands on
+/// the domain as well. An alert goes to wherever its setting points now.
 pub fn still_wanted<'a>(target: &Target, event_type: EventType, scope: Scope<'a>) -> Wanted<'a> {
-    if !is_open(scope.account) {
-        return Wanted::No(NotWanted::AccountNotOpen);
+    if scope.account.erased {
+        return Wanted::No(NotWanted::Erased);
     }
     match &target.kind {
         Some(TargetKind::Message(target)) => {
-            let mut standing = candidates(event_type, scope).into_iter();
-            match standing.find(|c| c.url == target.url && c.owner_is_open) {
+            let standing = candidates(event_type, scope);
+            let mut standing = standing.into_iter().filter(|c| c.url == target.url);
+            let Some(first) = standing.next() else { return Wanted::No(NotWanted::Deleted) };
+            let Some(silence) = first.silence else { return Wanted::AtUrl(first.url) };
+            match standing.find(|candidate| candidate.silence.is_none()) {
                 Some(candidate) => Wanted::AtUrl(candidate.url),
-                None => Wanted::No(NotWanted::Deleted),
+                None => Wanted::No(silence.reason()),
             }
         }
         Some(TargetKind::Alert(target)) => {
             let same = |s: &&AlertSetting| {
                 s.setting_id == target.setting_id && s.event_type == event_type.as_str()
             };
-            match scope.account.alerts.iter().find(same) {
-                None => Wanted::No(NotWanted::Deleted),
-                Some(setting) if setting.disabled_at.is_some() => Wanted::Disabled,
-                Some(setting) if setting.channel() == Channel::Email => {
-                    Wanted::ByEmail(&setting.emails)
-                }
-                Some(setting) => Wanted::AtUrl(&setting.url),
+            let Some(setting) = scope.account.alerts.iter().find(same) else {
+                return Wanted::No(NotWanted::Deleted);
+            };
+            match silence(scope) {
+                Some(silence) => Wanted::No(silence.reason()),
+                None if setting.disabled_at.is_some() => Wanted::Disabled,
+                None if setting.channel() == Channel::Email => Wanted::ByEmail(&setting.emails),
+                None => Wanted::AtUrl(&setting.url),
             }
         }
         None => Wanted::No(NotWanted::Deleted),

@@ -48,6 +48,16 @@ impl WebhookId {
         self.name
     }
 
+    /// Whether it is one of the ids from before 2018.
+    pub fn is_older(self) -> bool {
+        self != self.todays()
+    }
+
+    /// Today's id of the same events; of today's ids, the id itself.
+    pub const fn todays(self) -> Self {
+        Self::of(self.event_type)
+    }
+
     /// The type of the events that its URLs get.
     pub const fn event_type(self) -> EventType {
         self.event_type
@@ -76,5 +86,7 @@ mod tests {
         let deliver = WebhookId::parse("deliver").expect("an older id");
         assert_eq!(deliver.event_type(), EventType::Delivered);
         assert_eq!(EventType::parse("deliver"), None);
+        assert_eq!(Some(deliver.todays()), WebhookId::parse("delivered"));
+        assert!(deliver.is_older() && !deliver.todays().is_older());
     }
 }

@@ -4,19 +4,24 @@ mod show;
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use protocol::v1::admin_client::AdminClient;
 use protocol::v1::{
     CreateAccountRequest, CreateAccountWebhookRequest, CreateDomainRequest, CreateKeyRequest,
-    DeleteAccountWebhookRequest, GetSigningKeysRequest, ListAccountWebhooksRequest,
-    ListAccountsRequest, ListDomainsRequest, ListKeysRequest, RevokeKeyRequest,
+    DeleteAccountWebhookRequest, DeleteDomainRequest, EraseAccountRequest, GetAccountRequest,
+    GetSigningKeysRequest, ListAccountWebhooksRequest, ListAccountsRequest, ListDomainsRequest,
+    ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest,
+    SetDomainDisabledRequest, UpdateAccountRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use self::show::Show;
 use crate::address::connect;
-use crate::cli::{AccountCommand, Admin, AdminOptions, DomainCommand, KeyCommand, WebhookCommand};
+use crate::cli::{
+    AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
+    QuotaArguments, WebhookCommand,
+};
 use crate::output;
 
 /// Runs one command.
@@ -29,6 +34,9 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
         Admin::SigningKeys { account, to } => {
             let request = GetSigningKeysRequest { account_name: account };
             answer(&to, client(&to).await?.get_signing_keys(request).await)
+        }
+        Admin::ResealSecrets { to } => {
+            answer(&to, client(&to).await?.reseal_secrets(ResealSecretsRequest {}).await)
         }
     }
 }
@@ -47,10 +55,56 @@ async fn account(command: AccountCommand) -> anyhow::Result<ExitCode> {
         AccountCommand::List { to } => {
             answer(&to, client(&to).await?.list_accounts(ListAccountsRequest {}).await)
         }
+        AccountCommand::Show { account, to } => {
+            let request = GetAccountRequest { account_name: account };
+            answer(&to, client(&to).await?.get_account(request).await)
+        }
+        AccountCommand::Update { account, contact_email, quotas, to } => {
+            let request = UpdateAccountRequest {
+                account_name: account,
+                contact_email,
+                quotas: changes(&quotas),
+            };
+            answer(&to, client(&to).await?.update_account(request).await)
+        }
+        AccountCommand::SetStatus { account, status, reason, to } => {
+            let status = match status {
+                AccountStatus::Open => "open",
+                AccountStatus::Disabled => "disabled",
+                AccountStatus::Closed => "closed",
+            };
+            let status = status.to_owned();
+            let request = SetAccountStatusRequest { account_name: account, status, reason };
+            answer(&to, client(&to).await?.set_account_status(request).await)
+        }
+        AccountCommand::Erase { account, to } => {
+            let request = EraseAccountRequest { account_name: account };
+            answer(&to, client(&to).await?.erase_account(request).await)
+        }
     }
 }
 
+/// The quotas that were given, by the names that the service has for them.
+fn changes(quotas: &QuotaArguments) -> Vec<QuotaChange> {
+    let given = [
+        ("webhooks", quotas.max_webhooks),
+        ("alert_settings", quotas.max_alert_settings),
+        ("domains", quotas.max_domains),
+        ("api_keys", quotas.max_api_keys),
+        ("subaccounts", quotas.max_subaccounts),
+    ];
+    let changes = given.into_iter().filter_map(|(name, limit)| {
+        let limit = match limit? {
+            Limit::Own(limit) => Some(limit),
+            Limit::Default => None,
+        };
+        Some(QuotaChange { name: name.to_owned(), limit })
+    });
+    changes.collect()
+}
+
 async fn domain(command: DomainCommand) -> anyhow::Result<ExitCode> {
+    let disabled = |name, disabled, reason| SetDomainDisabledRequest { name, disabled, reason };
     match command {
         DomainCommand::Create { domain, account, if_absent, to } => {
             let request = CreateDomainRequest { name: domain, account_name: account, if_absent };
@@ -60,14 +114,32 @@ async fn domain(command: DomainCommand) -> anyhow::Result<ExitCode> {
             let request = ListDomainsRequest { account_name: account.unwrap_or_default() };
             answer(&to, client(&to).await?.list_domains(request).await)
         }
+        DomainCommand::Disable { domain, reason, to } => {
+            let request = disabled(domain, true, reason);
+            answer(&to, client(&to).await?.set_domain_disabled(request).await)
+        }
+        DomainCommand::Enable { domain, to } => {
+            let request = disabled(domain, false, String::new());
+            answer(&to, client(&to).await?.set_domain_disabled(request).await)
+        }
+        DomainCommand::Delete { domain, to } => {
+            let request = DeleteDomainRequest { name: domain };
+            answer(&to, client(&to).await?.delete_domain(request).await)
+        }
     }
 }
 
 async fn key(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KeyCommand::Create { account, key, to } => {
-            let request =
-                CreateKeyRequest { account_name: account, api_key: key.unwrap_or_default() };
+        KeyCommand::Create { account, key, role, description, expires_in, to } => {
+            let seconds = expires_in.map_or(0, |lifetime| lifetime.as_secs());
+            let request = CreateKeyRequest {
+                account_name: account,
+                api_key: key.unwrap_or_default(),
+                role,
+                description,
+                expires_in_seconds: seconds.try_into().context("--expires-in is too long")?,
+            };
             answer(&to, client(&to).await?.create_key(request).await)
         }
         KeyCommand::List { account, to } => {

@@ -1,8 +1,15 @@
 //! The command line.
 
+mod admin;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use self::admin::{
+    AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
+    QuotaArguments, WebhookCommand,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,167 +53,6 @@ pub(crate) enum Command {
     SendEvent(SendEvent),
     /// Print the reference of all settings, as Markdown
     ConfigDocs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Admin {
-    /// Accounts and subaccounts
-    #[command(subcommand)]
-    Account(AccountCommand),
-    /// Sending domains
-    #[command(subcommand)]
-    Domain(DomainCommand),
-    /// API keys
-    #[command(subcommand)]
-    Key(KeyCommand),
-    /// Account-level webhooks
-    #[command(subcommand)]
-    Webhook(WebhookCommand),
-    /// Show the keys that sign an account's deliveries
-    SigningKeys {
-        /// Name of the account
-        account: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AccountCommand {
-    /// Make an account; prints its first API key, which is never shown again
-    #[command(after_help = "\
-Examples:
-  postrider admin account create demo --key key-demo
-  postrider admin account create demo-sub --parent demo")]
-    Create {
-        /// 1 to 64 of a-z, 0-9, "-", "_", "."
-        name: String,
-        /// First API key; made up without this
-        #[arg(long)]
-        key: Option<String>,
-        /// Make a subaccount of this account
-        #[arg(long)]
-        parent: Option<String>,
-        /// Succeed when the account is there already with this parent and key
-        #[arg(long)]
-        if_absent: bool,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// List all accounts
-    List {
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DomainCommand {
-    /// Make a domain
-    Create {
-        /// Name of the domain, such as mail.demo.example
-        domain: String,
-        /// Name of the account that it belongs to
-        #[arg(long)]
-        account: String,
-        /// Succeed when the account has this domain already
-        #[arg(long)]
-        if_absent: bool,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// List domains
-    List {
-        /// Of this account only
-        #[arg(long)]
-        account: Option<String>,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Make one more API key; it is never shown again
-    Create {
-        /// Name of the account
-        #[arg(long)]
-        account: String,
-        /// The key; made up without this
-        #[arg(long)]
-        key: Option<String>,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// List the keys of an account, revoked ones too
-    List {
-        /// Name of the account
-        #[arg(long)]
-        account: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// Revoke a key at once
-    Revoke {
-        /// Id of the key, as listed
-        key_id: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum WebhookCommand {
-    /// Make an account-level webhook
-    #[command(after_help = "\
-Example:
-  postrider admin webhook create --account demo --url https://hooks.demo.example/mail \\
-      --event delivered --event permanent_fail")]
-    Create {
-        /// Name of the account
-        #[arg(long)]
-        account: String,
-        /// Where its events are to go
-        #[arg(long)]
-        url: String,
-        /// A webhook id such as delivered or permanent_fail; may be repeated
-        #[arg(long = "event", required = true)]
-        events: Vec<String>,
-        /// What it is for
-        #[arg(long, default_value = "")]
-        description: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// List the account-level webhooks of an account
-    List {
-        /// Name of the account
-        #[arg(long)]
-        account: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-    /// Delete an account-level webhook
-    Delete {
-        /// Id of the webhook, as listed
-        webhook_id: String,
-        /// Name of the account
-        #[arg(long)]
-        account: String,
-        #[command(flatten)]
-        to: AdminOptions,
-    },
-}
-
-/// What every admin command takes.
-#[derive(Args, Debug)]
-pub(crate) struct AdminOptions {
-    /// Where the internal Admin service is [default: POSTRIDER_ADMIN_ADDR, or http://127.0.0.1:9092]
-    #[arg(long)]
-    pub(crate) addr: Option<String>,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Hand over events from a file and print what became of each.

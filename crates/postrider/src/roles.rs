@@ -47,7 +47,8 @@ impl Role {
 
 /// A role with its settings.
 pub(crate) enum Configured {
-    SettingsApi(SettingsApiConfig),
+    /// On the heap, as much the largest.
+    SettingsApi(Box<SettingsApiConfig>),
     Ingest(IngestConfig),
     Fanout(FanoutConfig),
     Dispatcher(DispatcherConfig),
@@ -58,7 +59,7 @@ impl Configured {
     /// Reads the settings of one role.
     pub(crate) fn read(role: Role, env: &mut Env) -> Self {
         match role {
-            Role::SettingsApi => Self::SettingsApi(SettingsApiConfig::read(env)),
+            Role::SettingsApi => Self::SettingsApi(Box::new(SettingsApiConfig::read(env))),
             Role::Ingest => Self::Ingest(IngestConfig::read(env)),
             Role::Fanout => Self::Fanout(FanoutConfig::read(env)),
             Role::Dispatcher => Self::Dispatcher(DispatcherConfig::read(env)),

@@ -94,7 +94,7 @@ impl Shared {
         let egress = || self.egress.clone().context("there is no client for receivers");
         Ok(match configured {
             Configured::SettingsApi(config) => {
-                Box::pin(settings_api::run(config, bus, egress()?, clock, readiness, tasks))
+                Box::pin(settings_api::run(*config, bus, egress()?, clock, readiness, tasks))
             }
             Configured::Ingest(config) => {
                 Box::pin(ingest::run(config, bus, documents()?, clock, readiness, tasks))

@@ -8,6 +8,7 @@ use chassis::Env;
 use chassis::config::{ConfigError, Setting, duration};
 use chassis::telemetry::TelemetryConfig;
 use egress::EgressConfig;
+use egress::mail::MailConfig;
 use store::StoreConfig;
 
 use crate::roles::{Configured, Role, read_egress};
@@ -64,8 +65,27 @@ impl Settings {
                 "POSTRIDER_DRAIN_TIMEOUT: must be longer than POSTRIDER_EGRESS_TIMEOUT".into()
             });
         }
+        settings.check_mail(&mut env);
         env.finish(&known())?;
         Ok(settings)
+    }
+
+    /// A mail that is being handed over is to end before another process thinks
+    /// that nobody is at it, and before a stop ends it.
+    fn check_mail(&self, env: &mut Env) {
+        let mail = self.roles.iter().find_map(|configured| match configured {
+            Configured::Dispatcher(config) => config.mail.as_ref(),
+            _ => None,
+        });
+        let Some(mail) = mail else { return };
+        for (name, limit) in [
+            ("POSTRIDER_LEASE", self.bus.lease),
+            ("POSTRIDER_DRAIN_TIMEOUT", self.process.drain_timeout),
+        ] {
+            env.check(mail.total_timeout < limit, || {
+                format!("POSTRIDER_SMTP_TIMEOUT: must be shorter than {name}")
+            });
+        }
     }
 }
 
@@ -91,7 +111,7 @@ pub(crate) struct Chapter {
 /// Every setting there is, each in the first chapter that it belongs to.
 pub(crate) fn chapters() -> Vec<Chapter> {
     type Read = fn(&mut Env);
-    let chapters: [(&str, &str, Read); 9] = [
+    let chapters: [(&str, &str, Read); 10] = [
         ("Every process", "Logs, the operator's port, and stopping.", |env| {
             ProcessConfig::read(env);
         }),
@@ -106,6 +126,14 @@ pub(crate) fn chapters() -> Vec<Chapter> {
             "`dispatcher`, and `settings-api` for the check of an alert's URL.",
             |env| {
                 EgressConfig::read(env);
+            },
+        ),
+        (
+            "Mail",
+            "`dispatcher`, and `settings-api` for test calls. Without a relay, email alerts cannot be saved, and those that were saved before are held.",
+            |env| {
+                MailConfig::read(env);
+                egress::mail::console_url(env);
             },
         ),
         (
@@ -178,6 +206,26 @@ mod tests {
         }
         let of_the_key = problems.matches("POSTRIDER_SECRET_KEY is not set").count();
         assert_eq!(of_the_key, 1, "two roles read it: {problems}");
+    }
+
+    #[test]
+    fn a_mail_has_less_time_than_the_lease_and_the_drain() {
+        let relay = [
+            ("POSTRIDER_SMTP_URL", "smtp://relay.example"),
+            ("POSTRIDER_MAIL_FROM", "alerts@example.net"),
+        ];
+        let key = "00".repeat(32);
+        let told = |roles: &[Role], more: &[(&str, &str)]| {
+            problems(&[&relay, &[("POSTRIDER_SECRET_KEY", key.as_str())][..], more].concat(), roles)
+        };
+        assert_eq!(told(&[Role::Dispatcher], &[]), "", "the defaults fit");
+        let long = [("POSTRIDER_SMTP_TIMEOUT", "30s")];
+        let problems = told(&[Role::Dispatcher], &long);
+        for name in ["POSTRIDER_LEASE", "POSTRIDER_DRAIN_TIMEOUT"] {
+            let problem = format!("POSTRIDER_SMTP_TIMEOUT: must be shorter than {name}");
+            assert!(problems.contains(&problem), "{problems}");
+        }
+        assert_eq!(told(&[Role::Ingest], &long), "", "it sends no mail");
     }
 
     #[test]

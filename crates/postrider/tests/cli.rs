@@ -137,6 +137,40 @@ async fn an_operator_sets_up_accounts_and_sends_events() {
     let hook_id = hook["webhook_id"].as_str().expect("an id");
     assert!(all.succeed("admin webhook list --account demo").await.contains(hook_id));
     all.succeed(&format!("admin webhook delete {hook_id} --account demo")).await;
+    let lifetime = "--role basic --description dashboard --expires-in 30d";
+    let made = all.succeed(&format!("admin key create --account demo {lifetime}")).await;
+    assert!(made.contains(" basic ") && made.contains(" active ") && made.contains("dashboard"));
+
+    let shown = all.succeed("admin account update demo --contact-email a@b.example").await;
+    assert!(shown.contains("contact: a@b.example"), "{shown}");
+    let shown =
+        all.succeed("admin account update demo --max-domains 7 --max-webhooks default").await;
+    let domains = shown.lines().find(|line| line.starts_with("domains ")).expect("the quota");
+    assert_eq!(domains.split_whitespace().collect::<Vec<_>>()[..3], ["domains", "1", "7"]);
+    assert_eq!(all.succeed("admin account show demo").await, shown);
+    let refused = all.refuse("admin account update demo --max-domains many").await;
+    assert!(refused.contains("expected a whole number or \"default\""), "{refused}");
+
+    let disabled = all.succeed("admin domain disable mail.demo.example --reason spam").await;
+    assert!(disabled.contains(" spam"), "{disabled}");
+    let enabled = all.succeed("admin domain enable mail.demo.example").await;
+    assert!(!enabled.contains(" spam"), "{enabled}");
+    all.succeed("admin domain create gone.demo.example --account demo").await;
+    all.succeed("admin domain delete gone.demo.example").await;
+    assert!(all.succeed("admin reseal-secrets").await.contains("already"));
+
+    let json = all.succeed("admin account show demo-sub --json").await;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let sub_id = json["account_id"].as_str().expect("an id");
+    let refused = all.refuse("admin account erase demo-sub").await;
+    assert!(refused.contains("close it first"), "{refused}");
+    all.succeed("admin account set-status demo-sub disabled --reason unpaid").await;
+    let closed = all.succeed(&format!("admin account set-status {sub_id} closed")).await;
+    assert!(closed.contains(" closed "), "{closed}");
+    let erased = all.succeed("admin account erase demo-sub").await;
+    assert!(erased.contains(&format!("erased-{sub_id}")), "{erased}");
+    assert!(erased.contains("under way"), "{erased}");
+
     let keys = all.succeed("admin signing-keys demo").await;
     assert!(keys.contains("alerts") && keys.contains("message events"), "{keys}");
 

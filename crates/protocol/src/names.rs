@@ -36,6 +36,11 @@ impl Names {
         format!("{}.events.{family}.{event_type}.{account_id}", self.region)
     }
 
+    /// The subjects of all accepted events of one account.
+    pub fn events_of_account(&self, account_id: &str) -> String {
+        format!("{}.events.*.*.{account_id}", self.region)
+    }
+
     /// The stream of deliveries of shard `shard`.
     pub fn deliveries_stream(&self, shard: u32) -> String {
         format!("{}_DELIVERIES_{shard}", self.region)
@@ -99,9 +104,19 @@ impl Names {
         format!("{}.outcomes.{kind}.*", self.region)
     }
 
+    /// The subjects of all outcomes of one account.
+    pub fn outcomes_of_account(&self, account_id: &str) -> String {
+        format!("{}.outcomes.*.{account_id}", self.region)
+    }
+
     /// The KV bucket of settings documents.
     pub fn settings_bucket(&self) -> String {
         format!("{}_settings", self.region)
+    }
+
+    /// The KV bucket of targets in trouble, and of the dispatchers that are live.
+    pub fn targets_bucket(&self) -> String {
+        format!("{}_targets", self.region)
     }
 
     /// A durable consumer's name, which is the same on every replica of its role.

@@ -3,6 +3,7 @@
 mod accounts;
 mod check;
 mod domains;
+mod keys;
 mod status;
 mod webhooks;
 
@@ -10,6 +11,7 @@ use protocol::v1;
 use protocol::v1::admin_server::{Admin, AdminServer};
 use tonic::{Request, Response, Status};
 
+use self::status::Refused;
 use crate::SettingsApi;
 
 /// The service `Admin`.
@@ -21,79 +23,129 @@ struct Service(SettingsApi);
 
 type Answer<T> = Result<Response<T>, Status>;
 
+fn answer<T>(result: Result<T, Refused>) -> Answer<T> {
+    Ok(Response::new(result?))
+}
+
 #[tonic::async_trait]
 impl Admin for Service {
     async fn create_account(
         &self,
         request: Request<v1::CreateAccountRequest>,
     ) -> Answer<v1::Account> {
-        self.0.admin_create_account(request.into_inner()).await.map(Response::new)
+        answer(self.0.create_account(request.get_ref()).await)
     }
 
     async fn list_accounts(
         &self,
         _request: Request<v1::ListAccountsRequest>,
     ) -> Answer<v1::ListAccountsResponse> {
-        self.0.admin_list_accounts().await.map(Response::new)
+        answer(self.0.list_accounts().await)
+    }
+
+    async fn get_account(&self, request: Request<v1::GetAccountRequest>) -> Answer<v1::Account> {
+        answer(self.0.get_account(request.get_ref()).await)
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<v1::UpdateAccountRequest>,
+    ) -> Answer<v1::Account> {
+        answer(self.0.update_account(request.get_ref()).await)
+    }
+
+    async fn set_account_status(
+        &self,
+        request: Request<v1::SetAccountStatusRequest>,
+    ) -> Answer<v1::Account> {
+        answer(self.0.set_account_status(request.get_ref()).await)
+    }
+
+    async fn erase_account(
+        &self,
+        request: Request<v1::EraseAccountRequest>,
+    ) -> Answer<v1::Account> {
+        answer(self.0.erase_account(request.get_ref()).await)
     }
 
     async fn create_domain(&self, request: Request<v1::CreateDomainRequest>) -> Answer<v1::Domain> {
-        self.0.admin_create_domain(request.into_inner()).await.map(Response::new)
+        answer(self.0.create_domain(request.get_ref()).await)
     }
 
     async fn list_domains(
         &self,
         request: Request<v1::ListDomainsRequest>,
     ) -> Answer<v1::ListDomainsResponse> {
-        self.0.admin_list_domains(request.into_inner()).await.map(Response::new)
+        answer(self.0.list_domains(request.get_ref()).await)
+    }
+
+    async fn delete_domain(
+        &self,
+        request: Request<v1::DeleteDomainRequest>,
+    ) -> Answer<v1::DeleteDomainResponse> {
+        answer(self.0.delete_domain(request.get_ref()).await)
+    }
+
+    async fn set_domain_disabled(
+        &self,
+        request: Request<v1::SetDomainDisabledRequest>,
+    ) -> Answer<v1::Domain> {
+        answer(self.0.set_domain_disabled(request.get_ref()).await)
     }
 
     async fn create_key(
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Answer<v1::CreateKeyResponse> {
-        self.0.admin_create_key(request.into_inner()).await.map(Response::new)
+        answer(self.0.create_key(request.into_inner()).await)
     }
 
     async fn list_keys(
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Answer<v1::ListKeysResponse> {
-        self.0.admin_list_keys(request.into_inner()).await.map(Response::new)
+        answer(self.0.list_keys(request.get_ref()).await)
     }
 
     async fn revoke_key(
         &self,
         request: Request<v1::RevokeKeyRequest>,
     ) -> Answer<v1::RevokeKeyResponse> {
-        self.0.admin_revoke_key(request.into_inner()).await.map(Response::new)
+        answer(self.0.revoke_key(request.get_ref()).await)
     }
 
     async fn create_account_webhook(
         &self,
         request: Request<v1::CreateAccountWebhookRequest>,
     ) -> Answer<v1::AdminAccountWebhook> {
-        self.0.admin_create_webhook(request.into_inner()).await.map(Response::new)
+        answer(self.0.create_webhook(request.into_inner()).await)
     }
 
     async fn list_account_webhooks(
         &self,
         request: Request<v1::ListAccountWebhooksRequest>,
     ) -> Answer<v1::ListAccountWebhooksResponse> {
-        self.0.admin_list_webhooks(request.into_inner()).await.map(Response::new)
+        answer(self.0.list_webhooks(request.get_ref()).await)
     }
 
     async fn delete_account_webhook(
         &self,
         request: Request<v1::DeleteAccountWebhookRequest>,
     ) -> Answer<v1::DeleteAccountWebhookResponse> {
-        self.0.admin_delete_webhook(request.into_inner()).await.map(Response::new)
+        answer(self.0.delete_webhook(request.get_ref()).await)
     }
 
     async fn get_signing_keys(
         &self,
         request: Request<v1::GetSigningKeysRequest>,
     ) -> Answer<v1::SigningKeys> {
-        self.0.admin_signing_keys(request.into_inner()).await.map(Response::new)
+        answer(self.0.get_signing_keys(request.get_ref()).await)
+    }
+
+    async fn reseal_secrets(
+        &self,
+        _request: Request<v1::ResealSecretsRequest>,
+    ) -> Answer<v1::ResealSecretsResponse> {
+        answer(self.0.reseal_all().await)
     }
 }

@@ -1,74 +1,107 @@
 //! Alerts, version 1 (reference §9).
 
-mod email;
+mod answer;
 mod request;
+mod slack;
+mod trial;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{self, get};
-use chrono::{DateTime, SecondsFormat, Utc};
-use http::StatusCode;
+use axum::routing;
 use model::EventType;
-use serde::Serialize;
 use signing::Sealed;
-use store::{AlertDestination, AlertSetting, NewAlert};
+use store::{AlertDestination, NewAlert, SigningKeyKind};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::answer::{AlertSettings, EventTypes, Message, Record, SigningKey, Slack, Updated};
+use self::request::AlertForm;
 use crate::auth::Caller;
-use crate::error::ApiError;
-use crate::form::Body;
+use crate::error::{ApiError, Problem};
+use crate::form::{Body, WithQuery};
 use crate::path::Segments;
+use crate::signing_key::{Overlap, OverlapQuery, overlap_until};
 use crate::{SettingsApi, destination, keys, respond};
 
 /// The calls of this module.
 pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
-    let alert = routing::put(update).delete(delete);
     OpenApiRouter::new()
-        .route("/v1/alerts/events", get(event_types))
-        .route("/v1/alerts/settings", get(list).post(create))
-        .route("/v1/alerts/settings/events", routing::post(create))
-        .route("/v1/alerts/settings/events/{id}", alert)
-        .route("/v1/alerts/settings/webhooks/signing_key", routing::put(reset_signing_key))
-        .route("/v1/alerts/settings/slack", routing::any(slack))
-        // Where mailgun-go looks for these three (reference §9.1); the second
-        // is `POST /v1/alerts/settings` above.
-        .route("/v1/alerts", get(event_types))
+        .routes(routes!(event_types))
+        .routes(routes!(list))
+        .routes(routes!(create))
+        .routes(routes!(update, delete))
+        .routes(routes!(reset_signing_key))
+        .merge(trial::routes())
+        .merge(slack::routes())
+        // Where mailgun-go looks for these three (reference §9.1). They are
+        // not part of the description: nobody is to write new code for them.
+        .route("/v1/alerts", routing::get(event_types))
+        .route("/v1/alerts/settings", routing::post(create))
         .route("/v1/alerts/settings/{id}", routing::delete(delete))
+        // Where the Python client looks, which puts a slash for each underscore.
+        .route("/v1/alerts/settings/webhooks/signing/key", routing::put(reset_signing_key))
 }
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
 
-/// `GET /v1/alerts/events`
+/// Lists the kinds of alert that there are.
+#[utoipa::path(
+    get,
+    path = "/v1/alerts/events",
+    operation_id = "list_alert_event_types",
+    tag = "alerts",
+    responses((status = 200, description = "All kinds of alert", body = EventTypes))
+)]
 pub(crate) async fn event_types() -> Response {
-    #[derive(Serialize)]
-    struct Events {
-        events: [&'static str; EventType::ALERTS.len()],
-    }
-    respond::ok(&Events { events: EventType::ALERTS.map(EventType::as_str) })
+    respond::ok(&EventTypes { events: EventType::ALERTS.map(EventType::as_str) })
 }
 
-/// `GET /v1/alerts/settings`
+/// Lists the account's alert settings, oldest first, with the key that signs alerts.
+#[utoipa::path(
+    get,
+    path = "/v1/alerts/settings",
+    operation_id = "list_alert_settings",
+    tag = "alerts",
+    responses((status = 200, description = "All settings", body = AlertSettings<'_>))
+)]
 pub(crate) async fn list(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
 ) -> Result {
     let account_id = caller.account_id.as_str();
     let (settings, sealed) = api.store.alert_settings(account_id).await?;
-    let signing_key =
+    let signing_key = if caller.sees_secrets() {
         api.unseal(&sealed, Sealed::AlertsSigningKey(account_id)).map_err(|error| {
             tracing::error!(%error, account.id = account_id, "a signing key cannot be unsealed");
             ApiError::internal()
-        })?;
-    Ok(respond::ok(&List {
+        })?
+    } else {
+        String::new()
+    };
+    Ok(respond::ok(&AlertSettings {
         events: settings.iter().map(Record::of).collect(),
         webhooks: SigningKey { signing_key },
         slack: Slack::default(),
     }))
 }
 
-/// `POST /v1/alerts/settings/events`
+/// Makes an alert setting. A URL has to answer a GET with 200 first; for email,
+/// the server needs a mail relay.
+#[utoipa::path(
+    post,
+    path = "/v1/alerts/settings/events",
+    operation_id = "create_alert_setting",
+    tag = "alerts",
+    request_body = AlertForm,
+    responses(
+        (status = 200, description = "Made", body = Record<'_>),
+        (status = 409, description = "This alert goes there already", body = Problem),
+        (status = 501, description = "The channel is `slack`", body = Problem),
+    )
+)]
 pub(crate) async fn create(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -76,7 +109,7 @@ pub(crate) async fn create(
 ) -> Result {
     let new = request::read(&body)?;
     api.check_broker()?;
-    check_destination(&api, &new).await?;
+    check_destination(&api, &caller, &new).await?;
     let setting_id = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
     let now = api.clock.now();
     let key = api
@@ -87,7 +120,21 @@ pub(crate) async fn create(
     Ok(respond::ok(&Record::new(setting_id, &new)))
 }
 
-/// `PUT /v1/alerts/settings/events/{id}`
+/// Replaces an alert setting, and enables it. A URL has to answer a GET with
+/// 200 first; for email, the server needs a mail relay.
+#[utoipa::path(
+    put,
+    path = "/v1/alerts/settings/events/{id}",
+    operation_id = "update_alert_setting",
+    tag = "alerts",
+    params(SettingPath),
+    request_body = AlertForm,
+    responses(
+        (status = 200, description = "Replaced", body = Updated<'_>),
+        (status = 409, description = "Another setting has this alert go there", body = Problem),
+        (status = 501, description = "The channel is `slack`", body = Problem),
+    )
+)]
 pub(crate) async fn update(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -99,7 +146,7 @@ pub(crate) async fn update(
     // Before the receiver is called: nobody is called for a setting that is not there.
     api.store.alert_setting(&caller.account_id, setting_id).await?;
     api.check_broker()?;
-    check_destination(&api, &new).await?;
+    check_destination(&api, &caller, &new).await?;
     let now = api.clock.now();
     let key = api.store.update_alert_setting(&caller.account_id, setting_id, &new, now).await?;
     api.publish(&key).await?;
@@ -107,7 +154,15 @@ pub(crate) async fn update(
     Ok(respond::ok(&Updated { message, record: Record::new(setting_id, &new) }))
 }
 
-/// `DELETE /v1/alerts/settings/events/{id}`
+/// Removes an alert setting.
+#[utoipa::path(
+    delete,
+    path = "/v1/alerts/settings/events/{id}",
+    operation_id = "delete_alert_setting",
+    tag = "alerts",
+    params(SettingPath),
+    responses((status = 200, description = "Removed", body = Message))
+)]
 pub(crate) async fn delete(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
@@ -118,31 +173,35 @@ pub(crate) async fn delete(
     let now = api.clock.now();
     let key = api.store.delete_alert_setting(&caller.account_id, setting_id, now).await?;
     api.publish(&key).await?;
-    Ok(respond::ok(&Message { message: "settings deleted" }))
+    Ok(respond::ok(&Message { message: "settings deleted".into() }))
 }
 
-/// `PUT /v1/alerts/settings/webhooks/signing_key`
+/// Replaces the key that signs alerts. The one that it replaces can also sign
+/// for a while, in the header `X-Sign-Previous`.
+#[utoipa::path(
+    put,
+    path = "/v1/alerts/settings/webhooks/signing_key",
+    operation_id = "reset_alerts_signing_key",
+    tag = "alerts",
+    params(OverlapQuery),
+    request_body(content = Option<Overlap>),
+    responses((status = 200, description = "The new key", body = SigningKey))
+)]
 pub(crate) async fn reset_signing_key(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
+    WithQuery(form): WithQuery,
 ) -> Result {
+    let now = api.clock.now();
+    let until = overlap_until(&api, form.first("overlap_seconds"), now)?;
     let account_id = caller.account_id.as_str();
     let signing_key = keys::alerts_signing_key();
     let sealed = api.seal(&signing_key, Sealed::AlertsSigningKey(account_id));
     api.check_broker()?;
-    let now = api.clock.now();
-    let key = api.store.set_alerts_signing_key(account_id, &sealed, now).await?;
-    api.publish(&key).await?;
+    let replaced =
+        api.store.replace_signing_key(account_id, SigningKeyKind::Alerts, &sealed, until, now);
+    api.publish(&replaced.await?).await?;
     Ok(respond::ok(&SigningKey { signing_key }))
-}
-
-/// Everything under `/v1/alerts/settings/slack`.
-pub(crate) async fn slack() -> ApiError {
-    slack_not_supported()
-}
-
-fn slack_not_supported() -> ApiError {
-    ApiError::new(StatusCode::NOT_IMPLEMENTED, "slack is not supported")
 }
 
 /// The id of a setting. One that is malformed names none.
@@ -150,85 +209,27 @@ fn setting_id(id: &str) -> Result<Uuid> {
     Uuid::try_parse(id).map_err(|_| ApiError::not_found("alert setting not found"))
 }
 
-/// A URL has to answer a GET with 200 before alerts go there.
-async fn check_destination(api: &SettingsApi, new: &NewAlert) -> Result<()> {
+/// A URL has to answer a GET with 200 before alerts go there, and no mail is
+/// promised where none can be sent.
+async fn check_destination(api: &SettingsApi, caller: &Caller, new: &NewAlert) -> Result<()> {
     match &new.destination {
-        AlertDestination::Webhook { url } => destination::check_answers(&api.egress, url).await,
+        AlertDestination::Webhook { url } => {
+            let _place = api.outbound.place(&caller.account_id).await?;
+            destination::check_answers(&api.egress, url).await
+        }
+        AlertDestination::Email { .. } if api.mailer.is_none() => {
+            let message = "email alerts cannot be saved: this server has no mail relay configured";
+            Err(ApiError::bad_request(message))
+        }
         AlertDestination::Email { .. } => Ok(()),
     }
 }
 
-#[derive(Serialize)]
-struct List<'a> {
-    events: Vec<Record<'a>>,
-    webhooks: SigningKey,
-    slack: Slack,
-}
-
-#[derive(Serialize)]
-struct SigningKey {
-    signing_key: String,
-}
-
-/// The settings of a channel that is not supported, as they look when unset.
-#[derive(Default, Serialize)]
-struct Slack {
-    token: &'static str,
-    team_id: Option<String>,
-    team_name: Option<String>,
-    scope: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Message {
-    message: &'static str,
-}
-
-#[derive(Serialize)]
-struct Updated<'a> {
-    message: &'static str,
-    #[serde(flatten)]
-    record: Record<'a>,
-}
-
-#[derive(Serialize)]
-struct Record<'a> {
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path")]
+struct SettingPath {
+    /// Id of the setting.
+    #[param(format = "uuid", example = "5f0a3a5e-0a9f-4a37-9d3c-0d5b0f4a7e21")]
     id: String,
-    event_type: &'a str,
-    channel: &'static str,
-    settings: Settings<'a>,
-    disabled_at: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Settings<'a> {
-    Webhook { url: &'a str },
-    Email { emails: &'a [String] },
-}
-
-impl<'a> Record<'a> {
-    fn of(setting: &'a AlertSetting) -> Self {
-        let disabled_at = setting.disabled_at.map(rfc_3339);
-        let AlertSetting { setting_id, event_type, destination, .. } = setting;
-        Self { disabled_at, ..Self::enabled(*setting_id, event_type, destination) }
-    }
-
-    /// As it is once it was saved.
-    fn new(setting_id: Uuid, new: &'a NewAlert) -> Self {
-        Self::enabled(setting_id, &new.event_type, &new.destination)
-    }
-
-    fn enabled(id: Uuid, event_type: &'a str, destination: &'a AlertDestination) -> Self {
-        let settings = match destination {
-            AlertDestination::Webhook { url } => Settings::Webhook { url },
-            AlertDestination::Email { emails } => Settings::Email { emails },
-        };
-        let id = id.to_string();
-        Self { id, event_type, channel: destination.channel(), settings, disabled_at: None }
-    }
-}
-
-fn rfc_3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

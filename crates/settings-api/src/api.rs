@@ -1,13 +1,16 @@
 //! What every call works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::Bus;
 use chassis::Clock;
+use egress::mail::Mailer;
 use signing::{SealError, Sealed, SecretKey};
 use store::Store;
 
-use crate::{Limits, SettingsApiConfig};
+use crate::outbound::Outbound;
+use crate::{Limits, SettingsApiConfig, WebhookOptions};
 
 /// Settings: the store that holds them, the broker that carries them. Cheap to clone.
 #[derive(Clone)]
@@ -15,30 +18,82 @@ pub struct SettingsApi {
     pub(crate) store: Store,
     pub(crate) bus: Bus,
     pub(crate) egress: egress::Client,
+    /// `None` where operators have set no relay.
+    pub(crate) mailer: Option<Mailer>,
+    /// Where the links of mails lead to.
+    pub(crate) console_url: Option<String>,
+    pub(crate) outbound: Outbound,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) webhooks: WebhookOptions,
+    /// How long a signing key that is replaced also signs, where the call does not say.
+    pub(crate) signing_key_overlap: Duration,
     secret_key: Arc<SecretKey>,
 }
 
 impl SettingsApi {
-    /// Puts the parts together. The database may be away.
-    pub fn new(config: &SettingsApiConfig, bus: Bus, egress: egress::Client, clock: Clock) -> Self {
-        let store = Store::open(&config.store);
-        let secret_key = Arc::new(config.secret_key.clone());
-        Self { store, bus, egress, clock, limits: config.limits, secret_key }
-    }
-
-    /// Brings the schema up to date.
+    /// Puts the parts together. The database may be away, and the mail relay.
     ///
     /// # Errors
-    /// Those of the database.
+    /// When mail cannot be sent as it is configured.
+    pub fn new(
+        config: &SettingsApiConfig,
+        bus: Bus,
+        egress: egress::Client,
+        clock: Clock,
+    ) -> Result<Self, egress::EgressError> {
+        let mailer =
+            config.mail.clone().map(|mail| Mailer::new(mail, clock.clone())).transpose()?;
+        Ok(Self {
+            store: Store::open(&config.store),
+            bus,
+            egress,
+            mailer,
+            console_url: config.console_url.clone(),
+            outbound: Outbound::new(clock.clone()),
+            clock,
+            limits: config.limits,
+            webhooks: config.webhooks,
+            signing_key_overlap: config.signing_key_overlap,
+            secret_key: Arc::new(config.secret_key.clone()),
+        })
+    }
+
+    /// Brings the schema up to date, and takes the database for this region.
+    ///
+    /// # Errors
+    /// Those of the database, and that it is another region's; the schema is
+    /// left alone then.
     pub async fn migrate(&self) -> Result<(), store::StoreError> {
-        self.store.migrate().await
+        let region = self.bus.config().names.region();
+        self.store.check_region(region).await?;
+        self.store.migrate().await?;
+        self.store.claim_for_region(region).await
+    }
+
+    /// Unseals the keys that sign what is sent.
+    pub(crate) fn secret_key(&self) -> &SecretKey {
+        &self.secret_key
     }
 
     /// Seals a signing key for storing.
     pub(crate) fn seal(&self, key: &str, secret: Sealed<'_>) -> Vec<u8> {
         self.secret_key.seal(key.as_bytes(), chassis::entropy::bytes(), &secret.context())
+    }
+
+    /// Seals a stored secret under the key that seals now; `None` when it is
+    /// already.
+    pub(crate) fn reseal(
+        &self,
+        sealed: &[u8],
+        secret: Sealed<'_>,
+    ) -> Result<Option<Vec<u8>>, SealError> {
+        if self.secret_key.is_current(sealed) {
+            return Ok(None);
+        }
+        let context = secret.context();
+        let opened = self.secret_key.unseal(sealed, &context)?;
+        Ok(Some(self.secret_key.seal(&opened, chassis::entropy::bytes(), &context)))
     }
 
     /// Opens a stored signing key, to show it to its owner.

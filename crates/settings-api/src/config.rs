@@ -1,12 +1,14 @@
 //! Settings of this service.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use chassis::Env;
+use egress::mail::MailConfig;
 use signing::SecretKey;
 use store::StoreConfig;
 
-use crate::Limits;
+use crate::{Limits, WebhookOptions, signing_key};
 
 /// Where to listen, and what to work with.
 #[derive(Clone, Debug)]
@@ -21,6 +23,15 @@ pub struct SettingsApiConfig {
     pub secret_key: SecretKey,
     /// What one account may have, and how often it may ask.
     pub limits: Limits,
+    /// How webhooks are taken.
+    pub webhooks: WebhookOptions,
+    /// How long a signing key that is replaced also signs, where the call does
+    /// not say.
+    pub signing_key_overlap: Duration,
+    /// How the mails of test calls are sent; `None` where there is no relay.
+    pub mail: Option<MailConfig>,
+    /// Where the links of mails lead to.
+    pub console_url: Option<String>,
 }
 
 impl SettingsApiConfig {
@@ -39,6 +50,19 @@ impl SettingsApiConfig {
             ),
             store: StoreConfig::read(env),
             limits: Limits::read(env),
+            webhooks: WebhookOptions::read(env),
+            mail: MailConfig::read(env),
+            console_url: egress::mail::console_url(env),
+            signing_key_overlap: env.read_with(
+                "POSTRIDER_SIGNING_KEY_OVERLAP",
+                "0s",
+                "How long a signing key that a customer replaces also signs, where the call does not say; at most 7d.",
+                |text| {
+                    let overlap = chassis::config::duration(text)?;
+                    let allowed = overlap.as_secs() <= signing_key::MAX_OVERLAP_SECONDS;
+                    allowed.then_some(overlap).ok_or_else(|| "at most 7d".to_owned())
+                },
+            ),
             secret_key: env.required(
                 "POSTRIDER_SECRET_KEY",
                 "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",

@@ -14,6 +14,13 @@ use crate::respond;
 pub(crate) enum ApiError {
     /// No key, or not a valid one. The one answer that is not JSON.
     Unauthorized,
+    /// More calls than an account may make, in a minute or at one time (reference §1.7).
+    TooManyRequests {
+        /// When to ask again, in seconds.
+        retry_seconds: i64,
+        /// For people.
+        message: &'static str,
+    },
     /// Everything else.
     Message(Problem),
 }
@@ -39,6 +46,15 @@ pub(crate) struct Problem {
     /// The same as the message, where something is missing or in the way.
     #[serde(rename = "Description", skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+}
+
+/// The body of 429.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TooManyRequests {
+    /// When to ask again, in seconds.
+    #[serde(rename = "retry-seconds")]
+    retry_seconds: i64,
+    message: &'static str,
 }
 
 impl ApiError {
@@ -69,6 +85,15 @@ impl ApiError {
             value: Some(value),
             ..Problem::default()
         })
+    }
+
+    /// With the reason in the message too, where the documented texts do not give it.
+    pub(crate) fn because(mut self, why: &str) -> Self {
+        if let Self::Message(problem) = &mut self {
+            problem.message.push_str(": ");
+            problem.message.push_str(why);
+        }
+        self
     }
 
     /// Something that is missing, or in the way: with the key `Description`.
@@ -103,6 +128,12 @@ impl IntoResponse for ApiError {
                 let headers = [(header::WWW_AUTHENTICATE, realm), (header::CONTENT_TYPE, text)];
                 (StatusCode::UNAUTHORIZED, headers, "Forbidden").into_response()
             }
+            Self::TooManyRequests { retry_seconds, message } => {
+                let body = TooManyRequests { retry_seconds, message };
+                let mut response = respond::json(StatusCode::TOO_MANY_REQUESTS, &body);
+                response.headers_mut().insert(header::RETRY_AFTER, retry_seconds.into());
+                response
+            }
             Self::Message(problem) => respond::json(problem.status, &problem),
         }
     }
@@ -120,10 +151,17 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, message)
             }
             StoreError::TooManyUrls { .. } => Self::webhook(message),
-            StoreError::NestedSubaccount | StoreError::QuotaReached { .. } => {
-                Self::bad_request(message)
-            }
-            StoreError::Database(_) | StoreError::Migrate(_) => {
+            StoreError::NestedSubaccount
+            | StoreError::Already(_)
+            | StoreError::QuotaReached { .. }
+            | StoreError::LastAdminKey => Self::bad_request(message),
+            StoreError::DomainDisabled => Self::forbidden("Domain is disabled"),
+            // It was open a moment ago, when the caller was let in.
+            StoreError::AccountClosed => Self::forbidden("Account is closed"),
+            StoreError::Database(_)
+            | StoreError::Migrate(_)
+            | StoreError::AccountNotClosed { .. }
+            | StoreError::OtherRegion { .. } => {
                 let unavailable = error.is_unavailable();
                 tracing::error!(%error, unavailable, "the database failed a call");
                 if unavailable {

@@ -1,12 +1,15 @@
 //! The fields of a request, in whichever of the encodings that Mailgun's
 //! clients use they come (reference §1.4).
 
+mod with_query;
+
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+pub(crate) use self::with_query::{Query, WithQuery};
 use crate::error::ApiError;
 
 /// Fields in the order in which they came; names may repeat.
@@ -19,6 +22,11 @@ impl Form {
         self.values(name).next()
     }
 
+    /// The first value of a field, an empty one too.
+    pub(crate) fn given(&self, name: &'static str) -> Option<&str> {
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
     /// All values of a field that are not empty, also under `name[]`, as PHP names lists.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.0
@@ -29,17 +37,20 @@ impl Form {
             .map(|(_, value)| value.as_str())
     }
 
-    fn urlencoded(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+    /// What is no UTF-8 is refused: with characters replaced it would be stored
+    /// as something that nobody has given.
+    fn urlencoded(text: &[u8]) -> Result<Self, ApiError> {
+        if percent_encoding::percent_decode(text).decode_utf8().is_err() {
+            return Err(ApiError::bad_request("the form is not valid UTF-8"));
+        }
+        Ok(Self(form_urlencoded::parse(text).into_owned().collect()))
     }
 
     fn json(body: &[u8]) -> Result<Self, ApiError> {
-        let malformed = |error: serde_json::Error| {
-            ApiError::bad_request(format!("the body is not valid JSON: {error}"))
-        };
-        let Value::Object(object) = serde_json::from_slice(body).map_err(malformed)? else {
-            return Err(ApiError::bad_request("the body must be a JSON object"));
-        };
+        Self::from_object(json_object(body)?)
+    }
+
+    fn from_object(object: Map<String, Value>) -> Result<Self, ApiError> {
         let mut fields = Vec::new();
         for (name, value) in object {
             let values = match value {
@@ -63,6 +74,19 @@ impl Form {
         Ok(Self(fields))
     }
 
+    async fn from_body(content_type: &str, body: Bytes) -> Result<Self, ApiError> {
+        match media_type(content_type).as_str() {
+            "multipart/form-data" if is_mislabelled(content_type, &body) => Self::urlencoded(&body),
+            "multipart/form-data" => Self::multipart(content_type, body).await,
+            "application/json" => Self::json(&body),
+            "application/x-www-form-urlencoded" | "" => Self::urlencoded(&body),
+            other => {
+                let message = format!("Content-Type '{other}' is not supported here");
+                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+            }
+        }
+    }
+
     async fn multipart(content_type: &str, body: Bytes) -> Result<Self, ApiError> {
         let malformed = |error: multer::Error| {
             ApiError::bad_request(format!("the multipart body cannot be read: {error}"))
@@ -73,7 +97,8 @@ impl Form {
         let mut fields = Vec::new();
         while let Some(part) = parts.next_field().await.map_err(malformed)? {
             let name = part.name().map(str::to_owned);
-            let value = part.text().await.map_err(malformed)?;
+            let value = String::from_utf8(part.bytes().await.map_err(malformed)?.into())
+                .map_err(|_| ApiError::bad_request("the multipart body is not valid UTF-8"))?;
             // A part without a name is nobody's field.
             fields.extend(name.map(|name| (name, value)));
         }
@@ -85,23 +110,13 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type = content_type(&request);
         let query = request.uri().query().map(str::to_owned);
         let body = read_body(request, state).await?;
         if body.is_empty() {
-            return Ok(Self::urlencoded(query.unwrap_or_default().as_bytes()));
+            return Self::urlencoded(query.unwrap_or_default().as_bytes());
         }
-        let content_type = content_type.unwrap_or_default();
-        match media_type(&content_type).as_str() {
-            "multipart/form-data" => Self::multipart(&content_type, body).await,
-            "application/json" => Self::json(&body),
-            "application/x-www-form-urlencoded" | "" => Ok(Self::urlencoded(&body)),
-            other => {
-                let message = format!("Content-Type '{other}' is not supported here");
-                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
-            }
-        }
+        Self::from_body(&content_type, body).await
     }
 }
 
@@ -116,6 +131,14 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
+fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(ApiError::bad_request("the body must be a JSON object")),
+        Err(error) => Err(ApiError::bad_request(format!("the body is not valid JSON: {error}"))),
+    }
+}
+
 async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
         match rejection.status() {
@@ -125,6 +148,17 @@ async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes,
             _ => ApiError::bad_request("the body cannot be read"),
         }
     })
+}
+
+fn content_type(request: &Request) -> String {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The manual of mailgun-python makes a key with the name of this encoding, without
+/// a boundary, over a body in the other one.
+fn is_mislabelled(content_type: &str, body: &[u8]) -> bool {
+    !content_type.contains(';') && body.contains(&b'=') && !body.starts_with(b"--")
 }
 
 fn media_type(content_type: &str) -> String {

@@ -34,10 +34,11 @@ pub(crate) fn alerts_signing_key() -> String {
     hex::encode(entropy::bytes::<16>())
 }
 
-/// What is stored of an API key, under a new id of the form `xxxxxxxx-yyyyyyyy`.
+/// What is stored of an API key that may do everything, under a new id of the
+/// form `xxxxxxxx-yyyyyyyy`.
 pub(crate) fn stored(api_key: &str) -> NewKey {
     let [left, right] = [(); 2].map(|()| hex::encode(entropy::bytes::<4>()));
-    NewKey { key_id: format!("{left}-{right}"), hash: signing::api_key_hash(api_key) }
+    NewKey::admin(format!("{left}-{right}"), signing::api_key_hash(api_key))
 }
 
 #[cfg(test)]

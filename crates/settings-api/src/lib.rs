@@ -9,8 +9,8 @@
 //! - answers have Mailgun's bytes: names, order of keys, texts;
 //! - keys leave this service for their owner alone; they are stored sealed or hashed.
 //!
-//! Deliberately absent: deliveries. The one call that a setting causes is the
-//! GET that checks an alert's URL.
+//! Deliberately absent: deliveries. What a call sends to the outside is the GET
+//! that checks an alert's URL, and what test calls ask for.
 
 mod account;
 mod account_webhooks;
@@ -22,7 +22,9 @@ mod auth;
 mod config;
 mod destination;
 mod domain_name;
+mod domain_webhooks;
 mod domains;
+mod erasure;
 mod error;
 mod exhausted;
 mod features;
@@ -30,21 +32,26 @@ mod form;
 mod keys;
 mod limits;
 mod openapi;
+mod outbound;
 mod path;
 mod publish;
 mod rate_limit;
+mod reseal;
 mod respond;
 mod routes;
 mod server;
 mod signing_key;
 mod subaccounts;
-mod webhooks;
+mod test_call;
+mod webhook_options;
 
 pub use api::SettingsApi;
 pub use config::SettingsApiConfig;
-pub use limits::Limits;
+pub use limits::{CustomerDomains, Limits};
+pub use reseal::{ResealError, Resealed};
 pub use routes::router;
 pub use server::Server;
+pub use webhook_options::{DnsCheck, LegacyIds, WebhookOptions};
 
 use bus::Bus;
 use chassis::{Clock, Readiness, Tasks};
@@ -56,7 +63,8 @@ pub const READINESS: &str = "settings-api";
 /// asked for; then answers what is in flight.
 ///
 /// # Errors
-/// When a port is taken, a migration cannot be applied, or a listener fails.
+/// When a port is taken, a migration cannot be applied, a listener fails, or
+/// mail cannot be sent as it is configured.
 pub async fn run(
     config: SettingsApiConfig,
     bus: Bus,
@@ -67,6 +75,6 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     readiness.expect(READINESS);
     let server = Server::bind(&config).await?;
-    let api = SettingsApi::new(&config, bus, egress, clock);
+    let api = SettingsApi::new(&config, bus, egress, clock)?;
     server.serve(api, readiness, tasks).await
 }

@@ -3,6 +3,27 @@
 use chassis::Env;
 use store::Quotas;
 
+/// Who makes and deletes domains.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CustomerDomains {
+    /// Customers and operators.
+    Allow,
+    /// Operators alone, so that no customer takes a name that is somebody else's.
+    OperatorOnly,
+}
+
+impl std::str::FromStr for CustomerDomains {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "allow" => Ok(Self::Allow),
+            "operator-only" => Ok(Self::OperatorOnly),
+            other => Err(format!("\"{other}\" is neither allow nor operator-only")),
+        }
+    }
+}
+
 /// Limits of every account; operators can give an account quotas of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -10,6 +31,8 @@ pub struct Limits {
     pub calls_per_minute: u32,
     /// How much of each thing.
     pub quotas: Quotas,
+    /// Who makes and deletes domains.
+    pub customer_domains: CustomerDomains,
 }
 
 impl Limits {
@@ -42,7 +65,7 @@ impl Limits {
             api_keys: env.read(
                 "POSTRIDER_QUOTA_API_KEYS",
                 "100",
-                "API keys that an account may have, without revoked ones.",
+                "API keys that an account may have, without revoked and expired ones.",
             ),
             subaccounts: env.read(
                 "POSTRIDER_QUOTA_SUBACCOUNTS",
@@ -50,6 +73,24 @@ impl Limits {
                 "Subaccounts that an account may have, without closed ones.",
             ),
         };
-        Self { calls_per_minute, quotas }
+        let customer_domains = env.read(
+            "POSTRIDER_CUSTOMER_DOMAINS",
+            "allow",
+            "Who makes and deletes domains: `allow` for customers too, `operator-only` where a name must be checked before somebody gets it.",
+        );
+        Self { calls_per_minute, quotas, customer_domains }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_domains_is_one_of_two() {
+        assert_eq!("allow".parse(), Ok(CustomerDomains::Allow));
+        assert_eq!("operator-only".parse(), Ok(CustomerDomains::OperatorOnly));
+        let error = "Allow".parse::<CustomerDomains>().expect_err("refused");
+        assert_eq!(error, "\"Allow\" is neither allow nor operator-only");
     }
 }

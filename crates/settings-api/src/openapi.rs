@@ -10,14 +10,13 @@ use http::{HeaderValue, header};
 use utoipa::PartialSchema as _;
 use utoipa::openapi::{
     Content, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
-    ResponseBuilder, Tag,
+    ResponseBuilder, Server, Tag,
     path::Operation,
     security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::error::Problem;
-use crate::rate_limit::TooManyRequests;
+use crate::error::{Problem, TooManyRequests};
 
 /// Name of the one way to authenticate.
 const BASIC: &str = "basic";
@@ -46,6 +45,8 @@ pub(crate) fn blank() -> OpenApi {
     };
     OpenApiBuilder::new()
         .info(info)
+        // Wherever the description was fetched from.
+        .servers(Some([Server::new("/")]))
         .tags(Some([
             tag("domain webhooks", "Which URLs hear of the events of one domain."),
             tag("account webhooks", "Which URLs hear of the events of all domains."),

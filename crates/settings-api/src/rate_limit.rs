@@ -5,27 +5,16 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde::Serialize;
+use http::{HeaderName, HeaderValue};
 use store::RateWindow;
-use utoipa::ToSchema;
 
+use crate::SettingsApi;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::{SettingsApi, respond};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// The body of 429.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TooManyRequests {
-    /// When to ask again, in seconds.
-    #[serde(rename = "retry-seconds")]
-    retry_seconds: i64,
-    message: &'static str,
-}
 
 /// Counts a call, and answers it here when it is one too many.
 pub(crate) async fn limit(
@@ -45,10 +34,7 @@ pub(crate) async fn limit(
     } else {
         // Rounded up: who waits this long is let in.
         let retry_seconds = ((ends_at - now).num_milliseconds() + 999).max(1_000) / 1_000;
-        let body = TooManyRequests { retry_seconds, message: "Too many requests" };
-        let mut response = respond::json(StatusCode::TOO_MANY_REQUESTS, &body);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_seconds));
-        response
+        ApiError::TooManyRequests { retry_seconds, message: "Too many requests" }.into_response()
     };
     let reset = ends_at.timestamp() + i64::from(ends_at.timestamp_subsec_nanos() > 0);
     let headers = response.headers_mut();

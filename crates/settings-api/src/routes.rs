@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::auth::Area;
 use crate::error::ApiError;
 use crate::{
-    SettingsApi, account, account_webhooks, alerts, api_keys, auth, domains, features, openapi,
-    rate_limit, respond, signing_key, subaccounts, webhooks,
+    SettingsApi, account, account_webhooks, alerts, api_keys, auth, domain_webhooks, domains,
+    features, openapi, rate_limit, respond, signing_key, subaccounts,
 };
 
 /// Largest request, in bytes.
@@ -31,7 +31,7 @@ const LIMITED: [&str; 4] = [
 pub fn router(api: SettingsApi) -> Router {
     let only = |area| from_fn_with_state(area, auth::authorize);
     let limited = OpenApiRouter::new()
-        .merge(webhooks::routes())
+        .merge(domain_webhooks::routes())
         .merge(account_webhooks::routes())
         .merge(alerts::routes())
         .route_layer(from_fn_with_state(api.clone(), rate_limit::limit))
@@ -46,10 +46,12 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(subaccounts::routes())
         .merge(api_keys::routes())
         .route_layer(only(Area::Account));
+    let closing = subaccounts::closing_routes().route_layer(only(Area::Closing));
     let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())
         .merge(limited)
         .merge(settings)
         .merge(account)
+        .merge(closing)
         .split_for_parts();
     openapi::complete(&mut openapi, |path| LIMITED.iter().any(|start| path.starts_with(start)));
     let authenticate = from_fn_with_state(api.clone(), auth::authenticate);

@@ -56,11 +56,12 @@ impl Server {
     }
 
     /// Brings the schema up to date, then serves until a stop is asked for and
-    /// answers what is in flight. Publishes what is in the outbox, and
-    /// disables what is exhausted, meanwhile.
+    /// answers what is in flight. Publishes what is in the outbox, disables
+    /// what is exhausted and erases what is left of erased accounts, meanwhile.
     ///
     /// # Errors
-    /// When a migration cannot be applied, or a listener fails.
+    /// When the database is another region's, a migration cannot be applied, or
+    /// a listener fails.
     pub async fn serve(
         self,
         api: SettingsApi,
@@ -74,6 +75,10 @@ impl Server {
         };
         let exhausted = async {
             api.disable_exhausted(&tasks).await;
+            Ok(())
+        };
+        let erasure = async {
+            api.erase(&tasks).await;
             Ok(())
         };
         let http = async {
@@ -93,7 +98,7 @@ impl Server {
                 .await
                 .map_err(anyhow::Error::from)
         };
-        tokio::try_join!(relay, exhausted, http, admin)?;
+        tokio::try_join!(relay, exhausted, erasure, http, admin)?;
         readiness.set(READINESS, false);
         Ok(())
     }

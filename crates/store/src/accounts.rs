@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::error::is_duplicate;
+use crate::api_keys::insert_key;
 use crate::outbox::enqueue;
-use crate::{ApiKey, DocumentKey, Store, StoreError, Thing};
+use crate::{DocumentKey, NewKey, Store, StoreError, Thing};
 
 /// An account or a subaccount.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,15 +55,6 @@ pub struct NewAccount {
     pub keys: SealedKeys,
     /// Its first API key.
     pub api_key: NewKey,
-}
-
-/// An API key to be made.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// `xxxxxxxx-yyyyyyyy`, at random.
-    pub key_id: String,
-    /// SHA-256 of the key.
-    pub hash: [u8; 32],
 }
 
 impl AccountStatus {
@@ -132,14 +123,15 @@ impl Store {
         Ok((account, key))
     }
 
-    /// An account by its name.
+    /// An account by its name or its id; no name looks like an id.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or those of the database.
     pub async fn account_named(&self, name: &str) -> Result<Account, StoreError> {
         let row = sqlx::query!(
             "SELECT a.account_id, a.name, a.status, a.created_at, p.name AS \"parent_name?\" \
-             FROM accounts a LEFT JOIN accounts p ON p.account_id = a.parent_id WHERE a.name = $1",
+             FROM accounts a LEFT JOIN accounts p ON p.account_id = a.parent_id \
+             WHERE a.name = $1 OR a.account_id = $1",
             name
         )
         .fetch_optional(&self.pool)
@@ -152,51 +144,6 @@ impl Store {
             status: AccountStatus::from_column(&row.status),
             created_at: row.created_at,
         })
-    }
-
-    /// All accounts, by name.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let rows = sqlx::query!(
-            "SELECT a.account_id, a.name, a.status, a.created_at, p.name AS \"parent_name?\" \
-             FROM accounts a LEFT JOIN accounts p ON p.account_id = a.parent_id ORDER BY a.name"
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let accounts = rows.into_iter().map(|row| Account {
-            account_id: row.account_id,
-            name: row.name,
-            parent_name: row.parent_name,
-            status: AccountStatus::from_column(&row.status),
-            created_at: row.created_at,
-        });
-        Ok(accounts.collect())
-    }
-
-    /// Opens, disables or closes an account.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or those of the database.
-    pub async fn set_account_status(
-        &self,
-        account_id: &str,
-        status: AccountStatus,
-        at: DateTime<Utc>,
-    ) -> Result<DocumentKey, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        lock_account(&mut tx, account_id).await?;
-        sqlx::query!(
-            "UPDATE accounts SET status = $2 WHERE account_id = $1",
-            account_id,
-            status.as_str()
-        )
-        .execute(&mut *tx)
-        .await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
-        tx.commit().await?;
-        Ok(key)
     }
 
     /// The sealed signing keys of an account.
@@ -217,76 +164,44 @@ impl Store {
             alerts_signing_key: row.sealed_alerts_signing_key,
         })
     }
-
-    /// Replaces the key that signs alerts.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or those of the database.
-    pub async fn set_alerts_signing_key(
-        &self,
-        account_id: &str,
-        sealed: &[u8],
-        at: DateTime<Utc>,
-    ) -> Result<DocumentKey, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        lock_account(&mut tx, account_id).await?;
-        sqlx::query!(
-            "UPDATE accounts SET sealed_alerts_signing_key = $2 WHERE account_id = $1",
-            account_id,
-            sealed
-        )
-        .execute(&mut *tx)
-        .await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
-        tx.commit().await?;
-        Ok(key)
-    }
-
-    /// Gives an account one more API key.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without that account, [`StoreError::Exists`] when
-    /// any account has, or ever had, this key.
-    pub async fn create_key(
-        &self,
-        account_name: &str,
-        key: &NewKey,
-        at: DateTime<Utc>,
-    ) -> Result<ApiKey, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let account_id = sqlx::query_scalar!(
-            "SELECT account_id FROM accounts WHERE name = $1 FOR KEY SHARE",
-            account_name
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(StoreError::NotFound(Thing::Account))?;
-        let created_at = insert_key(&mut tx, &account_id, key, at).await?;
-        tx.commit().await?;
-        Ok(ApiKey {
-            key_id: key.key_id.clone(),
-            account_name: account_name.to_owned(),
-            created_at,
-            revoked_at: None,
-        })
-    }
 }
 
 /// Locks the row of an account until the transaction ends: changes of one
 /// account's settings happen one after the other. Rows that refer to the
-/// account can be inserted meanwhile.
+/// account can be inserted meanwhile. A closed account is refused: whoever was
+/// let in just before it was closed must add nothing to it, and above all not
+/// after it was erased.
 pub(crate) async fn lock_account(
     tx: &mut PgConnection,
     account_id: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
-        "SELECT account_id FROM accounts WHERE account_id = $1 FOR NO KEY UPDATE",
+    let status = sqlx::query_scalar!(
+        "SELECT status FROM accounts WHERE account_id = $1 FOR NO KEY UPDATE",
         account_id
     )
     .fetch_optional(tx)
     .await?
-    .map(|_| ())
-    .ok_or(StoreError::NotFound(Thing::Account))
+    .ok_or(StoreError::NotFound(Thing::Account))?;
+    match AccountStatus::from_column(&status) {
+        AccountStatus::Closed => Err(StoreError::AccountClosed),
+        AccountStatus::Open | AccountStatus::Disabled => Ok(()),
+    }
+}
+
+/// As [`lock_account`], for whoever names the account or has its id. Returns the id.
+pub(crate) async fn lock_account_named(
+    tx: &mut PgConnection,
+    name: &str,
+) -> Result<String, StoreError> {
+    let account_id = sqlx::query_scalar!(
+        "SELECT account_id FROM accounts WHERE name = $1 OR account_id = $1",
+        name
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::NotFound(Thing::Account))?;
+    lock_account(tx, &account_id).await?;
+    Ok(account_id)
 }
 
 /// Raises the version of an account's document and queues it.
@@ -309,39 +224,17 @@ pub(crate) async fn account_changed(
 }
 
 async fn parent_id(tx: &mut PgConnection, name: &str) -> Result<String, StoreError> {
-    let parent = sqlx::query!(
-        "SELECT account_id, is_subaccount FROM accounts WHERE name = $1 FOR KEY SHARE",
-        name
-    )
-    .fetch_optional(tx)
-    .await?
-    .ok_or(StoreError::NotFound(Thing::ParentAccount))?;
-    if parent.is_subaccount {
-        return Err(StoreError::NestedSubaccount);
-    }
-    Ok(parent.account_id)
-}
-
-/// Returns the moment as it was stored, which is less precise than the clock.
-async fn insert_key(
-    tx: &mut PgConnection,
-    account_id: &str,
-    key: &NewKey,
-    at: DateTime<Utc>,
-) -> Result<DateTime<Utc>, StoreError> {
-    let inserted = sqlx::query_scalar!(
-        "INSERT INTO api_keys (key_id, hash, account_id, created_at) VALUES ($1, $2, $3, $4) \
-         RETURNING created_at",
-        key.key_id,
-        &key.hash[..],
-        account_id,
-        at
+    let missing = |error| match error {
+        StoreError::NotFound(_) => StoreError::NotFound(Thing::ParentAccount),
+        error => error,
+    };
+    // A parent that is being closed closes its subaccounts, and must not miss this one.
+    let parent_id = lock_account_named(&mut *tx, name).await.map_err(missing)?;
+    let is_subaccount = sqlx::query_scalar!(
+        "SELECT is_subaccount AS \"is_subaccount!\" FROM accounts WHERE account_id = $1",
+        parent_id
     )
     .fetch_one(tx)
-    .await;
-    match inserted {
-        Ok(created_at) => Ok(created_at),
-        Err(error) if is_duplicate(&error) => Err(StoreError::Exists(Thing::ApiKey)),
-        Err(error) => Err(error.into()),
-    }
+    .await?;
+    if is_subaccount { Err(StoreError::NestedSubaccount) } else { Ok(parent_id) }
 }

@@ -242,7 +242,7 @@ impl Store {
         let ExhaustedAlert { account_id, setting_id, generation, reason, at } = exhausted;
         let mut tx = self.pool.begin().await?;
         match lock_account(&mut tx, account_id).await {
-            Err(StoreError::NotFound(_)) => return Ok(false),
+            Err(StoreError::NotFound(_) | StoreError::AccountClosed) => return Ok(false),
             locked => locked?,
         }
         let disabled = sqlx::query!(

@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use crate::alerts::settings_of;
 use crate::domain_webhooks::grouped;
 use crate::{
-    AccountStatus, AlertDestination, AlertSetting, DocumentKey, DomainWebhook, StoreError, Thing,
+    AccountStatus, AlertDestination, AlertSetting, DocumentKey, DomainWebhook, Store, StoreError,
+    Thing,
 };
 
 /// A document of the settings bucket.
@@ -20,48 +21,110 @@ pub enum Document {
     Domain(v1::DomainDocument),
 }
 
+/// The settings that an event of one account is signed and delivered with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Documents {
+    /// Of the account.
+    pub account: v1::AccountDocument,
+    /// Of its parent, when it is a subaccount.
+    pub parent: Option<v1::AccountDocument>,
+    /// Of the domain, when one was asked for.
+    pub domain: Option<v1::DomainDocument>,
+}
+
+impl Store {
+    /// The documents of an account, of its parent, and of a domain of its own,
+    /// as they are stored at this moment; the delivery path may not have the
+    /// newest change yet.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without that account, or when it has no such
+    /// domain.
+    pub async fn documents_for(
+        &self,
+        account_id: &str,
+        domain_id: Option<&str>,
+    ) -> Result<Documents, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let (_, account) = newest_account(&mut connection, account_id).await?;
+        let parent = match account.parent_account_id.as_str() {
+            "" => None,
+            parent_id => Some(newest_account(&mut connection, parent_id).await?.1),
+        };
+        let domain = match domain_id {
+            None => None,
+            Some(domain_id) => {
+                let (_, domain) = newest_domain(&mut connection, domain_id).await?;
+                if domain.deleted || domain.account_id != account_id {
+                    return Err(StoreError::NotFound(Thing::Domain));
+                }
+                Some(domain)
+            }
+        };
+        Ok(Documents { account, parent, domain })
+    }
+}
+
 /// Reads the newest state of a document, and its version.
-///
-/// A document takes several statements, each of which sees what is committed
-/// when it begins. Every change raises the version, so that the parts are of
-/// one moment when the version is the same before and after.
 pub(crate) async fn load(
     tx: &mut PgConnection,
     key: &DocumentKey,
 ) -> Result<(i64, Document), StoreError> {
+    match key {
+        DocumentKey::Account(id) => {
+            let (version, document) = newest_account(tx, id).await?;
+            Ok((version, Document::Account(document)))
+        }
+        DocumentKey::Domain(id) => {
+            let (version, document) = newest_domain(tx, id).await?;
+            Ok((version, Document::Domain(document)))
+        }
+    }
+}
+
+/// A document takes several statements, each of which sees what is committed
+/// when it begins. Every change raises the version, so that the parts are of
+/// one moment when the version is the same before and after.
+async fn newest_account(
+    tx: &mut PgConnection,
+    id: &str,
+) -> Result<(i64, v1::AccountDocument), StoreError> {
     loop {
-        let (version, document) = match key {
-            DocumentKey::Account(id) => account(tx, id).await?,
-            DocumentKey::Domain(id) => domain(tx, id).await?,
-        };
-        if current_version(tx, key).await? == version {
+        let (version, document) = account(tx, id).await?;
+        let now = sqlx::query_scalar!("SELECT version FROM accounts WHERE account_id = $1", id)
+            .fetch_one(&mut *tx)
+            .await?;
+        if now == version {
             return Ok((version, document));
         }
     }
 }
 
-async fn current_version(tx: &mut PgConnection, key: &DocumentKey) -> Result<i64, StoreError> {
-    let version = match key {
-        DocumentKey::Account(id) => {
-            sqlx::query_scalar!("SELECT version FROM accounts WHERE account_id = $1", id)
-                .fetch_one(tx)
-                .await?
+/// As [`newest_account`].
+async fn newest_domain(
+    tx: &mut PgConnection,
+    id: &str,
+) -> Result<(i64, v1::DomainDocument), StoreError> {
+    loop {
+        let (version, document) = domain(tx, id).await?;
+        let now = sqlx::query_scalar!("SELECT version FROM domains WHERE domain_id = $1", id)
+            .fetch_one(&mut *tx)
+            .await?;
+        if now == version {
+            return Ok((version, document));
         }
-        DocumentKey::Domain(id) => {
-            sqlx::query_scalar!("SELECT version FROM domains WHERE domain_id = $1", id)
-                .fetch_one(tx)
-                .await?
-        }
-    };
-    Ok(version)
+    }
 }
 
-async fn account(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
+async fn account(
+    tx: &mut PgConnection,
+    id: &str,
+) -> Result<(i64, v1::AccountDocument), StoreError> {
     let row = sqlx::query!(
         "SELECT name, parent_id, status, sealed_http_signing_key, sealed_alerts_signing_key, \
          sealed_previous_http_signing_key, previous_http_signing_key_until, \
          sealed_previous_alerts_signing_key, previous_alerts_signing_key_until, \
-         redact_pii, version FROM accounts WHERE account_id = $1",
+         redact_pii, erased_at, version FROM accounts WHERE account_id = $1",
         id
     )
     .fetch_optional(&mut *tx)
@@ -102,11 +165,12 @@ async fn account(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), Sto
             row.sealed_previous_alerts_signing_key,
             row.previous_alerts_signing_key_until,
         ),
+        erased: row.erased_at.is_some(),
     };
-    Ok((row.version, Document::Account(document)))
+    Ok((row.version, document))
 }
 
-async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), StoreError> {
+async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, v1::DomainDocument), StoreError> {
     let row = sqlx::query!(
         "SELECT name, account_id, redact_pii, version, deleted_at, disabled_at \
          FROM domains WHERE domain_id = $1",
@@ -133,7 +197,7 @@ async fn domain(tx: &mut PgConnection, id: &str) -> Result<(i64, Document), Stor
         deleted: row.deleted_at.is_some(),
         disabled: row.disabled_at.is_some(),
     };
-    Ok((row.version, Document::Domain(document)))
+    Ok((row.version, document))
 }
 
 /// The URLs of each event type: those of its own id first, then those of the

@@ -1,10 +1,20 @@
 //! Webhooks of a domain: for each webhook id, one to three URLs.
+//!
+//! Customers see them in two ways: an id and its URLs, or a URL and its event
+//! types. Both are the same rows. Every change locks the account and then the
+//! domain, reads what is there, decides in memory and writes the ids that have
+//! changed, so that a request is carried out as a whole or not at all. Of an
+//! account that is closed nothing is changed: [`StoreError::AccountClosed`].
+
+mod by_url;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::accounts::lock_account;
 use crate::domains::{domain_changed, lock_domain};
-use crate::{DocumentKey, Store, StoreError, Thing};
+use crate::quotas::check_quota;
+use crate::{DocumentKey, Quota, Quotas, Store, StoreError, Thing};
 
 /// URLs that one event type can have on one level.
 pub const MAX_URLS: usize = 3;
@@ -49,28 +59,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when this account has no such domain,
-    /// [`StoreError::Exists`] when the id has URLs already.
+    /// [`StoreError::Exists`] when the id has URLs already,
+    /// [`StoreError::TooManyUrls`], [`StoreError::QuotaReached`].
     pub async fn create_domain_webhook(
         &self,
         account_id: &str,
         domain_id: &str,
         webhook: &DomainWebhook,
+        quotas: &Quotas,
         at: DateTime<Utc>,
     ) -> Result<DocumentKey, StoreError> {
         let mut tx = self.pool.begin().await?;
-        lock_domain(&mut tx, account_id, domain_id).await?;
-        let existing = sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" FROM domain_webhooks \
-             WHERE domain_id = $1 AND event_type = $2",
-            domain_id,
-            webhook.event_type
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        if existing > 0 {
+        let webhooks = locked(&mut tx, account_id, domain_id).await?;
+        if webhooks.iter().any(|there| there.event_type == webhook.event_type) {
             return Err(StoreError::Exists(Thing::Webhook));
         }
-        insert(&mut tx, domain_id, webhook).await?;
+        write(&mut tx, domain_id, std::slice::from_ref(webhook)).await?;
+        check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
         Ok(key)
@@ -80,24 +85,33 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when this account has no such domain, or the
-    /// domain no such webhook.
+    /// domain no such webhook, [`StoreError::TooManyUrls`],
+    /// [`StoreError::QuotaReached`].
     pub async fn replace_domain_webhook(
         &self,
         account_id: &str,
         domain_id: &str,
         webhook: &DomainWebhook,
+        quotas: &Quotas,
         at: DateTime<Utc>,
     ) -> Result<DocumentKey, StoreError> {
         let mut tx = self.pool.begin().await?;
-        lock_domain(&mut tx, account_id, domain_id).await?;
-        remove(&mut tx, domain_id, &webhook.event_type).await?;
-        insert(&mut tx, domain_id, webhook).await?;
+        let webhooks = locked(&mut tx, account_id, domain_id).await?;
+        let before = webhooks
+            .iter()
+            .find(|there| there.event_type == webhook.event_type)
+            .ok_or(StoreError::NotFound(Thing::Webhook))?;
+        write(&mut tx, domain_id, std::slice::from_ref(webhook)).await?;
+        // Who is over a quota that was lowered since may still change what there is.
+        if webhook.urls.len() > before.urls.len() {
+            check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
+        }
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }
 
-    /// Takes a webhook id its URLs, and returns them.
+    /// Takes a webhook id its URLs, and returns them in their order.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when this account has no such domain, or the
@@ -110,11 +124,94 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<(Vec<String>, DocumentKey), StoreError> {
         let mut tx = self.pool.begin().await?;
-        lock_domain(&mut tx, account_id, domain_id).await?;
-        let removed = remove(&mut tx, domain_id, event_type).await?;
+        let webhooks = locked(&mut tx, account_id, domain_id).await?;
+        let DomainWebhook { event_type, urls } = webhooks
+            .into_iter()
+            .find(|webhook| webhook.event_type == event_type)
+            .ok_or(StoreError::NotFound(Thing::Webhook))?;
+        write(&mut tx, domain_id, &[DomainWebhook { event_type, urls: Vec::new() }]).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
-        Ok((removed, key))
+        Ok((urls, key))
+    }
+
+    /// Adds a URL to each of these webhook ids, which are distinct, or to none
+    /// of them. Returns all webhooks of the domain, as they are afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain,
+    /// [`StoreError::UrlExists`] when one of the ids has the URL already,
+    /// [`StoreError::TooManyUrls`] when one has three others,
+    /// [`StoreError::QuotaReached`].
+    pub async fn add_domain_url(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+        url: &str,
+        event_types: &[&str],
+        quotas: &Quotas,
+        at: DateTime<Utc>,
+    ) -> Result<(Vec<DomainWebhook>, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = locked(&mut tx, account_id, domain_id).await?;
+        let after = by_url::add(before.clone(), url, event_types)?;
+        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
+        let key = domain_changed(&mut tx, domain_id, at).await?;
+        tx.commit().await?;
+        Ok((by_url::configured(after), key))
+    }
+
+    /// Gives a URL that some webhook id has exactly these ids, which are
+    /// distinct and at least one. Returns all webhooks of the domain, as they
+    /// are afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain, or the
+    /// domain no such URL, [`StoreError::TooManyUrls`] when one of the ids has
+    /// three others, [`StoreError::QuotaReached`].
+    pub async fn replace_domain_url(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+        url: &str,
+        event_types: &[&str],
+        quotas: &Quotas,
+        at: DateTime<Utc>,
+    ) -> Result<(Vec<DomainWebhook>, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = locked(&mut tx, account_id, domain_id).await?;
+        let after = by_url::replace(before.clone(), url, event_types)?;
+        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        if by_url::count(&after) > by_url::count(&before) {
+            check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
+        }
+        let key = domain_changed(&mut tx, domain_id, at).await?;
+        tx.commit().await?;
+        Ok((by_url::configured(after), key))
+    }
+
+    /// Removes URLs from all webhook ids. Each text that is given is a URL, or
+    /// several with commas between when no URL of the domain is all of it.
+    /// Returns all webhooks of the domain, as they are afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain, or the
+    /// domain none of the URLs.
+    pub async fn remove_domain_urls(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+        given: &[&str],
+        at: DateTime<Utc>,
+    ) -> Result<(Vec<DomainWebhook>, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = locked(&mut tx, account_id, domain_id).await?;
+        let after = by_url::remove(before.clone(), given)?;
+        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        let key = domain_changed(&mut tx, domain_id, at).await?;
+        tx.commit().await?;
+        Ok((by_url::configured(after), key))
     }
 }
 
@@ -130,45 +227,62 @@ pub(crate) fn grouped(rows: impl Iterator<Item = (String, String)>) -> Vec<Domai
     webhooks
 }
 
-async fn insert(
+/// Locks account and domain, in the order that all writers keep to, and reads
+/// the webhooks: nobody else changes them before the transaction ends.
+async fn locked(
+    tx: &mut PgConnection,
+    account_id: &str,
+    domain_id: &str,
+) -> Result<Vec<DomainWebhook>, StoreError> {
+    lock_account(tx, account_id).await?;
+    lock_domain(tx, account_id, domain_id).await?;
+    let rows = sqlx::query!(
+        "SELECT event_type, url FROM domain_webhooks WHERE domain_id = $1 \
+         ORDER BY event_type, position",
+        domain_id
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(grouped(rows.into_iter().map(|row| (row.event_type, row.url))))
+}
+
+/// Replaces the URLs of these ids; those without any are gone afterwards. The
+/// positions of the others have no gaps.
+async fn write(
     tx: &mut PgConnection,
     domain_id: &str,
-    webhook: &DomainWebhook,
+    webhooks: &[DomainWebhook],
 ) -> Result<(), StoreError> {
-    if webhook.urls.len() > MAX_URLS {
-        let event_type = webhook.event_type.clone();
-        return Err(StoreError::TooManyUrls { event_type });
+    // The schema would refuse it as well, in words that are not for customers.
+    if let Some(webhook) = webhooks.iter().find(|webhook| webhook.urls.len() > MAX_URLS) {
+        return Err(StoreError::TooManyUrls { event_type: webhook.event_type.clone() });
+    }
+    let ids: Vec<String> = webhooks.iter().map(|webhook| webhook.event_type.clone()).collect();
+    sqlx::query!(
+        "DELETE FROM domain_webhooks WHERE domain_id = $1 AND event_type = ANY ($2::text[])",
+        domain_id,
+        &ids
+    )
+    .execute(&mut *tx)
+    .await?;
+    let (mut event_types, mut positions, mut urls) = (Vec::new(), Vec::new(), Vec::new());
+    for webhook in webhooks {
+        for (position, url) in (0_i16..).zip(&webhook.urls) {
+            event_types.push(webhook.event_type.clone());
+            positions.push(position);
+            urls.push(url.clone());
+        }
     }
     sqlx::query!(
         "INSERT INTO domain_webhooks (domain_id, event_type, position, url) \
-         SELECT $1, $2, (n - 1)::smallint, url \
-         FROM unnest($3::text[]) WITH ORDINALITY AS given (url, n)",
+         SELECT $1, event_type, position, url \
+         FROM unnest($2::text[], $3::smallint[], $4::text[]) AS given (event_type, position, url)",
         domain_id,
-        webhook.event_type,
-        &webhook.urls
+        &event_types,
+        &positions,
+        &urls
     )
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// Removes the URLs of one id; in their order.
-async fn remove(
-    tx: &mut PgConnection,
-    domain_id: &str,
-    event_type: &str,
-) -> Result<Vec<String>, StoreError> {
-    let mut removed = sqlx::query!(
-        "DELETE FROM domain_webhooks WHERE domain_id = $1 AND event_type = $2 \
-         RETURNING position, url",
-        domain_id,
-        event_type
-    )
-    .fetch_all(tx)
-    .await?;
-    if removed.is_empty() {
-        return Err(StoreError::NotFound(Thing::Webhook));
-    }
-    removed.sort_by_key(|row| row.position);
-    Ok(removed.into_iter().map(|row| row.url).collect())
 }

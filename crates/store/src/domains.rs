@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::accounts::lock_account_named;
 use crate::outbox::enqueue;
 use crate::{DocumentKey, Store, StoreError, Thing};
 
@@ -17,9 +18,13 @@ pub struct Domain {
     pub account_name: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// Since when its own webhooks hear of nothing.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Why, if the operator has said.
+    pub disabled_reason: Option<String>,
 }
 
-/// A domain to be made.
+/// A domain to be made by an operator.
 #[derive(Clone, Debug)]
 pub struct NewDomain {
     /// Lower case, in ASCII.
@@ -29,7 +34,8 @@ pub struct NewDomain {
 }
 
 impl Store {
-    /// Makes a domain, or makes a deleted one again.
+    /// Makes a domain, or makes a deleted one again, on behalf of an operator:
+    /// beyond the account's quota as well.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without that account, [`StoreError::Exists`] when
@@ -40,42 +46,18 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<(Domain, DocumentKey), StoreError> {
         let mut tx = self.pool.begin().await?;
-        let account_id = sqlx::query_scalar!(
-            "SELECT account_id FROM accounts WHERE name = $1 FOR KEY SHARE",
-            new.account_name
+        let account_id = lock_account_named(&mut tx, &new.account_name).await?;
+        let key = insert(&mut tx, &account_id, &new.name, false, at).await?;
+        let domain = sqlx::query_as!(
+            Domain,
+            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at, \
+             d.disabled_at, d.disabled_reason \
+             FROM domains d JOIN accounts a USING (account_id) WHERE d.name = $1",
+            new.name
         )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(StoreError::NotFound(Thing::Account))?;
-        let domain_id = model::domain_id(&new.name);
-        let made = sqlx::query!(
-            "INSERT INTO domains AS d (domain_id, name, account_id, created_at) \
-             VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (domain_id) DO UPDATE SET account_id = excluded.account_id, \
-             created_at = excluded.created_at, deleted_at = NULL, redact_pii = false, \
-             version = d.version + 1 WHERE d.deleted_at IS NOT NULL \
-             RETURNING version, created_at",
-            domain_id,
-            new.name,
-            account_id,
-            at
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(StoreError::Exists(Thing::Domain))?;
-        // What the domain had before it was deleted was another domain's.
-        sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", domain_id)
-            .execute(&mut *tx)
-            .await?;
-        let key = DocumentKey::Domain(domain_id.clone());
-        enqueue(&mut tx, &key, made.version, at).await?;
+        .fetch_one(&mut *tx)
+        .await?;
         tx.commit().await?;
-        let domain = Domain {
-            domain_id,
-            name: new.name.clone(),
-            account_name: new.account_name.clone(),
-            created_at: made.created_at,
-        };
         Ok((domain, key))
     }
 
@@ -86,7 +68,8 @@ impl Store {
     pub async fn domain_named(&self, name: &str) -> Result<Domain, StoreError> {
         let domain = sqlx::query_as!(
             Domain,
-            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at \
+            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at, \
+             d.disabled_at, d.disabled_reason \
              FROM domains d JOIN accounts a USING (account_id) \
              WHERE d.domain_id = $1 AND d.deleted_at IS NULL",
             model::domain_id(name)
@@ -106,15 +89,77 @@ impl Store {
         }
         let domains = sqlx::query_as!(
             Domain,
-            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at \
+            "SELECT d.domain_id, d.name, a.name AS account_name, d.created_at, \
+             d.disabled_at, d.disabled_reason \
              FROM domains d JOIN accounts a USING (account_id) \
-             WHERE d.deleted_at IS NULL AND ($1::text IS NULL OR a.name = $1) ORDER BY d.name",
+             WHERE d.deleted_at IS NULL AND ($1::text IS NULL OR a.name = $1 OR a.account_id = $1) \
+             ORDER BY d.name",
             account_name
         )
         .fetch_all(&self.pool)
         .await?;
         Ok(domains)
     }
+}
+
+/// Makes a domain for an account whose row the caller keeps from changing.
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    account_id: &str,
+    name: &str,
+    redact_pii: bool,
+    at: DateTime<Utc>,
+) -> Result<DocumentKey, StoreError> {
+    let domain_id = model::domain_id(name);
+    let version = sqlx::query_scalar!(
+        "INSERT INTO domains AS d (domain_id, name, account_id, redact_pii, created_at) \
+         VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (domain_id) DO UPDATE SET name = excluded.name, \
+         account_id = excluded.account_id, created_at = excluded.created_at, \
+         redact_pii = excluded.redact_pii, deleted_at = NULL, disabled_at = NULL, \
+         disabled_reason = NULL, version = d.version + 1 \
+         WHERE d.deleted_at IS NOT NULL RETURNING version",
+        domain_id,
+        name,
+        account_id,
+        redact_pii,
+        at
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::Exists(Thing::Domain))?;
+    // What the domain had before it was deleted was another domain's.
+    sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", domain_id)
+        .execute(&mut *tx)
+        .await?;
+    let key = DocumentKey::Domain(domain_id);
+    enqueue(tx, &key, version, at).await?;
+    Ok(key)
+}
+
+/// Deletes a domain that is there, and whose row the caller has locked.
+pub(crate) async fn remove(
+    tx: &mut PgConnection,
+    domain_id: &str,
+    at: DateTime<Utc>,
+) -> Result<DocumentKey, StoreError> {
+    sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", domain_id)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!("UPDATE domains SET deleted_at = $2 WHERE domain_id = $1", domain_id, at)
+        .execute(&mut *tx)
+        .await?;
+    // A later owner of the name is not to find keys that somebody else holds.
+    sqlx::query!(
+        "UPDATE api_keys k SET revoked_at = $2 FROM domains d \
+         WHERE d.domain_id = $1 AND k.account_id = d.account_id AND k.domain_name = d.name \
+         AND k.kind = 'domain' AND k.revoked_at IS NULL",
+        domain_id,
+        at
+    )
+    .execute(&mut *tx)
+    .await?;
+    domain_changed(tx, domain_id, at).await
 }
 
 /// Locks the row of a domain of this account until the transaction ends:

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Quota;
+use crate::{AccountStatus, Quota};
 
 /// Why the store did not do it. Nothing was changed, unless it is
 /// [`StoreError::Database`] out of a commit, which may have been done all the same.
@@ -31,6 +31,26 @@ pub enum StoreError {
         /// The URL.
         url: String,
     },
+    /// The account is closed for good; nothing of it changes any more.
+    #[error("the account is closed")]
+    AccountClosed,
+    /// Only a closed account can be erased.
+    #[error("account {name} is not closed; close it first, which is final")]
+    AccountNotClosed {
+        /// Its name.
+        name: String,
+    },
+    /// Another deployment has this database.
+    #[error(
+        "this database belongs to the deployment of region {found}, and POSTRIDER_REGION is \
+         {region}; give each region a database of its own"
+    )]
+    OtherRegion {
+        /// Whose it is.
+        found: String,
+        /// Who asked.
+        region: String,
+    },
     /// The account has as many of these as it may have.
     #[error("an account can have at most {limit} {quota}")]
     QuotaReached {
@@ -39,6 +59,19 @@ pub enum StoreError {
         /// How many.
         limit: i64,
     },
+    /// Without this key nobody could make another one for the account.
+    #[error("this is the account's only admin key that does not expire; make another one first")]
+    LastAdminKey,
+    /// An operator has disabled the domain.
+    #[error("domain is disabled")]
+    DomainDisabled,
+    /// A subaccount is in that state already, or in one that it cannot leave.
+    #[error("subaccount is already {}", match .0 {
+        AccountStatus::Open => "enabled",
+        AccountStatus::Disabled => "disabled",
+        AccountStatus::Closed => "closed",
+    })]
+    Already(AccountStatus),
     /// The database did not do what it was asked to.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),

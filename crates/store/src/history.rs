@@ -3,14 +3,20 @@
 //! Each insert takes a batch, is one statement and so atomic, and can be
 //! repeated. Rows are bound in the order of their key, so that two replicas
 //! which insert overlapping batches wait for each other rather than for ever.
+//! Rows of accounts that are erased are left out by the statement itself, so
+//! that none can slip in between a look and the insert.
+
+use std::collections::BTreeSet;
 
 mod attempts;
 mod ends;
+mod erase;
 mod events;
 mod routings;
 
 pub use attempts::AttemptRow;
 pub use ends::EndRow;
+pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;
 pub use routings::{DecisionRow, RoutedRow};
 pub use uuid::Uuid;
@@ -30,6 +36,11 @@ fn by_key<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
     let mut rows: Vec<&T> = rows.iter().collect();
     rows.sort_by_key(|row| key(row));
     rows
+}
+
+/// Each account once: which of them are erased is looked up for a few, and not for each row.
+fn distinct<'a>(accounts: &[&'a str]) -> Vec<&'a str> {
+    accounts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Text that PostgreSQL takes. It has no place for the character NUL, which a

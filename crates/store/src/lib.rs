@@ -10,31 +10,47 @@
 //! ids come in as arguments, keys come in sealed or hashed. Nothing on the
 //! delivery path depends on this crate.
 
+mod account_domains;
+mod account_info;
 mod account_webhooks;
 mod accounts;
 mod alerts;
 mod api_keys;
+mod callers;
 mod config;
 mod database;
+mod deployment;
 mod documents;
 mod domain_webhooks;
 mod domains;
+mod erasures;
 mod error;
 pub mod history;
+mod lifecycle;
+mod operators;
 mod outbox;
 mod quotas;
 mod rate_windows;
+mod signing_keys;
+mod subaccounts;
 
-pub use account_webhooks::{AccountWebhook, NewAccountWebhook};
-pub use accounts::{Account, AccountStatus, NewAccount, NewKey, SealedKeys};
+pub use account_domains::{AccountDomain, DomainOrder, DomainPage};
+pub use account_info::{AccountInfo, FeatureChanges, Features};
+pub use account_webhooks::{AccountWebhook, AccountWebhooks, NewAccountWebhook, Removed};
+pub use accounts::{Account, AccountStatus, NewAccount, SealedKeys};
 pub use alerts::{AlertDestination, AlertSetting, ExhaustedAlert, NewAlert};
-pub use api_keys::{ApiKey, Authenticated, CallerAccount, Role};
+pub use api_keys::{ApiKey, KeyFilter, KeyKind, NewKey, Role};
+pub use callers::{Authenticated, CallerAccount};
 pub use config::StoreConfig;
 pub use database::{DatabaseUrl, Store};
-pub use documents::Document;
+pub use documents::{Document, Documents};
 pub use domain_webhooks::{DomainWebhook, MAX_URLS};
 pub use domains::{Domain, NewDomain};
+pub use erasures::{Pass, Purge};
 pub use error::{StoreError, Thing};
+pub use operators::{AccountChange, AccountDetails};
 pub use outbox::{DocumentKey, Publication};
-pub use quotas::{Quota, Quotas};
+pub use quotas::{Quota, Quotas, Usage};
 pub use rate_windows::RateWindow;
+pub use signing_keys::{Resealing, SealedSecrets, SigningKeyKind};
+pub use subaccounts::{NewSubaccount, Subaccount, SubaccountQuery};

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::StoreError;
 use crate::accounts::lock_account;
+use crate::{Store, StoreError};
 
 /// Quotas of every account that has none of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Quotas {
     pub alert_settings: u32,
     /// Domains.
     pub domains: u32,
-    /// API keys that are not revoked.
+    /// API keys that are neither revoked nor expired.
     pub api_keys: u32,
     /// Subaccounts that are not closed.
     pub subaccounts: u32,
@@ -34,6 +35,61 @@ pub enum Quota {
     Domains,
     ApiKeys,
     Subaccounts,
+}
+
+/// How much of something an account has, and how much it may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// Of what.
+    pub quota: Quota,
+    /// How many it has.
+    pub used: i64,
+    /// How many it may have.
+    pub limit: i64,
+    /// Whether that is the deployment's limit, and not one of the account's own.
+    pub is_default: bool,
+}
+
+impl Quota {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Webhooks, Self::AlertSettings, Self::Domains, Self::ApiKeys, Self::Subaccounts];
+
+    /// Its name for operators.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhooks => "webhooks",
+            Self::AlertSettings => "alert_settings",
+            Self::Domains => "domains",
+            Self::ApiKeys => "api_keys",
+            Self::Subaccounts => "subaccounts",
+        }
+    }
+
+    /// The quota of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|quota| quota.as_str() == name)
+    }
+}
+
+impl Store {
+    /// What an account has of everything that there is a quota of.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn usage(
+        &self,
+        account_id: &str,
+        defaults: &Quotas,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<Usage>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut usages = Vec::with_capacity(Quota::ALL.len());
+        for quota in Quota::ALL {
+            usages.push(usage(&mut connection, account_id, quota, defaults, Some(at)).await?);
+        }
+        Ok(usages)
+    }
 }
 
 impl fmt::Display for Quota {
@@ -59,6 +115,22 @@ pub(crate) async fn check_quota(
 ) -> Result<(), StoreError> {
     // Locks that are held already are granted at once.
     lock_account(tx, account_id).await?;
+    let Usage { used, limit, .. } = usage(tx, account_id, quota, defaults, None).await?;
+    if used > limit {
+        return Err(StoreError::QuotaReached { quota, limit });
+    }
+    Ok(())
+}
+
+/// Without a moment, that of the account's newest key counts: the one that is
+/// being made, where it matters.
+async fn usage(
+    tx: &mut PgConnection,
+    account_id: &str,
+    quota: Quota,
+    defaults: &Quotas,
+    at: Option<DateTime<Utc>>,
+) -> Result<Usage, StoreError> {
     let (used, own, default) = match quota {
         Quota::Webhooks => {
             let row = sqlx::query!(
@@ -95,10 +167,12 @@ pub(crate) async fn check_quota(
         }
         Quota::ApiKeys => {
             let row = sqlx::query!(
-                "SELECT (SELECT count(*) FROM api_keys WHERE account_id = $1 \
-                 AND revoked_at IS NULL) AS \"used!\", max_api_keys \
-                 FROM accounts WHERE account_id = $1",
-                account_id
+                "SELECT (SELECT count(*) FROM api_keys k WHERE k.account_id = $1 \
+                 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > \
+                 coalesce($2, (SELECT max(n.created_at) FROM api_keys n WHERE n.account_id = $1)))) \
+                 AS \"used!\", max_api_keys FROM accounts WHERE account_id = $1",
+                account_id,
+                at
             )
             .fetch_one(tx)
             .await?;
@@ -117,8 +191,5 @@ pub(crate) async fn check_quota(
         }
     };
     let limit = own.map_or(i64::from(default), i64::from);
-    if used > limit {
-        return Err(StoreError::QuotaReached { quota, limit });
-    }
-    Ok(())
+    Ok(Usage { quota, used, limit, is_default: own.is_none() })
 }

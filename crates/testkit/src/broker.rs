@@ -3,7 +3,9 @@
 //! A dozen lines of its text protocol, so that tests need no client of it.
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -17,6 +19,50 @@ pub async fn jetstream(url: &str, subject: &str, question: &Value) -> Value {
     match ask(url, subject, question).await {
         Ok(answer) => answer,
         Err(error) => panic!("{subject}: {error:#}"),
+    }
+}
+
+/// The names of all streams.
+///
+/// # Panics
+///
+/// As [`jetstream`].
+pub async fn streams(url: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let page = jetstream(url, "STREAM.NAMES", &json!({"offset": names.len()})).await;
+        let page = page["streams"].as_array().cloned().unwrap_or_default();
+        if page.is_empty() {
+            return names;
+        }
+        names.extend(page.iter().filter_map(|name| name.as_str().map(str::to_owned)));
+    }
+}
+
+/// Every message that a stream holds, oldest first: its subject and its bytes.
+///
+/// # Panics
+///
+/// As [`jetstream`].
+pub async fn messages(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
+    let mut messages = Vec::new();
+    let mut next = 1;
+    loop {
+        let info = jetstream(url, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+        let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
+        if info["state"]["messages"] == 0 || next > last {
+            return messages;
+        }
+        let question = json!({"seq": next, "next_by_subj": ">"});
+        // The rest may have gone since.
+        let Ok(answer) = ask(url, &format!("STREAM.MSG.GET.{stream}"), &question).await else {
+            return messages;
+        };
+        let message = &answer["message"];
+        let data = message["data"].as_str().unwrap_or_default();
+        let data = STANDARD.decode(data).unwrap_or_default();
+        messages.push((message["subject"].as_str().unwrap_or_default().to_owned(), data));
+        next = message["seq"].as_u64().unwrap_or(last) + 1;
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the tests stand on: real servers, a scriptable receiver, processes that can be killed.
+//! What the tests stand on: real servers, a scriptable receiver and mailbox, a
+//! zoo of receivers that misbehave, processes that can be killed.
 //!
 //! What must always hold:
 //!
@@ -17,14 +18,18 @@
 
 pub mod broker;
 pub mod http;
+pub mod mailbox;
 pub mod process;
 pub mod receiver;
 mod servers;
+pub mod tools;
 pub mod verify;
 mod wait;
+pub mod zoo;
 
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{Nats, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail};
+pub use mailbox::{Act, Letter, Mailbox, MailboxOptions, MailboxTls, Stage};
 pub use process::Postrider;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use servers::{DATABASE_URL, NATS_URL, OwnServers, TestEnv, fresh_region, shared_nats_url};

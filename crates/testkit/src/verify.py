@@ -28,18 +28,19 @@ def must_match(what, pattern, text):
 
 def send(question, body):
     block = json.loads(body)["signature"]
-    fields = {"timestamp", "token", "signature"}
-    if question["parent_key"] is not None:
-        fields.add("parent-signature")
+    keys = {
+        field: key
+        for field, key in question["keys"].items()
+        if key is not None
+    }
+    fields = {"timestamp", "token", *keys}
     must_equal("the set of fields", set(block), fields)
     must_match("timestamp", r"[0-9]{10,}", block["timestamp"])
     must_match("token", r"[0-9a-f]{50}", block["token"])
     message = (block["timestamp"] + block["token"]).encode()
-    expected = hmac_sha256(question["key"].encode(), message).hexdigest()
-    must_equal("signature", block["signature"], expected)
-    if question["parent_key"] is not None:
-        expected = hmac_sha256(question["parent_key"].encode(), message).hexdigest()
-        must_equal("parent-signature", block["parent-signature"], expected)
+    for field, key in keys.items():
+        expected = hmac_sha256(key.encode(), message).hexdigest()
+        must_equal(field, block[field], expected)
 
 
 def alert(question, body):

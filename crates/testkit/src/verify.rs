@@ -12,6 +12,19 @@ use serde_json::{Value, json};
 
 use crate::Received;
 
+/// The keys whose signatures a Mailgun Send webhook has to carry, and no others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendKeys<'a> {
+    /// Of the event's account.
+    pub key: &'a str,
+    /// Of its parent account.
+    pub parent: Option<&'a str>,
+    /// The account's before this one.
+    pub previous: Option<&'a str>,
+    /// The parent's before this one.
+    pub previous_parent: Option<&'a str>,
+}
+
 /// A Python process that checks signatures, one question a line.
 #[derive(Debug)]
 pub struct Verifier {
@@ -46,11 +59,25 @@ impl Verifier {
     ///
     /// Says what is wrong.
     pub fn send(&self, body: &[u8], key: &str, parent_key: Option<&str>) -> Result<()> {
+        self.send_keys(body, SendKeys { key, parent: parent_key, ..SendKeys::default() })
+    }
+
+    /// The same while keys are being replaced: each signature has to be there
+    /// exactly if there is a key for it. (Mailgun reference, 12.3.)
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong.
+    pub fn send_keys(&self, body: &[u8], keys: SendKeys<'_>) -> Result<()> {
         self.ask(json!({
             "check": "send",
             "body": STANDARD.encode(body),
-            "key": key,
-            "parent_key": parent_key,
+            "keys": {
+                "signature": keys.key,
+                "parent-signature": keys.parent,
+                "previous-signature": keys.previous,
+                "previous-parent-signature": keys.previous_parent,
+            },
         }))
     }
 
@@ -114,7 +141,18 @@ impl Verifier {
     /// When it is absent or wrong.
     #[track_caller]
     pub fn assert_send(&self, request: &Received, key: &str, parent_key: Option<&str>) {
-        if let Err(error) = self.send(&request.body, key, parent_key) {
+        self.assert_send_keys(request, SendKeys { key, parent: parent_key, ..SendKeys::default() });
+    }
+
+    /// Checks the `signature` object in a request's body while keys are being
+    /// replaced.
+    ///
+    /// # Panics
+    ///
+    /// When it is absent or wrong.
+    #[track_caller]
+    pub fn assert_send_keys(&self, request: &Received, keys: SendKeys<'_>) {
+        if let Err(error) = self.send_keys(&request.body, keys) {
             panic!("{}: {error:#}", request.path);
         }
     }

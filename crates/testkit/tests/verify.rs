@@ -1,6 +1,6 @@
 //! The independent check of signatures knows right from wrong, by the published vectors.
 
-use testkit::verify::Verifier;
+use testkit::verify::{SendKeys, Verifier};
 
 const TOKEN: &str = "4f1c0a9be27d35866d0b3f7a51c2e8904ad6b17c39f2058e6b";
 const SIGNATURE: &str = "59977de5c3cef93cc998f8bcaa85d5c80136dbc7cdd3d5070929689468ff1636";
@@ -31,6 +31,14 @@ fn the_send_vectors_hold() {
     let later = plain.replace("1760000000", "1760000001");
     verifier.send(later.as_bytes(), KEY, None).unwrap_err();
     verifier.send(b"no JSON", KEY, None).unwrap_err();
+
+    let overlap = send_body(&format!(r#","previous-signature":"{PARENT}""#));
+    let keys = SendKeys { key: KEY, previous: Some(PARENT_KEY), ..SendKeys::default() };
+    verifier.send_keys(overlap.as_bytes(), keys).unwrap();
+    verifier.send_keys(plain.as_bytes(), keys).unwrap_err();
+    let other = SendKeys { previous: Some(KEY), ..keys };
+    verifier.send_keys(overlap.as_bytes(), other).unwrap_err();
+    verifier.send(overlap.as_bytes(), KEY, None).unwrap_err();
 }
 
 #[test]

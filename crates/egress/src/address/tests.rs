@@ -46,7 +46,13 @@ fn special_addresses_are_refused_for_what_they_are() {
         ("2001::1", "Teredo"),
         ("2001:0:5ef5:79fd::1", "Teredo"),
         ("2001:2::1", "benchmarking"),
-        ("2001:20::1", "protocol assignments"),
+        ("2001:1::1", "protocol assignments"),
+        ("2001:4:112::1", "protocol assignments"),
+        ("2001:1ff:ffff::1", "protocol assignments"),
+        ("2001:20::1", "cryptographic identifiers"),
+        ("2001:2f:ffff::1", "cryptographic identifiers"),
+        ("100:0:0:1::1", "dummy prefix"),
+        ("::ffff:0:8.8.8.8", "IPv4-translated"),
         ("2001:db8::7", "documentation"),
         ("2002:7f00:1::", "6to4"),
         ("2002:808:808::", "6to4"),
@@ -65,6 +71,8 @@ fn special_addresses_are_refused_for_what_they_are() {
         ("::ffff:10.1.2.3", "private use"),
         ("64:ff9b::127.0.0.1", "loopback"),
         ("64:ff9b::169.254.169.254", "link-local"),
+        ("2606:4700::5efe:10.0.0.1", "private use"),
+        ("2606:4700::200:5efe:127.0.0.1", "loopback"),
     ] {
         match vet(&policy, address) {
             Err(Forbidden::SpecialUse { purpose: found, .. }) => {
@@ -102,6 +110,8 @@ fn global_addresses_pass_up_to_the_edges_of_special_ranges() {
         "203.0.114.0",
         "223.255.255.255",
         "2000::1",
+        // 5efe elsewhere than where ISATAP has it.
+        "2606:4700:0:5efe::a00:1",
         "2001:200::1",
         "2001:4860:4860::8888",
         "2003::1",
@@ -128,6 +138,36 @@ fn the_operator_opens_and_closes_ranges() {
         assert_eq!(vet(&policy, closed), Err(Forbidden::Denied), "{closed}");
     }
     assert!(vet(&policy, "10.2.0.1").is_err());
+}
+
+#[test]
+fn what_an_address_carries_is_vetted_also_where_its_own_range_is_open() {
+    let policy = AddressPolicy::new(
+        nets(&["2002::/16", "2001::/32", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48"]),
+        nets(&["8.8.4.0/24"]),
+    );
+    for open in [
+        "2002:808:808::1",
+        // The server is 8.8.8.8, the client 9.9.9.9 with all bits turned.
+        "2001:0:808:808:0:0:f6f6:f6f6",
+        "::8.8.8.8",
+        "::ffff:0:8.8.8.8",
+        "64:ff9b:1::8.8.8.8",
+    ] {
+        assert_eq!(vet(&policy, open), Ok(()), "{open}");
+    }
+    for closed in [
+        "2002:a00:1::1",
+        "2002:808:404::1",
+        "2001:0:a00:1:0:0:f6f6:f6f6",
+        "2001:0:808:808:0:0:80ff:fffe",
+        "2001:0:808:808:0:0:f7f7:fbfe",
+        "::10.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::192.168.0.1",
+    ] {
+        assert!(vet(&policy, closed).is_err(), "{closed}");
+    }
 }
 
 #[test]

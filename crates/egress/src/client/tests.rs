@@ -218,6 +218,20 @@ async fn names_are_vetted_by_the_addresses_that_they_lead_to() {
         assert!(!detail.contains("10.20.30.40"), "{detail}");
     }
     assert_eq!(receiver.connections(), 1);
+    // Looking up alone finds the same and calls nobody.
+    for (name, expected) in [
+        ("good.example", None),
+        ("127.0.0.1", None),
+        ("mixed.example", Some(FailureKind::Blocked)),
+        ("10.20.30.40", Some(FailureKind::Blocked)),
+        ("none.example", Some(FailureKind::Dns)),
+        ("lost.example", Some(FailureKind::DnsOurs)),
+        ("a..example", Some(FailureKind::InvalidUrl)),
+    ] {
+        let found = client.look_up(&format!("https://{name}/")).await;
+        assert_eq!(found.err().map(|failure| failure.kind), expected, "{name}");
+    }
+    assert_eq!(receiver.connections(), 1);
 }
 
 #[tokio::test]
@@ -297,7 +311,7 @@ async fn too_much_of_a_head_is_no_answer() {
         let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 0\r\n\r\n");
         let receiver = Receiver::answering(head).await;
         let attempt = client().get(&receiver.url()).await;
-        assert_eq!(failure(&attempt).kind, FailureKind::NoAnswer, "{attempt:?}");
+        assert_eq!(failure(&attempt).kind, FailureKind::BadAnswer, "{attempt:?}");
     }
 }
 
@@ -306,7 +320,7 @@ async fn what_is_not_http_is_no_answer() {
     for answer in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 99999 Eh\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
         let receiver = Receiver::answering(answer).await;
         let attempt = client().get(&receiver.url()).await;
-        assert_eq!(failure(&attempt).kind, FailureKind::NoAnswer, "{answer}: {attempt:?}");
+        assert_eq!(failure(&attempt).kind, FailureKind::BadAnswer, "{answer}: {attempt:?}");
     }
     let hangs_up = Receiver::start(|mut stream| async move {
         request(&mut stream).await?;

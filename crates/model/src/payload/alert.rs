@@ -84,7 +84,7 @@ struct Urls<'a> {
 }
 
 /// The sentence for people: the caller's, or one made from the fields.
-enum Message<'a> {
+pub(super) enum Message<'a> {
     Given(&'a str),
     Listed(&'static str, &'a str, &'a str),
     Delisted(&'static str, &'a str, &'a str),
@@ -95,26 +95,21 @@ enum Message<'a> {
 impl<'a> EventData<'a> {
     pub(super) fn of(event: &'a Event, kind: &'a Kind) -> Result<Self, PayloadError> {
         let event_type = EventType::of(kind);
+        let made = Message::made(kind).ok_or(PayloadError::OtherFamily(event_type))?;
         match kind {
-            Kind::IpListed(ip) => Blocklist::ip(event, event_type, ip, Message::Listed),
-            Kind::IpDelisted(ip) => Blocklist::ip(event, event_type, ip, Message::Delisted),
-            Kind::DomainListed(domain) => {
-                Blocklist::domain(event, event_type, domain, Message::Listed)
-            }
-            Kind::DomainDelisted(domain) => {
-                Blocklist::domain(event, event_type, domain, Message::Delisted)
+            Kind::IpListed(ip) | Kind::IpDelisted(ip) => Blocklist::ip(event, event_type, ip, made),
+            Kind::DomainListed(domain) | Kind::DomainDelisted(domain) => {
+                Blocklist::domain(event, event_type, domain, made)
             }
             Kind::ValidationJob(job) => Ok(Self::Validation(Validation::of(
                 event,
                 job.bulk_validation_job.as_ref(),
-                &job.message,
-                Message::JobDone,
+                Message::or(&job.message, made),
             ))),
             Kind::ValidationPreview(preview) => Ok(Self::Validation(Validation::of(
                 event,
                 preview.bulk_validation_job.as_ref(),
-                &preview.message,
-                Message::PreviewDone,
+                Message::or(&preview.message, made),
             ))),
             _ => Err(PayloadError::OtherFamily(event_type)),
         }
@@ -126,7 +121,7 @@ impl<'a> Blocklist<'a> {
         event: &'a Event,
         event_type: EventType,
         change: &'a BlocklistedIp,
-        made: fn(&'static str, &'a str, &'a str) -> Message<'a>,
+        made: Message<'a>,
     ) -> Result<EventData<'a>, PayloadError> {
         Ok(EventData::Blocklist(Self {
             id: &event.id,
@@ -136,7 +131,7 @@ impl<'a> Blocklist<'a> {
             ip: Some(&change.ip),
             domain: None,
             blocklist: &change.blocklist,
-            message: Message::or(&change.message, || made("IP", &change.ip, &change.blocklist)),
+            message: Message::or(&change.message, made),
         }))
     }
 
@@ -144,7 +139,7 @@ impl<'a> Blocklist<'a> {
         event: &'a Event,
         event_type: EventType,
         change: &'a BlocklistedDomain,
-        made: fn(&'static str, &'a str, &'a str) -> Message<'a>,
+        made: Message<'a>,
     ) -> Result<EventData<'a>, PayloadError> {
         Ok(EventData::Blocklist(Self {
             id: &event.id,
@@ -154,26 +149,15 @@ impl<'a> Blocklist<'a> {
             ip: None,
             domain: Some(&change.domain),
             blocklist: &change.blocklist,
-            message: Message::or(&change.message, || {
-                made("Domain", &change.domain, &change.blocklist)
-            }),
+            message: Message::or(&change.message, made),
         }))
     }
 }
 
 impl<'a> Validation<'a> {
-    fn of(
-        event: &'a Event,
-        job: Option<&'a BulkValidationJob>,
-        given: &'a str,
-        made: fn(&'a str) -> Message<'a>,
-    ) -> Self {
-        let job = job.unwrap_or(&NO_JOB);
-        Self {
-            id: &event.id,
-            bulk_validation_job: Job::of(job),
-            message: Message::or(given, || made(&job.list_id)),
-        }
+    fn of(event: &'a Event, job: Option<&'a BulkValidationJob>, message: Message<'a>) -> Self {
+        let job = Job::of(job.unwrap_or(&NO_JOB));
+        Self { id: &event.id, bulk_validation_job: job, message }
     }
 }
 
@@ -215,8 +199,27 @@ impl<'a> Urls<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn or(given: &'a str, made: impl FnOnce() -> Self) -> Self {
-        if given.is_empty() { made() } else { Self::Given(given) }
+    /// From the fields; `None` for what is no alert.
+    pub(super) fn made(kind: &'a Kind) -> Option<Self> {
+        let id = |job: &'a Option<BulkValidationJob>| {
+            job.as_ref().map_or("", |job| job.list_id.as_str())
+        };
+        Some(match kind {
+            Kind::IpListed(change) => Self::Listed("IP", &change.ip, &change.blocklist),
+            Kind::IpDelisted(change) => Self::Delisted("IP", &change.ip, &change.blocklist),
+            Kind::DomainListed(change) => Self::Listed("Domain", &change.domain, &change.blocklist),
+            Kind::DomainDelisted(change) => {
+                Self::Delisted("Domain", &change.domain, &change.blocklist)
+            }
+            Kind::ValidationJob(job) => Self::JobDone(id(&job.bulk_validation_job)),
+            Kind::ValidationPreview(preview) => Self::PreviewDone(id(&preview.bulk_validation_job)),
+            _ => return None,
+        })
+    }
+
+    /// What the caller gave, if it gave something.
+    pub(super) fn or(given: &'a str, made: Self) -> Self {
+        if given.is_empty() { made } else { Self::Given(given) }
     }
 }
 

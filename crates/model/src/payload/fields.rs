@@ -71,13 +71,13 @@ impl<'a> MessageFields<'a> {
                 envelope, flags, storage, delivery_status
             ),
             Kind::Opened(event) => fields!(
-                event; ip, recipient_provider; geolocation, client_info
+                event; ip, recipient_provider; flags, geolocation, client_info
             ),
             Kind::Clicked(event) => fields!(
-                event; ip, recipient_provider, url; geolocation, client_info
+                event; ip, recipient_provider, url; flags, geolocation, client_info
             ),
             Kind::Unsubscribed(event) => fields!(
-                event; ip, recipient_provider; geolocation, client_info
+                event; ip, recipient_provider; flags, geolocation, client_info
             ),
             Kind::Complained(event) => fields!(event; ; envelope, flags, storage),
             Kind::IpListed(_)

@@ -16,7 +16,7 @@ use self::client::{ClientInfo, Geolocation};
 use self::labels::{Batch, MailingList, Route, Template};
 use self::message::{Message, Storage};
 use self::transport::{DeliveryStatus, Envelope, Flags};
-use super::redact::{Redaction, Redactor};
+use super::redact::{Redactor, Texts};
 use super::{MessageFields, PayloadError, SendSignature, time};
 use crate::EventType;
 
@@ -30,16 +30,16 @@ pub(super) struct EventData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     severity: Option<&'static str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
+    reason: Cow<'a, str>,
     log_level: &'static str,
     account: Account<'a>,
     domain: Domain<'a>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    api_key_id: &'a str,
+    api_key_id: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    method: &'a str,
+    method: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    originating_ip: &'a str,
+    originating_ip: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     envelope: Option<Envelope<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,12 +50,12 @@ pub(super) struct EventData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<Storage<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    primary_dkim: &'a str,
+    primary_dkim: Cow<'a, str>,
     recipient: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     recipient_domain: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    recipient_provider: &'a str,
+    recipient_provider: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     ip: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub(super) struct EventData<'a> {
     client_info: Option<ClientInfo<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     url: Cow<'a, str>,
-    tags: &'a [String],
+    tags: Texts<'a>,
     /// Mailgun has no campaigns any more and still sends the list.
     campaigns: [(); 0],
     user_variables: &'a BTreeMap<String, String>,
@@ -107,49 +107,51 @@ impl<'a> EventData<'a> {
         event: &'a Event,
         event_type: EventType,
         fields: &MessageFields<'a>,
-        redaction: Redaction,
+        redactor: &'a Redactor,
     ) -> Result<Self, PayloadError> {
-        let redactor = Redactor::new(redaction, fields.recipient);
         let shape = Shape::of(event_type);
         let labels = fields.labels.unwrap_or(&NO_LABELS);
         let sent = matches!(shape, Shape::Queued | Shape::Tried);
         Ok(Self {
             event: event_type.payload_name(),
+            // By this receivers recognise what they have seen: never redacted.
             id: &event.id,
             timestamp: time::epoch_seconds(event.timestamp.as_ref())?,
             severity: severity(event_type),
-            reason: fields.reason,
+            reason: redactor.text(fields.reason),
             log_level: log_level(event_type),
             account: Account { id: &accepted.account_id },
             domain: Domain { name: &event.domain },
-            api_key_id: fields.api_key_id,
-            method: fields.method,
-            originating_ip: fields.originating_ip,
+            api_key_id: redactor.text(fields.api_key_id),
+            method: redactor.text(fields.method),
+            originating_ip: redactor.text(fields.originating_ip),
             envelope: Envelope::of(fields.envelope, sent, redactor),
-            flags: (shape != Shape::Engaged).then(|| Flags::of(fields.flags)),
+            flags: (shape != Shape::Engaged || fields.flags.is_some())
+                .then(|| Flags::of(fields.flags)),
             delivery_status: (shape == Shape::Tried)
                 .then(|| DeliveryStatus::of(fields.delivery_status, redactor)),
             message: Message::of(fields.message, shape, redactor),
-            storage: fields.storage.map(Storage::of),
-            primary_dkim: fields.primary_dkim,
+            storage: fields.storage.map(|storage| Storage::of(storage, redactor)),
+            primary_dkim: redactor.text(fields.primary_dkim),
             recipient: redactor.value(fields.recipient),
             recipient_domain: match shape {
                 // The documented complaint goes without.
                 Shape::Complained => "",
                 _ => domain_of(fields.recipient),
             },
-            recipient_provider: fields.recipient_provider,
+            recipient_provider: redactor.text(fields.recipient_provider),
             ip: redactor.value(fields.ip),
-            geolocation: (shape == Shape::Engaged).then(|| Geolocation::of(fields.geolocation)),
+            geolocation: (shape == Shape::Engaged)
+                .then(|| Geolocation::of(fields.geolocation, redactor)),
             client_info: (shape == Shape::Engaged)
                 .then(|| ClientInfo::of(fields.client_info, event_type, redactor)),
-            url: redactor.link(fields.url),
-            tags: &labels.tags,
+            url: redactor.text(fields.url),
+            tags: redactor.texts(&labels.tags),
             campaigns: [],
             user_variables: &labels.user_variables,
-            mailing_list: labels.mailing_list.as_ref().map(MailingList::of),
-            template: labels.template.as_ref().map(Template::of),
-            batch: Batch::of(&labels.batch_id),
+            mailing_list: labels.mailing_list.as_ref().map(|list| MailingList::of(list, redactor)),
+            template: labels.template.as_ref().map(|template| Template::of(template, redactor)),
+            batch: Batch::of(&labels.batch_id, redactor),
             routes: Route::all(fields.routes, redactor),
         })
     }
@@ -203,6 +205,10 @@ pub(super) struct SignatureBlock<'a> {
     signature: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_parent_signature: Option<&'a str>,
 }
 
 impl<'a> SignatureBlock<'a> {
@@ -212,6 +218,8 @@ impl<'a> SignatureBlock<'a> {
             token: signature.token,
             signature: signature.signature,
             parent_signature: signature.parent_signature,
+            previous_signature: signature.previous_signature,
+            previous_parent_signature: signature.previous_parent_signature,
         }
     }
 }

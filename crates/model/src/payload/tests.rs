@@ -7,6 +7,7 @@ use super::*;
 use crate::Family;
 use crate::validate::{self, arbitrary};
 
+mod redaction;
 mod samples;
 
 const TIMESTAMP: u64 = 1_760_000_000;
@@ -74,24 +75,6 @@ fn there_is_a_sample_of_every_kind() {
 }
 
 #[test]
-fn redaction_leaves_no_trace_of_the_recipient() {
-    for (kind, _, whole) in samples::MESSAGE_EVENTS {
-        let open = event_data(whole, Redaction::None).to_lowercase();
-        let redacted = event_data(whole, Redaction::Pii).to_lowercase();
-        for trace in ["ada@customer", "ada%40customer", "198.51.100.90"] {
-            // The user's own variables stay: customers match events by them.
-            let stays = redacted.matches("\"mail\":\"ada@customer.example\"").count();
-            let left = redacted.matches(trace).count();
-            assert!(left == 0 || (left == stays && trace == "ada@customer"), "{kind}: {redacted}");
-        }
-        assert!(open.contains("ada@customer"), "{kind}");
-        for kept in ["message-id", "customer.example", "user-variables", "\"order\""] {
-            assert!(redacted.contains(kept), "{kind} without {kept}");
-        }
-    }
-}
-
-#[test]
 fn a_send_body_is_the_signature_and_the_event_as_it_was_made() {
     let event_data = br#"{"event":"opened","order":"b then a"}"#;
     let signature = SendSignature {
@@ -99,6 +82,8 @@ fn a_send_body_is_the_signature_and_the_event_as_it_was_made() {
         token: TOKEN,
         signature: "59977de5",
         parent_signature: None,
+        previous_signature: None,
+        previous_parent_signature: None,
     };
     let body = send_body(event_data, &signature);
     assert_eq!(
@@ -113,6 +98,16 @@ fn a_send_body_is_the_signature_and_the_event_as_it_was_made() {
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["signature"]["parent-signature"], "11ed919c");
     assert_eq!(body["signature"]["timestamp"], u64::MAX.to_string());
+
+    let while_keys_change = SendSignature {
+        parent_signature: Some("11ed919c"),
+        previous_signature: Some("aaaa"),
+        previous_parent_signature: Some("bbbb"),
+        ..signature
+    };
+    let body = String::from_utf8(send_body(event_data, &while_keys_change)).unwrap();
+    let added = r#""signature":"59977de5","parent-signature":"11ed919c","previous-signature":"aaaa","previous-parent-signature":"bbbb"},"#;
+    assert!(body.contains(added), "{body}");
 }
 
 #[test]
@@ -161,26 +156,6 @@ proptest! {
             prop_assert!(!has_null(&value), "{value}");
         }
     }
-
-    #[test]
-    fn no_recipient_survives_redaction(
-        recipient in "[a-z]{3,8}[+.][A-Z]{1,3}@[a-z]{4,9}\\.test",
-        before in "[a-z@.+%<> é]{0,9}",
-        after in "[a-z@.+%<> é]{0,9}",
-    ) {
-        let mut accepted = stored(samples::MESSAGE_EVENTS[7].2);
-        let Some(Kind::PermanentFail(failed)) = accepted.event.as_mut().unwrap().kind.as_mut()
-        else {
-            panic!("the last sample is a permanent_fail");
-        };
-        failed.recipient = recipient.clone();
-        let status = failed.delivery_status.as_mut().unwrap();
-        status.message = format!("{before}{}{after}", recipient.to_uppercase());
-        status.description = format!("{before}{recipient}{recipient}{after}");
-        let body = send_event_data(&accepted, Redaction::Pii).unwrap();
-        let body = String::from_utf8(body).unwrap().to_lowercase();
-        prop_assert!(!body.contains(&recipient.to_lowercase()), "{body}");
-    }
 }
 
 fn has_null(value: &Value) -> bool {
@@ -189,5 +164,27 @@ fn has_null(value: &Value) -> bool {
         Value::Array(values) => values.iter().any(has_null),
         Value::Object(fields) => fields.values().any(has_null),
         _ => false,
+    }
+}
+
+#[test]
+#[ignore]
+fn measure_tmp() {
+    for (kind, _, whole) in samples::MESSAGE_EVENTS {
+        let whole = whole.replace("https://shop.example/?u=", "https://track.shop.example/c/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlIG9mIHRoYXQgdG9rZW4/?u=").replace("ExampleUA/1.0", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0");
+        let accepted = stored(&whole);
+        for redaction in [Redaction::None, Redaction::Pii] {
+            let mut best = std::time::Duration::MAX;
+            for _ in 0..20 {
+                let began = std::time::Instant::now();
+                for _ in 0..1000 {
+                    std::hint::black_box(
+                        send_event_data(std::hint::black_box(&accepted), redaction).unwrap(),
+                    );
+                }
+                best = best.min(began.elapsed() / 1000);
+            }
+            eprintln!("{kind} {redaction:?} {best:?}");
+        }
     }
 }

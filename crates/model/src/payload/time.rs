@@ -54,7 +54,7 @@ impl Serialize for Rfc3339 {
 }
 
 /// Only years of four digits can be written in RFC 3339.
-fn moment(timestamp: Option<&Timestamp>) -> Result<DateTime<Utc>, PayloadError> {
+pub(super) fn moment(timestamp: Option<&Timestamp>) -> Result<DateTime<Utc>, PayloadError> {
     const YEAR_10000: i64 = 253_402_300_800;
     timestamp
         .filter(|timestamp| (0..YEAR_10000).contains(&timestamp.seconds))

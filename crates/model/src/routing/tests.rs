@@ -98,13 +98,101 @@ fn deleting_one_level_keeps_what_stands_on_another() {
 }
 
 #[test]
-fn a_closed_parent_neither_fires_nor_shadows() {
-    let (mut parent, own) = (account("p", &[URL]), account("a", &[URL]));
+fn a_closed_parent_does_not_fire_and_silences_its_subaccounts() {
+    let (mut parent, mut own, domain) =
+        (account("p", &[URL]), account("a", &[URL]), domain(&[URL]));
+    own.parent_account_id = "p".into();
     parent.set_status(AccountStatus::Closed);
-    let scope = Scope { account: &own, parent: Some(&parent), domain: None };
+    let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
     let routing = route(EventType::Clicked, "key", scope);
-    assert_eq!(routing.decisions[0].verdict(), Verdict::AccountNotOpen);
-    assert_eq!(chosen(&routing), [(Level::Account, URL.to_owned())]);
+    assert!(routing.chosen.is_empty());
+    assert_eq!(verdicts(&routing), [Verdict::AccountNotOpen; 3]);
+    // One whose document is missing is no more open than that.
+    let routing = route(EventType::Clicked, "key", Scope { parent: None, ..scope });
+    assert_eq!(verdicts(&routing), [Verdict::AccountNotOpen; 2]);
+}
+
+#[test]
+fn a_disabled_subaccount_is_silent_and_its_parent_is_not() {
+    let (parent, mut own, domain) =
+        (account("p", &["https://p"]), account("a", &[URL]), domain(&["https://d"]));
+    own.parent_account_id = "p".into();
+    own.set_status(AccountStatus::Disabled);
+    let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
+    let routing = route(EventType::Clicked, "key", scope);
+    assert_eq!(chosen(&routing), [(Level::ParentAccount, "https://p".to_owned())]);
+    let not_open = Verdict::AccountNotOpen;
+    assert_eq!(verdicts(&routing), [Verdict::Chosen, not_open, not_open]);
+}
+
+#[test]
+fn a_disabled_domain_is_silent_and_the_levels_above_are_not() {
+    let (own, mut domain) = (account("a", &["https://a"]), domain(&["https://a", URL]));
+    domain.disabled = true;
+    let scope = Scope { account: &own, parent: None, domain: Some(&domain) };
+    let routing = route(EventType::Clicked, "key", scope);
+    assert_eq!(chosen(&routing), [(Level::Account, "https://a".to_owned())]);
+    assert_eq!(
+        verdicts(&routing),
+        [Verdict::Chosen, Verdict::DomainDisabled, Verdict::DomainDisabled]
+    );
+    assert_eq!(wanted(URL, scope), Wanted::No(NotWanted::DomainDisabled));
+    assert_eq!(wanted("https://a", scope), Wanted::AtUrl("https://a"));
+}
+
+#[test]
+fn nothing_of_an_erased_account_goes_to_anybody() {
+    let (parent, mut own) = (account("p", &[URL]), account("a", &[]));
+    own.parent_account_id = "p".into();
+    own.set_status(AccountStatus::Closed);
+    let closed = Scope { account: &own.clone(), parent: Some(&parent), domain: None };
+    assert_eq!(wanted(URL, closed), Wanted::AtUrl(URL));
+    own.erased = true;
+    let erased = Scope { account: &own, parent: Some(&parent), domain: None };
+    assert_eq!(wanted(URL, erased), Wanted::No(NotWanted::Erased));
+    assert!(route(EventType::Clicked, "key", erased).chosen.is_empty());
+}
+
+/// Every combination of levels and states: whoever is chosen now is still
+/// wanted now, and a URL that nobody is chosen for is not.
+#[test]
+fn routing_and_the_look_before_an_attempt_agree() {
+    let states = [AccountStatus::Open, AccountStatus::Disabled, AccountStatus::Closed];
+    for levels in 0..8_u8 {
+        for (parent_state, own_state) in
+            states.iter().flat_map(|parent| states.iter().map(move |own| (*parent, *own)))
+        {
+            for flags in 0..16_u8 {
+                let on = |bit: u8| if levels & bit == 0 { vec![] } else { vec![URL] };
+                let (mut parent, mut own) = (account("p", &on(1)), account("a", &on(2)));
+                let mut domain = domain(&on(4));
+                parent.set_status(parent_state);
+                own.set_status(own_state);
+                domain.disabled = flags & 1 != 0;
+                domain.deleted = flags & 2 != 0;
+                own.erased = flags & 4 != 0;
+                let is_subaccount = flags & 8 != 0;
+                own.parent_account_id = if is_subaccount { "p".into() } else { String::new() };
+                let parent = is_subaccount.then_some(&parent);
+                let scope = Scope { account: &own, parent, domain: Some(&domain) };
+                let is_chosen = !route(EventType::Clicked, "key", scope).chosen.is_empty();
+                let is_wanted = wanted(URL, scope) == Wanted::AtUrl(URL);
+                assert_eq!(is_chosen, is_wanted, "{levels} {parent_state:?} {own_state:?} {flags}");
+            }
+        }
+    }
+}
+
+fn verdicts(routing: &Routing) -> Vec<Verdict> {
+    routing.decisions.iter().map(Decision::verdict).collect()
+}
+
+fn wanted<'a>(url: &str, scope: Scope<'a>) -> Wanted<'a> {
+    let kind = TargetKind::Message(MessageTarget {
+        account_id: scope.account.account_id.clone(),
+        url: url.to_owned(),
+    });
+    still_wanted(&Target { id: String::new(), kind: Some(kind) }, EventType::Clicked, scope)
 }
 
 #[test]
@@ -136,4 +224,28 @@ fn alerts_follow_their_setting_and_skip_disabled_ones() {
     own.alerts.clear();
     let scope = Scope { account: &own, parent: None, domain: None };
     assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::No(NotWanted::Deleted));
+}
+
+#[test]
+fn an_alert_that_is_gone_is_told_from_one_of_an_account_that_is_not_open() {
+    let mut own = account("a", &[]);
+    own.alerts = vec![AlertSetting {
+        setting_id: "one".into(),
+        event_type: "ip_listed".into(),
+        channel: Channel::Webhook.into(),
+        url: URL.into(),
+        ..AlertSetting::default()
+    }];
+    let open = own.clone();
+    let scope = Scope { account: &open, parent: None, domain: None };
+    let target = route(EventType::IpListed, "key", scope).chosen.remove(0).target;
+    own.set_status(AccountStatus::Disabled);
+    let scope = Scope { account: &own, parent: None, domain: None };
+    let after = |scope| still_wanted(&target, EventType::IpListed, scope);
+    assert_eq!(after(scope), Wanted::No(NotWanted::AccountNotOpen));
+    let verdict = route(EventType::IpListed, "key", scope).decisions[0].verdict();
+    assert_eq!(verdict, Verdict::AccountNotOpen);
+    let bare = account("a", &[]);
+    let scope = Scope { account: &bare, parent: None, domain: None };
+    assert_eq!(after(scope), Wanted::No(NotWanted::Deleted));
 }

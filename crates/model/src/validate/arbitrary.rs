@@ -7,14 +7,29 @@ use protocol::Timestamp;
 use protocol::v1::event::Kind;
 use protocol::v1::*;
 
+/// Where the texts of an event come from.
+type Text = BoxedStrategy<String>;
+
 /// Any event, with each field empty, plausible or absurd.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    (text(), text(), text(), option::of(timestamp()), option::weighted(0.95, kind())).prop_map(
-        |(id, account, domain, timestamp, kind)| Event { id, account, domain, timestamp, kind },
-    )
+    event_of(&text())
 }
 
-fn text() -> BoxedStrategy<String> {
+/// Any event that has these texts in all of its fields that can have any text.
+pub(crate) fn event_of(text: &Text) -> impl Strategy<Value = Event> + use<> {
+    let given = || text.clone();
+    (given(), given(), given(), option::of(timestamp()), option::weighted(0.95, kind(text)))
+        .prop_map(|(id, account, domain, timestamp, kind)| Event {
+            id,
+            account,
+            domain,
+            timestamp,
+            kind,
+        })
+}
+
+/// Any text, empty, plausible or absurd.
+pub(crate) fn text() -> Text {
     prop_oneof![
         Just(String::new()),
         any::<String>(),
@@ -39,19 +54,20 @@ fn timestamp() -> impl Strategy<Value = Timestamp> {
     .prop_map(|(seconds, nanos)| Timestamp { seconds, nanos })
 }
 
-fn kind() -> BoxedStrategy<Kind> {
+fn kind(text: &Text) -> BoxedStrategy<Kind> {
+    let given = || text.clone();
     prop_oneof![
-        ip().prop_map(Kind::IpListed),
-        ip().prop_map(Kind::IpDelisted),
-        domain().prop_map(Kind::DomainListed),
-        domain().prop_map(Kind::DomainDelisted),
-        (option::of(job()), text()).prop_map(|(bulk_validation_job, message)| {
+        ip(text).prop_map(Kind::IpListed),
+        ip(text).prop_map(Kind::IpDelisted),
+        domain(text).prop_map(Kind::DomainListed),
+        domain(text).prop_map(Kind::DomainDelisted),
+        (option::of(job(text)), given()).prop_map(|(bulk_validation_job, message)| {
             Kind::ValidationJob(ValidationJob { bulk_validation_job, message })
         }),
-        (option::of(job()), text()).prop_map(|(bulk_validation_job, message)| {
+        (option::of(job(text)), given()).prop_map(|(bulk_validation_job, message)| {
             Kind::ValidationPreview(ValidationPreview { bulk_validation_job, message })
         }),
-        sent().prop_map(|sent| Kind::Accepted(Accepted {
+        sent(text).prop_map(|sent| Kind::Accepted(Accepted {
             recipient: sent.recipient,
             message: sent.message,
             envelope: sent.envelope,
@@ -68,7 +84,7 @@ fn kind() -> BoxedStrategy<Kind> {
             }],
             recipient_provider: sent.recipient_provider,
         })),
-        sent().prop_map(|sent| Kind::Delivered(Delivered {
+        sent(text).prop_map(|sent| Kind::Delivered(Delivered {
             recipient: sent.recipient,
             message: sent.message,
             envelope: sent.envelope,
@@ -79,7 +95,7 @@ fn kind() -> BoxedStrategy<Kind> {
             primary_dkim: sent.primary_dkim,
             recipient_provider: sent.recipient_provider,
         })),
-        sent().prop_map(|sent| Kind::TemporaryFail(TemporaryFail {
+        sent(text).prop_map(|sent| Kind::TemporaryFail(TemporaryFail {
             recipient: sent.recipient,
             message: sent.message,
             envelope: sent.envelope,
@@ -91,8 +107,8 @@ fn kind() -> BoxedStrategy<Kind> {
             recipient_provider: sent.recipient_provider,
             reason: sent.reason,
         })),
-        sent().prop_map(Kind::PermanentFail),
-        engaged().prop_map(|clicked| Kind::Opened(Opened {
+        sent(text).prop_map(Kind::PermanentFail),
+        engaged(text).prop_map(|clicked| Kind::Opened(Opened {
             recipient: clicked.recipient,
             message: clicked.message,
             labels: clicked.labels,
@@ -100,9 +116,10 @@ fn kind() -> BoxedStrategy<Kind> {
             geolocation: clicked.geolocation,
             client_info: clicked.client_info,
             recipient_provider: clicked.recipient_provider,
+            flags: clicked.flags,
         })),
-        engaged().prop_map(Kind::Clicked),
-        engaged().prop_map(|clicked| Kind::Unsubscribed(Unsubscribed {
+        engaged(text).prop_map(Kind::Clicked),
+        engaged(text).prop_map(|clicked| Kind::Unsubscribed(Unsubscribed {
             recipient: clicked.recipient,
             message: clicked.message,
             labels: clicked.labels,
@@ -110,8 +127,9 @@ fn kind() -> BoxedStrategy<Kind> {
             geolocation: clicked.geolocation,
             client_info: clicked.client_info,
             recipient_provider: clicked.recipient_provider,
+            flags: clicked.flags,
         })),
-        sent().prop_map(|sent| Kind::Complained(Complained {
+        sent(text).prop_map(|sent| Kind::Complained(Complained {
             recipient: sent.recipient,
             message: sent.message,
             labels: sent.labels,
@@ -123,30 +141,33 @@ fn kind() -> BoxedStrategy<Kind> {
     .boxed()
 }
 
-fn ip() -> impl Strategy<Value = BlocklistedIp> {
-    (text(), text(), text()).prop_map(|(ip, blocklist, message)| BlocklistedIp {
+fn ip(text: &Text) -> impl Strategy<Value = BlocklistedIp> + use<> {
+    let given = || text.clone();
+    (given(), given(), given()).prop_map(|(ip, blocklist, message)| BlocklistedIp {
         ip,
         blocklist,
         message,
     })
 }
 
-fn domain() -> impl Strategy<Value = BlocklistedDomain> {
-    (text(), text(), text()).prop_map(|(domain, blocklist, message)| BlocklistedDomain {
+fn domain(text: &Text) -> impl Strategy<Value = BlocklistedDomain> + use<> {
+    let given = || text.clone();
+    (given(), given(), given()).prop_map(|(domain, blocklist, message)| BlocklistedDomain {
         domain,
         blocklist,
         message,
     })
 }
 
-fn job() -> impl Strategy<Value = BulkValidationJob> {
+fn job(text: &Text) -> impl Strategy<Value = BulkValidationJob> + use<> {
+    let given = || text.clone();
     (
         any::<i64>(),
-        text(),
+        given(),
         any::<i64>(),
-        text(),
+        given(),
         option::of(any::<[i64; 8]>()),
-        option::of((text(), text())),
+        option::of((given(), given())),
         any::<Option<i64>>(),
     )
         .prop_map(|(created_at, list_id, quantity, status, counts, urls, processed)| {
@@ -171,15 +192,16 @@ fn job() -> impl Strategy<Value = BulkValidationJob> {
 }
 
 /// The failure has every field that any event about sending has.
-fn sent() -> BoxedStrategy<PermanentFail> {
+fn sent(text: &Text) -> BoxedStrategy<PermanentFail> {
+    let given = || text.clone();
     (
-        (text(), text(), text(), text()),
-        option::of(message()),
-        option::of(envelope()),
-        option::of(any::<[Option<bool>; 8]>()),
-        option::of((text(), text(), text(), text())),
-        option::of(labels()),
-        option::of(delivery_status()),
+        (given(), given(), given(), given()),
+        option::of(message(text)),
+        option::of(envelope(text)),
+        option::of(flags()),
+        option::of((given(), given(), given(), given())),
+        option::of(labels(text)),
+        option::of(delivery_status(text)),
     )
         .prop_map(|(texts, message, envelope, flags, storage, labels, delivery_status)| {
             let (recipient, primary_dkim, recipient_provider, reason) = texts;
@@ -187,16 +209,7 @@ fn sent() -> BoxedStrategy<PermanentFail> {
                 recipient,
                 message,
                 envelope,
-                flags: flags.map(|[a, b, c, d, e, f, g, h]| Flags {
-                    is_authenticated: a,
-                    is_test_mode: b,
-                    is_routed: c,
-                    is_system_test: d,
-                    is_big: e,
-                    is_amp: f,
-                    is_encrypted: g,
-                    is_delayed_bounce: h,
-                }),
+                flags,
                 storage: storage.map(|(url, key, region, env)| Storage { url, key, region, env }),
                 labels,
                 delivery_status,
@@ -209,15 +222,17 @@ fn sent() -> BoxedStrategy<PermanentFail> {
 }
 
 /// The click has every field that any event about a recipient has.
-fn engaged() -> BoxedStrategy<Clicked> {
+fn engaged(text: &Text) -> BoxedStrategy<Clicked> {
+    let given = || text.clone();
     (
-        (text(), text(), text(), text()),
-        option::of(message()),
-        option::of(labels()),
-        option::of((text(), text(), text(), text())),
-        option::of((text(), text(), text(), option::of(text()), text())),
+        (given(), given(), given(), given()),
+        option::of(message(text)),
+        option::of(labels(text)),
+        option::of((given(), given(), given(), given())),
+        option::of((given(), given(), given(), option::of(given()), given())),
+        option::of(flags()),
     )
-        .prop_map(|(texts, message, labels, place, client)| {
+        .prop_map(|(texts, message, labels, place, client, flags)| {
             let (recipient, ip, recipient_provider, url) = texts;
             Clicked {
                 recipient,
@@ -242,17 +257,32 @@ fn engaged() -> BoxedStrategy<Clicked> {
                 }),
                 recipient_provider,
                 url,
+                flags,
             }
         })
         .boxed()
 }
 
-fn message() -> impl Strategy<Value = MessageInfo> {
+fn flags() -> impl Strategy<Value = Flags> {
+    any::<[Option<bool>; 8]>().prop_map(|[a, b, c, d, e, f, g, h]| Flags {
+        is_authenticated: a,
+        is_test_mode: b,
+        is_routed: c,
+        is_system_test: d,
+        is_big: e,
+        is_amp: f,
+        is_encrypted: g,
+        is_delayed_bounce: h,
+    })
+}
+
+fn message(text: &Text) -> impl Strategy<Value = MessageInfo> + use<> {
+    let given = || text.clone();
     (
-        option::of((text(), text(), text(), text())),
-        vec((text(), text(), any::<i64>()), 0..3),
+        option::of((given(), given(), given(), given())),
+        vec((given(), given(), any::<i64>()), 0..3),
         any::<Option<i64>>(),
-        vec(text(), 0..3),
+        vec(given(), 0..3),
         double(),
     )
         .prop_map(|(headers, attachments, size, recipients, scheduled_for)| MessageInfo {
@@ -272,8 +302,9 @@ fn message() -> impl Strategy<Value = MessageInfo> {
         })
 }
 
-fn envelope() -> impl Strategy<Value = Envelope> {
-    (text(), text(), text(), text(), text(), text()).prop_map(
+fn envelope(text: &Text) -> impl Strategy<Value = Envelope> + use<> {
+    let given = || text.clone();
+    (given(), given(), given(), given(), given(), given()).prop_map(
         |(sender, transport, targets, sending_ip, sending_host, mail_from)| Envelope {
             sender,
             transport,
@@ -285,13 +316,14 @@ fn envelope() -> impl Strategy<Value = Envelope> {
     )
 }
 
-fn labels() -> impl Strategy<Value = Labels> {
+fn labels(text: &Text) -> impl Strategy<Value = Labels> + use<> {
+    let given = || text.clone();
     (
-        vec(text(), 0..3),
-        btree_map(text(), text(), 0..3),
-        option::of((text(), text(), text())),
-        option::of((text(), text(), any::<Option<bool>>())),
-        text(),
+        vec(given(), 0..3),
+        btree_map(given(), given(), 0..3),
+        option::of((given(), given(), given())),
+        option::of((given(), given(), any::<Option<bool>>())),
+        given(),
     )
         .prop_map(|(tags, user_variables, list, template, batch_id)| Labels {
             tags,
@@ -302,13 +334,14 @@ fn labels() -> impl Strategy<Value = Labels> {
         })
 }
 
-fn delivery_status() -> impl Strategy<Value = DeliveryStatus> {
+fn delivery_status(text: &Text) -> impl Strategy<Value = DeliveryStatus> + use<> {
+    let given = || text.clone();
     (
         any::<[Option<i32>; 3]>(),
         any::<[Option<bool>; 3]>(),
         any::<Option<i64>>(),
         (double(), double()),
-        (text(), text(), text(), text(), text()),
+        (given(), given(), given(), given(), given()),
     )
         .prop_map(|(numbers, bools, retry_seconds, seconds, texts)| {
             let [code, attempt_no, last_code] = numbers;

@@ -2,9 +2,10 @@
 
 use protocol::Timestamp;
 use protocol::v1::{
-    Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse, Domain, Key,
-    ListAccountWebhooksResponse, ListAccountsResponse, ListDomainsResponse, ListKeysResponse,
-    RevokeKeyResponse, SigningKeys,
+    Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse,
+    DeleteDomainResponse, Domain, Key, ListAccountWebhooksResponse, ListAccountsResponse,
+    ListDomainsResponse, ListKeysResponse, QuotaUse, ResealSecretsResponse, RevokeKeyResponse,
+    SigningKeys,
 };
 use serde::Serialize;
 
@@ -18,6 +19,10 @@ pub(super) trait Show: Serialize {
 impl Show for Account {
     fn show(&self) -> String {
         let mut text = accounts(std::slice::from_ref(self));
+        text.push_str(&details(self));
+        if !self.quotas.is_empty() {
+            text.push_str(&format!("\n{}", quotas(&self.quotas)));
+        }
         if !self.api_key.is_empty() {
             text.push_str(&shown_once(&self.api_key));
         }
@@ -40,6 +45,23 @@ impl Show for Domain {
 impl Show for ListDomainsResponse {
     fn show(&self) -> String {
         domains(&self.domains)
+    }
+}
+
+impl Show for DeleteDomainResponse {
+    fn show(&self) -> String {
+        "The domain is deleted.\n".into()
+    }
+}
+
+impl Show for ResealSecretsResponse {
+    fn show(&self) -> String {
+        match (self.accounts, self.secrets) {
+            (_, 0) => "Every secret is sealed under the first key already.\n".into(),
+            (accounts, secrets) => {
+                format!("{secrets} secrets of {accounts} accounts are sealed anew.\n")
+            }
+        }
     }
 }
 
@@ -103,10 +125,41 @@ fn accounts(accounts: &[Account]) -> String {
                 or_dash(&account.parent_name),
                 account.status.clone(),
                 moment(account.created_at.as_ref()),
+                or_dash(&account.label),
             ]
         })
         .collect();
-    table(["NAME", "ID", "PARENT", "STATUS", "CREATED"], &rows)
+    table(["NAME", "ID", "PARENT", "STATUS", "CREATED", "LABEL"], &rows)
+}
+
+/// What has no column, as far as there is something to say.
+fn details(account: &Account) -> String {
+    let erasure = match (&account.erased_at, &account.erasure_done_at) {
+        (None, _) => String::new(),
+        (Some(at), None) => format!("since {}, under way", moment(Some(at))),
+        (Some(at), Some(done)) => {
+            format!("since {}, done {}", moment(Some(at)), moment(Some(done)))
+        }
+    };
+    let details = [
+        ("contact", account.contact_email.as_str()),
+        ("reason", account.status_reason.as_str()),
+        ("erased", erasure.as_str()),
+    ];
+    let given = details.iter().filter(|(_, text)| !text.is_empty());
+    let lines: Vec<_> = given.map(|(name, text)| format!("{name}: {text}\n")).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }
+}
+
+fn quotas(quotas: &[QuotaUse]) -> String {
+    let rows: Vec<_> = quotas
+        .iter()
+        .map(|quota| {
+            let whose = if quota.is_default { "the deployment" } else { "this account" };
+            [quota.name.clone(), quota.used.to_string(), quota.limit.to_string(), whose.into()]
+        })
+        .collect();
+    table(["QUOTA", "USED", "LIMIT", "LIMIT OF"], &rows)
 }
 
 fn domains(domains: &[Domain]) -> String {
@@ -114,10 +167,17 @@ fn domains(domains: &[Domain]) -> String {
         .iter()
         .map(|domain| {
             let created = moment(domain.created_at.as_ref());
-            [domain.name.clone(), domain.account_name.clone(), domain.domain_id.clone(), created]
+            [
+                domain.name.clone(),
+                domain.account_name.clone(),
+                domain.domain_id.clone(),
+                created,
+                moment(domain.disabled_at.as_ref()),
+                or_dash(&domain.disabled_reason),
+            ]
         })
         .collect();
-    table(["NAME", "ACCOUNT", "ID", "CREATED"], &rows)
+    table(["NAME", "ACCOUNT", "ID", "CREATED", "DISABLED", "REASON"], &rows)
 }
 
 fn keys(keys: &[Key]) -> String {
@@ -127,12 +187,18 @@ fn keys(keys: &[Key]) -> String {
             [
                 key.key_id.clone(),
                 key.account_name.clone(),
+                key.role.clone(),
+                key.status.clone(),
                 moment(key.created_at.as_ref()),
-                moment(key.revoked_at.as_ref()),
+                moment(key.last_used_at.as_ref()),
+                moment(key.expires_at.as_ref()),
+                or_dash(&key.description),
             ]
         })
         .collect();
-    table(["ID", "ACCOUNT", "CREATED", "REVOKED"], &rows)
+    let headings =
+        ["ID", "ACCOUNT", "ROLE", "STATUS", "CREATED", "LAST USED", "EXPIRES", "DESCRIPTION"];
+    table(headings, &rows)
 }
 
 fn webhooks(webhooks: &[AdminAccountWebhook]) -> String {

@@ -1,11 +1,19 @@
 //! Whole-system tests: real processes, real servers, a real receiver, and the
 //! public doors only.
 
+mod clients;
 mod crash;
+mod email;
+mod erasure;
 mod events;
+mod lifecycle;
+mod openapi;
 mod outages;
+mod regions;
 mod retries;
 mod routing;
+mod schedules;
 mod settings;
+mod signing_keys;
 mod system;
 mod traps;

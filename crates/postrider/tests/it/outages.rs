@@ -122,7 +122,7 @@ async fn without_the_broker_ingest_says_unavailable_and_nothing_is_half_done() {
     request.send().await.expect("answered").expect_status(503);
     // A change of settings is refused, and not made.
     let request = testkit::http::post(system.url("/v3/domains/mail.demo.example/webhooks"));
-    let fields = [("id", "clicked"), ("url", "http://127.0.0.1:9/x")];
+    let fields = [("id", "clicked"), ("url", "http://127.0.0.1:9090/x")];
     let request = request.basic_auth("api", "key-demo").form(&fields);
     request.send().await.expect("answered").expect_status(503);
     servers.nats.restart().expect("restarted");

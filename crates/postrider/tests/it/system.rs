@@ -56,6 +56,24 @@ impl System {
         system
     }
 
+    /// Every role as a process of its own, on the shared servers.
+    pub(crate) async fn start_apart(extra: &[(&str, &str)]) -> Self {
+        let env = TestEnv::new();
+        let servers = [
+            ("NATS_URL", &env.nats_url),
+            ("DATABASE_URL", &env.database_url),
+            ("REGION", &env.region),
+        ];
+        let mut system = Self::prepare(&servers, extra).await;
+        system.env = Some(env);
+        for role in ROLES {
+            system.run(role, None).await;
+        }
+        system.create_account("demo", None).await;
+        system.create_domain("mail.demo.example", "demo").await;
+        system
+    }
+
     /// Every role as a process of its own, on servers that may be killed.
     pub(crate) async fn start_separately(servers: &OwnServers, extra: &[(&str, &str)]) -> Self {
         let nats_url = servers.nats.url();
@@ -68,6 +86,22 @@ impl System {
         for role in ROLES {
             system.run(role, None).await;
         }
+        system.create_account("demo", None).await;
+        system.create_domain("mail.demo.example", "demo").await;
+        system
+    }
+
+    /// `postrider all` as the deployment of a region, with a database of its own
+    /// on servers that others use too.
+    pub(crate) async fn start_region(nats_url: &str, database_url: &str, region: &str) -> Self {
+        let (nats_url, database_url) = (nats_url.to_owned(), database_url.to_owned());
+        let servers = [
+            ("NATS_URL", &nats_url),
+            ("DATABASE_URL", &database_url),
+            ("REGION", &region.to_owned()),
+        ];
+        let mut system = Self::prepare(&servers, &[]).await;
+        system.run("all", None).await;
         system.create_account("demo", None).await;
         system.create_domain("mail.demo.example", "demo").await;
         system
@@ -131,6 +165,13 @@ impl System {
         let name = format!("POSTRIDER_{name}");
         self.settings.retain(|(known, _)| *known != name);
         self.settings.push((name, value.to_owned()));
+    }
+
+    /// A setting, as processes that start now would have it.
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        let name = format!("POSTRIDER_{name}");
+        let found = self.settings.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str()).expect("a setting of the tests")
     }
 
     pub(crate) fn process(&mut self, role: &str) -> &mut Postrider {

@@ -4,6 +4,9 @@ use tonic::Status;
 
 use crate::{domain_name, keys};
 
+/// Longest reason, in characters.
+const MAX_REASON: usize = 1024;
+
 /// A name of an account.
 pub(super) fn account_name<'a>(name: &'a str, field: &str) -> Result<&'a str, Status> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
@@ -18,12 +21,28 @@ pub(super) fn account_name<'a>(name: &'a str, field: &str) -> Result<&'a str, St
     Ok(name)
 }
 
-/// A name that may be left out.
-pub(super) fn optional_account_name<'a>(
-    name: &'a str,
-    field: &str,
-) -> Result<Option<&'a str>, Status> {
-    if name.is_empty() { Ok(None) } else { account_name(name, field).map(Some) }
+/// The name or the id of an account that is there.
+pub(super) fn account<'a>(name: &'a str, field: &str) -> Result<&'a str, Status> {
+    if keys::is_object_id(name) { Ok(name) } else { account_name(name, field) }
+}
+
+/// The same, when it may be left out.
+pub(super) fn optional_account<'a>(name: &'a str, field: &str) -> Result<Option<&'a str>, Status> {
+    if name.is_empty() { Ok(None) } else { account(name, field).map(Some) }
+}
+
+/// Why something was done; `None` when it was left out.
+pub(super) fn reason(reason: &str) -> Result<Option<&str>, Status> {
+    text(reason, "reason", MAX_REASON)?;
+    Ok(Some(reason).filter(|reason| !reason.is_empty()))
+}
+
+/// A note of at most this many characters.
+pub(super) fn text(text: &str, field: &str, max_chars: usize) -> Result<(), Status> {
+    if text.chars().count() > max_chars || text.contains('\0') {
+        return Err(Status::invalid_argument(format!("{field}: at most {max_chars} characters")));
+    }
+    Ok(())
 }
 
 /// A domain's name in its canonical form.

@@ -9,20 +9,14 @@ use super::status::Refused;
 use crate::SettingsApi;
 
 impl SettingsApi {
-    pub(super) async fn admin_create_domain(
-        &self,
-        request: v1::CreateDomainRequest,
-    ) -> Result<v1::Domain, Status> {
-        Ok(self.create_domain(&request).await?)
-    }
-
-    async fn create_domain(
+    pub(super) async fn create_domain(
         &self,
         request: &v1::CreateDomainRequest,
     ) -> Result<v1::Domain, Refused> {
         let name = check::domain(&request.name)?;
-        let account_name = check::account_name(&request.account_name, "account_name")?.to_owned();
+        let account = check::account(&request.account_name, "account_name")?;
         self.check_broker()?;
+        let account_name = self.store.account_named(account).await?.name;
         let new = NewDomain { name, account_name };
         match self.store.create_domain(&new, self.clock.now()).await {
             Ok((domain, key)) => {
@@ -57,13 +51,41 @@ impl SettingsApi {
         Ok(message(domain))
     }
 
-    pub(super) async fn admin_list_domains(
+    pub(super) async fn list_domains(
         &self,
-        request: v1::ListDomainsRequest,
-    ) -> Result<v1::ListDomainsResponse, Status> {
-        let account = check::optional_account_name(&request.account_name, "account_name")?;
-        let domains = self.store.domains(account).await.map_err(Refused::from)?;
+        request: &v1::ListDomainsRequest,
+    ) -> Result<v1::ListDomainsResponse, Refused> {
+        let account = check::optional_account(&request.account_name, "account_name")?;
+        let domains = self.store.domains(account).await?;
         Ok(v1::ListDomainsResponse { domains: domains.into_iter().map(message).collect() })
+    }
+
+    pub(super) async fn delete_domain(
+        &self,
+        request: &v1::DeleteDomainRequest,
+    ) -> Result<v1::DeleteDomainResponse, Refused> {
+        let domain_id = model::domain_id(&check::domain(&request.name)?);
+        self.check_broker()?;
+        let key = self.store.delete_domain(&domain_id, self.clock.now()).await?;
+        self.publish(&key).await?;
+        Ok(v1::DeleteDomainResponse {})
+    }
+
+    pub(super) async fn set_domain_disabled(
+        &self,
+        request: &v1::SetDomainDisabledRequest,
+    ) -> Result<v1::Domain, Refused> {
+        let name = check::domain(&request.name)?;
+        let reason = check::reason(&request.reason)?;
+        if reason.is_some() && !request.disabled {
+            let message = "reason: a domain that is not disabled has none";
+            return Err(Status::invalid_argument(message).into());
+        }
+        self.check_broker()?;
+        let (domain_id, now) = (model::domain_id(&name), self.clock.now());
+        let key = self.store.set_domain_disabled(&domain_id, request.disabled, reason, now).await?;
+        self.publish(&key).await?;
+        Ok(message(self.store.domain_named(&name).await?))
     }
 }
 
@@ -73,5 +95,7 @@ fn message(domain: Domain) -> v1::Domain {
         name: domain.name,
         account_name: domain.account_name,
         created_at: Some(domain.created_at.into()),
+        disabled_at: domain.disabled_at.map(Into::into),
+        disabled_reason: domain.disabled_reason.unwrap_or_default(),
     }
 }

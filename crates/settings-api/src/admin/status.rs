@@ -3,6 +3,7 @@
 use store::StoreError;
 use tonic::Status;
 
+use crate::ResealError;
 use crate::publish::NotPublished;
 
 /// Why a call of an operator was refused.
@@ -28,10 +29,14 @@ impl From<StoreError> for Refused {
             StoreError::NotFound(_) => Status::not_found(message),
             StoreError::Exists(_) | StoreError::UrlExists { .. } => Status::already_exists(message),
             StoreError::NestedSubaccount => Status::invalid_argument(message),
-            StoreError::TooManyUrls { .. } | StoreError::QuotaReached { .. } => {
-                Status::failed_precondition(message)
-            }
-            StoreError::Database(_) | StoreError::Migrate(_) => {
+            StoreError::TooManyUrls { .. }
+            | StoreError::QuotaReached { .. }
+            | StoreError::Already(_)
+            | StoreError::AccountClosed
+            | StoreError::AccountNotClosed { .. }
+            | StoreError::LastAdminKey
+            | StoreError::DomainDisabled => Status::failed_precondition(message),
+            StoreError::Database(_) | StoreError::Migrate(_) | StoreError::OtherRegion { .. } => {
                 let unavailable = error.is_unavailable();
                 tracing::error!(%error, unavailable, "the database failed a call");
                 if unavailable {
@@ -47,5 +52,16 @@ impl From<StoreError> for Refused {
 impl From<NotPublished> for Refused {
     fn from(error: NotPublished) -> Self {
         Self(Status::unavailable(error.to_string()))
+    }
+}
+
+impl From<ResealError> for Refused {
+    fn from(error: ResealError) -> Self {
+        let message = error.to_string();
+        match error {
+            ResealError::Store(error) => error.into(),
+            ResealError::NotPublished { .. } => Self(Status::unavailable(message)),
+            ResealError::Unreadable { .. } => Self(Status::failed_precondition(message)),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use model::{EventType, Family};
 use protocol::v1;
-use store::{AccountWebhook, NewAccountWebhook};
+use store::{AccountWebhook, AccountWebhooks, NewAccountWebhook, Removed, StoreError, Thing};
 use tonic::Status;
 
 use super::check;
@@ -13,20 +13,13 @@ use crate::{SettingsApi, destination, keys};
 const MAX_DESCRIPTION_BYTES: usize = 1024;
 
 impl SettingsApi {
-    pub(super) async fn admin_create_webhook(
-        &self,
-        request: v1::CreateAccountWebhookRequest,
-    ) -> Result<v1::AdminAccountWebhook, Status> {
-        Ok(self.create_webhook(request).await?)
-    }
-
-    async fn create_webhook(
+    pub(super) async fn create_webhook(
         &self,
         request: v1::CreateAccountWebhookRequest,
     ) -> Result<v1::AdminAccountWebhook, Refused> {
         let v1::CreateAccountWebhookRequest { account_name, url, event_types, description } =
             request;
-        check::account_name(&account_name, "account_name")?;
+        check::account(&account_name, "account_name")?;
         check_event_types(&event_types)?;
         destination::check_url(&self.egress, &url)
             .map_err(|why| Status::invalid_argument(format!("url: {why}")))?;
@@ -35,48 +28,48 @@ impl SettingsApi {
             return Err(Status::invalid_argument(message).into());
         }
         self.check_broker()?;
-        let account_id = self.store.account_named(&account_name).await?.account_id;
+        let account = self.store.account_named(&account_name).await?;
+        let (account_id, account_name) = (account.account_id, account.name);
         let webhook_id = keys::object_id();
         let new = NewAccountWebhook { webhook_id, url, event_types, description };
-        let key = self.store.create_account_webhook(&account_id, &new, self.clock.now()).await?;
+        let (quotas, now) = (&self.limits.quotas, self.clock.now());
+        let key = self.store.create_account_webhook(&account_id, &new, quotas, now).await?;
         self.publish(&key).await?;
         let NewAccountWebhook { webhook_id, url, event_types, description } = new;
         Ok(v1::AdminAccountWebhook { webhook_id, account_name, url, event_types, description })
     }
 
-    pub(super) async fn admin_list_webhooks(
+    pub(super) async fn list_webhooks(
         &self,
-        request: v1::ListAccountWebhooksRequest,
-    ) -> Result<v1::ListAccountWebhooksResponse, Status> {
-        let account_name = check::account_name(&request.account_name, "account_name")?;
-        let account = self.store.account_named(account_name).await.map_err(Refused::from)?;
-        let webhooks = self.store.account_webhooks(&account.account_id).await;
-        let webhooks = webhooks.map_err(Refused::from)?.into_iter();
+        request: &v1::ListAccountWebhooksRequest,
+    ) -> Result<v1::ListAccountWebhooksResponse, Refused> {
+        let account_name = check::account(&request.account_name, "account_name")?;
+        let account = self.store.account_named(account_name).await?;
+        let webhooks = self.store.account_webhooks(&account.account_id).await?.into_iter();
         Ok(v1::ListAccountWebhooksResponse {
-            webhooks: webhooks.map(|webhook| message(account_name, webhook)).collect(),
+            webhooks: webhooks.map(|webhook| message(&account.name, webhook)).collect(),
         })
     }
 
-    pub(super) async fn admin_delete_webhook(
-        &self,
-        request: v1::DeleteAccountWebhookRequest,
-    ) -> Result<v1::DeleteAccountWebhookResponse, Status> {
-        Ok(self.delete_webhook(&request).await?)
-    }
-
-    async fn delete_webhook(
+    pub(super) async fn delete_webhook(
         &self,
         request: &v1::DeleteAccountWebhookRequest,
     ) -> Result<v1::DeleteAccountWebhookResponse, Refused> {
-        let account_name = check::account_name(&request.account_name, "account_name")?;
+        let account_name = check::account(&request.account_name, "account_name")?;
         if !keys::is_object_id(&request.webhook_id) {
             return Err(Status::invalid_argument("webhook_id: expected 24 hex characters").into());
         }
         self.check_broker()?;
         let account_id = self.store.account_named(account_name).await?.account_id;
         let now = self.clock.now();
-        let key = self.store.delete_account_webhook(&account_id, &request.webhook_id, now).await?;
-        self.publish(&key).await?;
+        let ids = [request.webhook_id.clone()];
+        let which = AccountWebhooks::Listed(&ids);
+        match self.store.remove_account_webhooks(&account_id, which, now).await? {
+            Removed::Done(key) => self.publish(&key).await?,
+            Removed::Missing { .. } | Removed::NoneThere => {
+                return Err(StoreError::NotFound(Thing::Webhook).into());
+            }
+        }
         Ok(v1::DeleteAccountWebhookResponse {})
     }
 }

@@ -1,72 +1,135 @@
-//! What a customer sends to make or to replace an alert setting: JSON alone.
+//! What a customer sends about alerts: JSON alone (reference §9.3).
 
+use egress::mail::MailAddress;
 use model::{EventType, Family};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use store::{AlertDestination, NewAlert};
+use utoipa::ToSchema;
 
-use super::{email, slack_not_supported};
+use super::slack;
 use crate::error::ApiError;
 
-#[derive(Deserialize)]
-struct Request {
-    event_type: Option<String>,
-    channel: Option<String>,
-    settings: Option<Settings>,
+/// Mailboxes that one alert setting can have.
+const MAX_ADDRESSES: usize = 50;
+
+/// An alert setting, to be made or to replace one.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the body")]
+pub(super) struct AlertForm {
+    /// One of those that `GET /v1/alerts/events` lists.
+    #[schema(example = "ip_listed")]
+    event_type: String,
+    /// `webhook` or `email`; `slack` is not supported.
+    #[schema(example = "webhook")]
+    channel: String,
+    settings: DestinationForm,
+}
+
+/// Where the alert goes: one of the two, by the channel.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the body")]
+#[schema(as = AlertDestinationForm)]
+struct DestinationForm {
+    /// With channel `webhook`.
+    #[schema(example = "https://hooks.example.net/alerts")]
+    url: Option<String>,
+    /// With channel `email`.
+    #[schema(min_items = 1, max_items = 50)]
+    emails: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
-struct Settings {
+struct Alert {
+    event_type: Option<String>,
+    channel: Option<String>,
+    settings: Option<Destination>,
+}
+
+#[derive(Deserialize)]
+struct Destination {
     url: Option<String>,
     emails: Option<Vec<String>>,
 }
 
-/// Reads a request, all of whose fields are required.
+#[derive(Deserialize)]
+struct Trial {
+    event_type: Option<String>,
+    url: Option<String>,
+    emails: Option<Vec<String>>,
+}
+
+/// Reads an alert setting, all of whose fields are required.
 pub(super) fn read(body: &[u8]) -> Result<NewAlert, ApiError> {
-    let request: Request = serde_json::from_slice(body).map_err(|error| {
-        let problem = if error.is_data() { "has wrong fields" } else { "is not valid JSON" };
-        ApiError::bad_request(format!("the body {problem}: {error}"))
-    })?;
-    let event_type = present(request.event_type, "event_type")?;
-    let is_alert =
-        EventType::parse(&event_type).is_some_and(|known| known.family() == Family::Alert);
-    if !is_alert {
-        return Err(ApiError::bad_request(format!("Invalid event_type: {event_type}")));
-    }
-    let channel = present(request.channel, "channel")?;
+    let Alert { event_type, channel, settings } = json(body)?;
+    let event_type = alert_type(event_type)?.as_str().to_owned();
+    let channel = present(channel, "channel")?;
     let destination = match channel.as_str() {
-        "webhook" => webhook(request.settings)?,
-        "email" => mailboxes(request.settings)?,
-        "slack" => return Err(slack_not_supported()),
+        "webhook" => {
+            let url = settings.ok_or_else(|| missing("settings"))?.url;
+            AlertDestination::Webhook { url: present(url, "settings.url")? }
+        }
+        "email" => {
+            let emails = settings.ok_or_else(|| missing("settings"))?.emails;
+            let emails = mailboxes(emails, "settings.emails")?;
+            AlertDestination::Email { emails: emails.into_iter().map(|(given, _)| given).collect() }
+        }
+        "slack" => return Err(slack::not_supported()),
         other => return Err(ApiError::bad_request(format!("Invalid channel: {other}"))),
     };
     Ok(NewAlert { event_type, destination })
 }
 
-fn webhook(settings: Option<Settings>) -> Result<AlertDestination, ApiError> {
-    let url = settings.ok_or_else(|| missing("settings"))?.url;
-    Ok(AlertDestination::Webhook { url: present(url, "settings.url")? })
+/// Reads what is to be tried, and on which URL.
+pub(super) fn webhook_trial(body: &[u8]) -> Result<(EventType, String), ApiError> {
+    let Trial { event_type, url, .. } = json(body)?;
+    Ok((alert_type(event_type)?, present(url, "url")?))
 }
 
-fn mailboxes(settings: Option<Settings>) -> Result<AlertDestination, ApiError> {
-    let given = settings.ok_or_else(|| missing("settings"))?.emails.unwrap_or_default();
-    let mut emails: Vec<String> = Vec::new();
-    for address in given {
-        let address = address.trim();
-        if !email::is_address(address) {
-            return Err(ApiError::bad_request(format!("Invalid email address: {address}")));
+/// Reads what is to be tried, and on which mailboxes.
+pub(super) fn email_trial(body: &[u8]) -> Result<(EventType, Vec<MailAddress>), ApiError> {
+    let Trial { event_type, emails, .. } = json(body)?;
+    let event_type = alert_type(event_type)?;
+    let emails = mailboxes(emails, "emails")?;
+    Ok((event_type, emails.into_iter().map(|(_, address)| address).collect()))
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let problem = if error.is_data() { "has wrong fields" } else { "is not valid JSON" };
+        ApiError::bad_request(format!("the body {problem}: {error}"))
+    })
+}
+
+fn alert_type(name: Option<String>) -> Result<EventType, ApiError> {
+    let name = present(name, "event_type")?;
+    EventType::parse(&name)
+        .filter(|known| known.family() == Family::Alert)
+        .ok_or_else(|| ApiError::bad_request(format!("Invalid event_type: {name}")))
+}
+
+/// Mailboxes as they were given, each once, and the addresses that they stand for.
+fn mailboxes(
+    given: Option<Vec<String>>,
+    name: &str,
+) -> Result<Vec<(String, MailAddress)>, ApiError> {
+    let mut mailboxes: Vec<(String, MailAddress)> = Vec::new();
+    for text in given.unwrap_or_default() {
+        let text = text.trim();
+        let address: MailAddress = text.parse().map_err(|why| {
+            ApiError::bad_request(format!("Invalid email address: {text}: {why}"))
+        })?;
+        if !mailboxes.iter().any(|(_, known)| *known == address) {
+            mailboxes.push((text.to_owned(), address));
         }
-        if !emails.iter().any(|known| known == address) {
-            emails.push(address.to_owned());
-        }
     }
-    if emails.is_empty() {
-        return Err(missing("settings.emails"));
+    if mailboxes.is_empty() {
+        return Err(missing(name));
     }
-    if emails.len() > email::MAX_ADDRESSES {
-        let message = format!("settings.emails: at most {} addresses", email::MAX_ADDRESSES);
-        return Err(ApiError::bad_request(message));
+    if mailboxes.len() > MAX_ADDRESSES {
+        return Err(ApiError::bad_request(format!("{name}: at most {MAX_ADDRESSES} addresses")));
     }
-    Ok(AlertDestination::Email { emails })
+    Ok(mailboxes)
 }
 
 fn present(value: Option<String>, name: &str) -> Result<String, ApiError> {

@@ -141,6 +141,7 @@ async fn keys_are_listed_without_themselves_and_revoked_for_good() {
     let create = |name: &str, key: &str| v1::CreateKeyRequest {
         account_name: name.into(),
         api_key: key.into(),
+        ..Default::default()
     };
     let made = admin.create_key(create("demo", "key-second")).await.expect("made").into_inner();
     assert_eq!(made.api_key, "key-second");

@@ -1,7 +1,10 @@
 //! Alerts, byte for byte (reference §9.1 to §9.3).
 
+mod refusals;
+
 use std::time::Duration;
 
+use chassis::Clock;
 use protocol::v1::Channel;
 use serde_json::{Value, json};
 use testkit::http::{Request, Response};
@@ -177,90 +180,59 @@ async fn the_same_alert_to_the_same_place_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_told_what_is_wrong() {
+async fn the_description_tells_of_every_call_and_not_of_aliases() {
     let env = TestEnv::new();
-    let world = World::demo(&env).await;
-    let settings = json!({"url": "https://hooks.example.net/"});
-    for (body, message) in [
-        (json!({}), "Missing parameter 'event_type'"),
-        (json!({"event_type": "ip_listed"}), "Missing parameter 'channel'"),
-        (json!({"event_type": "ip_listed", "channel": "webhook"}), "Missing parameter 'settings'"),
-        (
-            json!({"event_type": "ip_listed", "channel": "webhook", "settings": {}}),
-            "Missing parameter 'settings.url'",
-        ),
-        (
-            json!({"event_type": "ip_listed", "channel": "webhook", "settings": {"url": ""}}),
-            "Missing parameter 'settings.url'",
-        ),
-        (
-            json!({"event_type": "ip_listed", "channel": "email", "settings": {"emails": []}}),
-            "Missing parameter 'settings.emails'",
-        ),
-        (
-            json!({"event_type": "ip_listed", "channel": "pager", "settings": settings}),
-            "Invalid channel: pager",
-        ),
-        (
-            json!({"event_type": "delivered", "channel": "webhook", "settings": settings}),
-            "Invalid event_type: delivered",
-        ),
-        (email("ip_listed", &["ops@shop.example", "nobody"]), "Invalid email address: nobody"),
-        (
-            webhook("ip_listed", "gopher://a.example"),
-            "gopher://a.example is not a valid url: invalid URL scheme",
-        ),
+    let world = World::start(&env).await;
+    let description = send(world.anonymous("GET", "/openapi.json")).await.json();
+    let described = |path: &str, method: &str| &description["paths"][path][method]["responses"];
+    for (method, path) in [
+        ("put", "/v1/alerts/settings/slack"),
+        ("delete", "/v1/alerts/settings/slack"),
+        ("delete", "/v1/alerts/slack/oauth"),
+        ("get", "/v1/alerts/slack/channels"),
+        ("get", "/v1/alerts/slack/channels/{id}"),
+        ("post", "/v1/alerts/slack/test"),
+        ("post", EVENTS),
+        ("put", "/v1/alerts/settings/events/{id}"),
     ] {
-        assert_message(&send(world.call("POST", EVENTS).json(&body)).await, 400, message);
+        assert!(described(path, method)["501"].is_object(), "{method} {path}");
     }
-    let many: Vec<String> = (0..51).map(|n| format!("ops{n}@shop.example")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let answer = send(world.call("POST", EVENTS).json(&email("ip_listed", &many))).await;
-    assert_message(&answer, 400, "settings.emails: at most 50 addresses");
-
-    for (text, beginning) in [
-        ("{", "the body is not valid JSON: "),
-        ("event_type=ip_listed", "the body is not valid JSON: "),
-        ("", "the body is not valid JSON: "),
-        (r#"{"event_type":1}"#, "the body has wrong fields: "),
-        ("[]", "the body has wrong fields: "),
+    for (method, path) in [
+        ("get", "/v1/alerts"),
+        ("post", "/v1/alerts/settings"),
+        ("delete", "/v1/alerts/settings/{id}"),
     ] {
-        let request = world.call("POST", EVENTS).body("application/json", text);
-        let answer = send(request).await.expect_status(400);
-        let message = answer.json()["message"].as_str().expect("a message").to_owned();
-        assert!(message.starts_with(beginning), "{message}");
+        assert!(described(path, method).is_null(), "{method} {path}");
     }
-
-    let slack =
-        json!({"event_type": "ip_listed", "channel": "slack", "settings": {"channel_ids": []}});
-    let answer = send(world.call("POST", EVENTS).json(&slack)).await;
-    assert_message(&answer, 501, "slack is not supported");
-    let answer = send(world.call("DELETE", "/v1/alerts/settings/slack")).await;
-    assert_message(&answer, 501, "slack is not supported");
+    assert!(described("/v1/alerts/events", "get")["429"].is_object());
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_ones_own_is_not_found() {
+async fn keys_that_only_look_see_no_signing_key() {
     let env = TestEnv::new();
     let world = World::demo(&env).await;
-    world.account("other", "").await;
-    let receiver = Receiver::start().await;
-    let body = webhook("ip_listed", &receiver.url("/"));
-    let theirs = world.anonymous("POST", EVENTS).basic_auth("api", "key-other").json(&body);
-    let theirs = id_of(&send(theirs).await.expect_status(200));
-    receiver.forget();
-
-    for id in [theirs.as_str(), "5f0a3a5e-0a9f-4a37-9d3c-0d5b0f4a7e21", "malformed"] {
-        let path = format!("{EVENTS}/{id}");
-        let requests: [Request; 2] =
-            [world.call("PUT", &path).json(&body), world.call("DELETE", &path)];
-        for request in requests {
-            assert_message(&send(request).await, 404, "alert setting not found");
-        }
+    let key = signing_key(&world).await;
+    let shown = |signing_key: &str| {
+        format!(
+            r#"{{"events":[],"webhooks":{{"signing_key":"{signing_key}"}},"slack":{{"token":"","team_id":null,"team_name":null,"scope":null}}}}"#
+        )
+    };
+    for (role, seen) in [("admin", key.as_str()), ("developer", &key), ("basic", "")] {
+        env.sql(&format!("UPDATE api_keys SET role = '{role}'"));
+        assert_answer(&send(world.call("GET", SETTINGS)).await, 200, &shown(seen));
     }
-    // Nobody was called on behalf of a setting that is not there.
-    assert!(receiver.requests().is_empty());
-    assert_eq!(world.account_document("other").await.alerts.len(), 1);
+    let body = email("ip_listed", &["ops@shop.example"]);
+    let path = format!("{EVENTS}/5f0a3a5e-0a9f-4a37-9d3c-0d5b0f4a7e21");
+    for request in [
+        world.call("POST", EVENTS).json(&body),
+        world.call("PUT", &path).json(&body),
+        world.call("DELETE", &path),
+        world.call("PUT", "/v1/alerts/settings/webhooks/signing_key"),
+        world.call("POST", "/v1/alerts/webhooks/test").json(&body),
+        world.call("POST", "/v1/alerts/email/test").json(&body),
+    ] {
+        assert_message(&send(request).await, 403, "Forbidden");
+    }
 }
 
 #[tokio::test]
@@ -276,4 +248,31 @@ async fn a_hundred_settings_are_enough() {
     let answer = send(world.call("POST", EVENTS).json(&email("ip_listed", &["ops@shop.example"])));
     let answer = testkit::within(Duration::from_secs(10), "the answer", answer).await;
     assert_message(&answer, 400, "an account can have at most 100 alert settings");
+}
+
+#[tokio::test]
+async fn without_a_relay_no_email_alert_is_saved_and_those_there_stay() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let mail = email("ip_listed", &["ops@shop.example"]);
+    let id = id_of(&send(world.call("POST", EVENTS).json(&mail)).await.expect_status(200));
+    let list = send(world.call("GET", SETTINGS)).await.expect_status(200).text();
+    world.stop().await;
+
+    let world = World::configured(&env, &[("POSTRIDER_SMTP_URL", "")], Clock::system()).await;
+    let message = "email alerts cannot be saved: this server has no mail relay configured";
+    let other = email("ip_delisted", &["ops@shop.example"]);
+    assert_message(&send(world.call("POST", EVENTS).json(&other)).await, 400, message);
+    let path = format!("{EVENTS}/{id}");
+    assert_message(&send(world.call("PUT", &path).json(&mail)).await, 400, message);
+    assert_eq!(send(world.call("GET", SETTINGS)).await.text(), list);
+    // What is wrong with the request itself is told first.
+    let nobody = email("ip_listed", &["nobody"]);
+    let answer = send(world.call("POST", EVENTS).json(&nobody)).await.expect_status(400);
+    assert!(answer.text().contains("Invalid email address"), "{}", answer.text());
+    // It can be deleted, and become a webhook.
+    let receiver = Receiver::start().await;
+    let body = webhook("ip_listed", &receiver.url("/hook"));
+    send(world.call("PUT", &path).json(&body)).await.expect_status(200);
+    send(world.call("DELETE", &path)).await.expect_status(200);
 }

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use protocol::v1;
-use store::{AccountStatus, Store, StoreConfig};
 use testkit::TestEnv;
 use testkit::http::Response;
 
@@ -41,7 +40,7 @@ async fn without_a_valid_key_every_call_is_refused() {
 async fn a_key_works_until_it_is_revoked() {
     let env = TestEnv::new();
     let world = World::demo(&env).await;
-    let request = v1::CreateKeyRequest { account_name: "demo".into(), api_key: String::new() };
+    let request = v1::CreateKeyRequest { account_name: "demo".into(), ..Default::default() };
     let made = world.admin().create_key(request).await.expect("made").into_inner();
     let key_id = made.key.expect("a key").key_id;
     let get = || world.anonymous("GET", LIST).basic_auth("api", &made.api_key);
@@ -92,22 +91,27 @@ async fn an_account_that_is_not_open_can_do_nothing() {
     let env = TestEnv::new();
     let world = World::demo(&env).await;
     let sub = world.account("demo-sub", "demo").await;
-    let config = StoreConfig { url: env.database_url.parse().expect("a URL"), max_connections: 2 };
-    let store = Store::open(&config);
-    let now = chassis::Clock::system().now();
-    let set = |status| store.set_account_status(&sub, status, now);
-
-    set(AccountStatus::Disabled).await.expect("disabled");
+    let set = |status: &str| v1::SetAccountStatusRequest {
+        account_name: sub.clone(),
+        status: status.to_owned(),
+        reason: String::new(),
+    };
+    let mut admin = world.admin();
+    admin.set_account_status(set("disabled")).await.expect("disabled");
     let own = || world.anonymous("GET", ALERTS).basic_auth("api", "key-demo-sub");
     assert_message(&send(own()).await, 403, "Account is disabled");
     let parents = || world.call("GET", ALERTS).header(BEHALF, &sub);
     assert_message(&send(parents()).await, 403, "Account is disabled");
     send(world.call("GET", ALERTS)).await.expect_status(200);
 
-    set(AccountStatus::Closed).await.expect("closed");
-    assert_message(&send(own()).await, 403, "Account is closed");
-    set(AccountStatus::Open).await.expect("open");
+    admin.set_account_status(set("open")).await.expect("open");
+    send(own()).await.expect_status(200);
     send(parents()).await.expect_status(200);
+
+    // Its keys are revoked with it; its parent is told.
+    admin.set_account_status(set("closed")).await.expect("closed");
+    assert_unauthorized(&send(own()).await);
+    assert_message(&send(parents()).await, 403, "Account is closed");
 }
 
 #[tokio::test]

@@ -1,12 +1,30 @@
 //! Settings through their public doors, on a real PostgreSQL and a real broker.
 
+mod account;
+mod account_webhooks;
 mod admin;
+mod alert_trials;
 mod alerts;
+mod api_keys;
 mod auth;
+mod domains;
 mod encodings;
+mod erasure;
 mod exhausted;
+mod features;
+mod interleavings;
+mod isolation;
+mod lifecycle;
 mod outages;
 mod races;
+mod rate_limit;
 mod relay;
+mod reseal;
+mod signing_key;
+mod subaccounts;
+mod webhook_bad_input;
+mod webhook_legacy_ids;
+mod webhook_test_call;
 mod webhooks;
+mod webhooks_v4;
 mod world;

@@ -9,6 +9,7 @@ use egress::EgressConfig;
 use protocol::v1;
 use protocol::v1::admin_client::AdminClient;
 use settings_api::{Server, SettingsApi, SettingsApiConfig};
+use testkit::Mailbox;
 use testkit::http::{self, Request, Response};
 use tonic::transport::Channel;
 
@@ -21,6 +22,8 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     settings: Settings,
     base: String,
+    /// Takes every mail, where a test names no other relay.
+    _mailbox: Mailbox,
 }
 
 /// Where the servers are.
@@ -40,28 +43,44 @@ impl<'a> From<&'a testkit::TestEnv> for Servers<'a> {
 impl World {
     /// Starts the service and waits until it is ready.
     pub(crate) async fn start<'a>(servers: impl Into<Servers<'a>>) -> Self {
+        Self::configured(servers, &[], Clock::system()).await
+    }
+
+    /// The same with these settings, by this clock.
+    pub(crate) async fn configured<'a>(
+        servers: impl Into<Servers<'a>>,
+        settings: &[(&str, &str)],
+        clock: Clock,
+    ) -> Self {
         let Servers { nats_url, database_url, region } = servers.into();
-        let mut env = Env::from_pairs(
-            [
-                ("POSTRIDER_NATS_URL", nats_url),
-                ("POSTRIDER_REGION", region),
-                ("POSTRIDER_DATABASE_URL", database_url),
-                ("POSTRIDER_HTTP_ADDR", "127.0.0.1:0"),
-                ("POSTRIDER_ADMIN_ADDR", "127.0.0.1:0"),
-                ("POSTRIDER_SECRET_KEY", &"5e".repeat(32)),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        let secret_key = "5e".repeat(32);
+        let mailbox = Mailbox::start().await;
+        let relay = mailbox.url();
+        let always = [
+            ("POSTRIDER_NATS_URL", nats_url),
+            ("POSTRIDER_REGION", region),
+            ("POSTRIDER_DATABASE_URL", database_url),
+            ("POSTRIDER_HTTP_ADDR", "127.0.0.1:0"),
+            ("POSTRIDER_ADMIN_ADDR", "127.0.0.1:0"),
+            ("POSTRIDER_SECRET_KEY", &secret_key),
+            ("POSTRIDER_EGRESS_ALLOW_CIDRS", "127.0.0.0/8"),
+            ("POSTRIDER_SMTP_URL", &relay),
+            ("POSTRIDER_MAIL_FROM", "Postrider <alerts@example.net>"),
+        ];
+        // Of two settings of the same name the later one counts.
+        let pairs = always.iter().chain(settings);
+        let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut env = Env::from_pairs(pairs);
         let (config, bus_config) = (SettingsApiConfig::read(&mut env), BusConfig::read(&mut env));
+        let egress = EgressConfig::read(&mut env);
         let known = env.settings().to_vec();
         env.finish(&known).expect("the settings are right");
 
-        let (clock, tasks, readiness) = (Clock::system(), Tasks::new(), Readiness::default());
+        let (tasks, readiness) = (Tasks::new(), Readiness::default());
         let bus = Bus::connect(bus_config, clock.clone(), &tasks).await.expect("a broker");
         let settings = Settings::watch(bus.clone(), &tasks).await.expect("the bucket");
-        let allow = vec!["127.0.0.0/8".parse().expect("a range")];
-        let egress = egress::Client::new(EgressConfig { allow, ..EgressConfig::default() });
-        let api = SettingsApi::new(&config, bus.clone(), egress.expect("a client"), clock);
+        let egress = egress::Client::new(egress).expect("a client");
+        let api = SettingsApi::new(&config, bus.clone(), egress, clock).expect("parts that fit");
 
         let server = Server::bind(&config).await.expect("two free ports");
         let base = format!("http://{}", server.http_addr().expect("bound").expect("an HTTP door"));
@@ -75,12 +94,21 @@ impl World {
         })
         .await;
         let admin = AdminClient::connect(admin).await.expect("the admin door");
-        Self { admin, bus, tasks, settings, base }
+        Self { admin, bus, tasks, settings, base, _mailbox: mailbox }
     }
 
     /// With account `demo`, key `key-demo` and domain `mail.demo.example`.
     pub(crate) async fn demo<'a>(servers: impl Into<Servers<'a>>) -> Self {
-        let world = Self::start(servers).await;
+        Self::demo_configured(servers, &[], Clock::system()).await
+    }
+
+    /// The same with these settings, by this clock.
+    pub(crate) async fn demo_configured<'a>(
+        servers: impl Into<Servers<'a>>,
+        settings: &[(&str, &str)],
+        clock: Clock,
+    ) -> Self {
+        let world = Self::configured(servers, settings, clock).await;
         world.account("demo", "").await;
         world.domain("mail.demo.example", "demo").await;
         world

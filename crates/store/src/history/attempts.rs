@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Uuid, by_key, clean};
+use super::{Uuid, by_key, clean, distinct};
 use crate::{Store, StoreError};
 
 /// One try at a receiver, or one return that was not charged to it.
@@ -72,7 +72,12 @@ impl Store {
              SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], \
              $5::text[], $6::uuid[], $7::bigint[], $8::bigint[], $9::boolean[], $10::bigint[], \
              $11::text[], $12::integer[], $13::text[], $14::text[], $15::text[], \
-             $16::timestamptz[]) ON CONFLICT DO NOTHING",
+             $16::timestamptz[]) AS r (event_key, delivery_id, hop, started_at, account_id, \
+             target_id, generation, attempt, charged, duration_ms, url, status, reason, detail, \
+             response_snippet, next_attempt_at) \
+             WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
+             WHERE a.account_id = ANY($17::text[]) AND a.erased_at IS NOT NULL) \
+             ON CONFLICT DO NOTHING",
             &event_keys,
             &deliveries,
             &hops,
@@ -88,7 +93,8 @@ impl Store {
             &reasons,
             &details,
             &snippets,
-            &next as &[Option<DateTime<Utc>>]
+            &next as &[Option<DateTime<Utc>>],
+            &distinct(&accounts) as &[&str]
         )
         .execute(&self.pool)
         .await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::attempts::status;
-use super::{Uuid, by_key, clean, clean_option};
+use super::{Uuid, by_key, clean, clean_option, distinct};
 use crate::{Store, StoreError};
 
 /// The end of one delivery.
@@ -75,7 +75,12 @@ impl Store {
              outcome, reason, ended_at, attempts, last_url, last_status) \
              SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], \
              $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], \
-             $11::text[], $12::integer[]) ON CONFLICT DO NOTHING \
+             $11::text[], $12::integer[]) \
+             AS r (delivery_id, event_key, account_id, target_id, generation, hop, outcome, \
+             reason, ended_at, attempts, last_url, last_status) \
+             WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
+             WHERE a.account_id = ANY($17::text[]) AND a.erased_at IS NOT NULL) \
+             ON CONFLICT DO NOTHING \
              RETURNING delivery_id, account_id, target_id, outcome, ended_at) \
              INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
              delivery) SELECT delivery_id, account_id, target_id, outcome, ended_at, delivery \
@@ -97,7 +102,8 @@ impl Store {
             &kept_deliveries,
             &kept_outcomes as &[&str],
             &kept_ended,
-            &bodies as &[&[u8]]
+            &bodies as &[&[u8]],
+            &distinct(&accounts) as &[&str]
         )
         .execute(&self.pool)
         .await?;

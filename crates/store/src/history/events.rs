@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Uuid, by_key, clean};
+use super::{Uuid, by_key, clean, distinct};
 use crate::{Store, StoreError};
 
 /// An event that was accepted.
@@ -49,6 +49,10 @@ impl Store {
              occurred_at, accepted_at, caller, event) \
              SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], \
              $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[]) \
+             AS r (event_key, account_id, domain_id, event_type, event_id, occurred_at, \
+             accepted_at, caller, event) \
+             WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
+             WHERE a.account_id = ANY($10::text[]) AND a.erased_at IS NOT NULL) \
              ON CONFLICT DO NOTHING",
             &event_keys,
             &accounts as &[&str],
@@ -58,7 +62,8 @@ impl Store {
             &occurred,
             &accepted,
             &callers,
-            &events as &[&[u8]]
+            &events as &[&[u8]],
+            &distinct(&accounts) as &[&str]
         )
         .execute(&self.pool)
         .await?;

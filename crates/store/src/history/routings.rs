@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Uuid, by_key, clean, clean_option};
+use super::{Uuid, by_key, clean, clean_option, distinct};
 use crate::{Store, StoreError};
 
 /// One routing of an event.
@@ -23,7 +23,7 @@ pub struct RoutedRow {
 /// What became of one candidate subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecisionRow {
-    /// `chosen`, `duplicate`, `disabled` or `account_not_open`.
+    /// `chosen`, `duplicate`, `disabled`, `account_not_open` or `domain_disabled`.
     pub verdict: String,
     /// `parent_account`, `account`, `domain` or `alert`.
     pub level: String,
@@ -64,6 +64,8 @@ impl Store {
             .collect();
         let of_events: Vec<Uuid> = decisions.iter().map(|(row, ..)| row.event_key).collect();
         let at: Vec<DateTime<Utc>> = decisions.iter().map(|(row, ..)| row.routed_at).collect();
+        let of_accounts: Vec<&str> =
+            decisions.iter().map(|(row, ..)| row.account_id.as_str()).collect();
         let positions: Vec<i32> = decisions.iter().map(|(_, n, _)| *n).collect();
         let each = || decisions.iter().map(|(.., decision)| *decision);
         let verdicts: Vec<&str> = each().map(|row| row.verdict.as_str()).collect();
@@ -76,15 +78,22 @@ impl Store {
             each().map(|row| clean_option(row.duplicate_of.as_deref())).collect();
         let disabled: Vec<Option<DateTime<Utc>>> = each().map(|row| row.disabled_at).collect();
         sqlx::query!(
-            "WITH routed AS (\
+            "WITH erased AS MATERIALIZED (SELECT account_id FROM accounts \
+             WHERE account_id = ANY($16::text[]) AND erased_at IS NOT NULL), routed AS (\
              INSERT INTO routings (event_key, routed_at, account_id, settings_revision) \
              SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::bigint[]) \
-             ON CONFLICT DO NOTHING) \
+             AS r (event_key, routed_at, account_id, settings_revision) \
+             WHERE r.account_id NOT IN (SELECT account_id FROM erased) ON CONFLICT DO NOTHING) \
              INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
              subscription_id, target_id, url, delivery_id, duplicate_of, disabled_at) \
-             SELECT * FROM unnest($5::uuid[], $6::timestamptz[], $7::integer[], $8::text[], \
-             $9::text[], $10::text[], $11::uuid[], $12::text[], $13::uuid[], $14::text[], \
-             $15::timestamptz[]) ON CONFLICT DO NOTHING",
+             SELECT event_key, routed_at, position, verdict, level, subscription_id, target_id, \
+             url, delivery_id, duplicate_of, disabled_at \
+             FROM unnest($5::uuid[], $6::timestamptz[], $7::integer[], $8::text[], $9::text[], \
+             $10::text[], $11::uuid[], $12::text[], $13::uuid[], $14::text[], \
+             $15::timestamptz[], $17::text[]) \
+             AS d (event_key, routed_at, position, verdict, level, subscription_id, target_id, \
+             url, delivery_id, duplicate_of, disabled_at, account_id) \
+             WHERE d.account_id NOT IN (SELECT account_id FROM erased) ON CONFLICT DO NOTHING",
             &event_keys,
             &routed,
             &accounts as &[&str],
@@ -99,7 +108,9 @@ impl Store {
             &urls,
             &deliveries as &[Option<Uuid>],
             &duplicates as &[Option<String>],
-            &disabled as &[Option<DateTime<Utc>>]
+            &disabled as &[Option<DateTime<Utc>>],
+            &distinct(&accounts) as &[&str],
+            &of_accounts as &[&str]
         )
         .execute(&self.pool)
         .await?;

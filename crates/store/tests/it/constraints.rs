@@ -5,7 +5,7 @@ use store::{
 };
 use testkit::TestEnv;
 
-use crate::world::{account, at, domain, open};
+use crate::world::{QUOTAS, account, at, domain, open};
 
 fn webhook(urls: &[&str]) -> DomainWebhook {
     DomainWebhook {
@@ -50,14 +50,14 @@ async fn limits_are_constraints() {
     let demo = account(&store, "demo").await;
     let (domain_id, _) = domain(&store, "mail.demo.example", "demo").await;
     let three = webhook(&["https://a.example/", "https://b.example/", "https://c.example/"]);
-    store.create_domain_webhook(&demo, &domain_id, &three, at(1)).await.expect("made");
+    store.create_domain_webhook(&demo, &domain_id, &three, &QUOTAS, at(1)).await.expect("made");
     let fourth = webhook(&[
         "https://a.example/",
         "https://b.example/",
         "https://c.example/",
         "https://d.example/",
     ]);
-    let refused = store.replace_domain_webhook(&demo, &domain_id, &fourth, at(2)).await;
+    let refused = store.replace_domain_webhook(&demo, &domain_id, &fourth, &QUOTAS, at(2)).await;
     assert!(matches!(refused, Err(StoreError::TooManyUrls { .. })), "{refused:?}");
     let kept = store.domain_webhooks(&demo, &domain_id).await.expect("listed");
     assert_eq!(kept, [three]);
@@ -84,7 +84,7 @@ async fn limits_are_constraints() {
 
     let account_row = |id: &str, name: &str, parent: &str| {
         format!(
-            "INSERT INTO accounts (account_id, name, parent_id, sealed_http_signing_key, sealed_alerts_signing_key, created_at) VALUES ('{id}', '{name}', {parent}, '', '', now())"
+            "INSERT INTO accounts (account_id, name, parent_id, sealed_http_signing_key, sealed_alerts_signing_key, created_at, updated_at) VALUES ('{id}', '{name}', {parent}, '', '', now(), now())"
         )
     };
     let sub = "5".repeat(24);
@@ -114,7 +114,7 @@ async fn an_alert_setting_is_disabled_by_its_own_generation_alone() {
         event_type: "ip_listed".to_owned(),
         destination: AlertDestination::Webhook { url: "https://a.example/".to_owned() },
     };
-    store.create_alert_setting(&demo, setting_id, &new, at(1)).await.expect("made");
+    store.create_alert_setting(&demo, setting_id, &new, &QUOTAS, at(1)).await.expect("made");
     store.update_alert_setting(&demo, setting_id, &new, at(2)).await.expect("saved");
     let disable = async |account_id: &str, generation| {
         let exhausted =
@@ -142,7 +142,7 @@ async fn a_domain_that_is_made_again_begins_empty_and_with_a_higher_version() {
     account(&store, "other").await;
     let (domain_id, _) = domain(&store, "mail.demo.example", "demo").await;
     store
-        .create_domain_webhook(&demo, &domain_id, &webhook(&["https://a.example/"]), at(1))
+        .create_domain_webhook(&demo, &domain_id, &webhook(&["https://a.example/"]), &QUOTAS, at(1))
         .await
         .expect("made");
     let taken = NewDomain { name: "mail.demo.example".into(), account_name: "other".into() };

@@ -1,9 +1,9 @@
 //! History can be written again and again.
 
-use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow, Uuid};
+use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, HistoryTable, RoutedRow, Uuid};
 use testkit::TestEnv;
 
-use crate::world::{at, open};
+use crate::world::{account, at, open};
 
 /// An id that begins with this digit.
 fn id(digit: &str) -> Uuid {
@@ -250,4 +250,99 @@ async fn replicas_with_overlapping_batches_do_not_lock_each_other_out() {
         b.expect("inserted");
         env.sql("DELETE FROM events");
     }
+}
+
+fn routed(account_id: &str, key: &str) -> RoutedRow {
+    RoutedRow {
+        event_key: id(key),
+        account_id: account_id.to_owned(),
+        routed_at: at(1),
+        settings_revision: 1,
+        decisions: vec![decision("chosen"), decision("duplicate")],
+    }
+}
+
+/// A row of each table for each of these accounts, and for somebody without a row.
+async fn insert_all(store: &store::Store, accounts: [&str; 2]) {
+    let owners = [(accounts[0], "1"), (accounts[1], "2"), ("nobody", "3")];
+    let owned = |account_id: &str| account_id.to_owned();
+    let events = owners.map(|(a, key)| EventRow { account_id: owned(a), ..event(key) });
+    store.insert_events(&events).await.expect("inserted");
+    store.insert_routed(&owners.map(|(a, key)| routed(a, key))).await.expect("inserted");
+    let attempts = owners.map(|(a, key)| AttemptRow { account_id: owned(a), ..attempt(key, 0) });
+    store.insert_attempts(&attempts).await.expect("inserted");
+    let ends = owners.map(|(a, key)| EndRow { account_id: owned(a), ..end(key, "exhausted") });
+    store.insert_ends(&ends).await.expect("inserted");
+}
+
+const COUNTS: &str = "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM routings), \
+    (SELECT count(*) FROM routing_decisions), (SELECT count(*) FROM attempts), \
+    (SELECT count(*) FROM ends), (SELECT count(*) FROM undelivered)";
+
+#[tokio::test]
+async fn nothing_of_an_erased_account_is_inserted() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let [erased, other] = [account(&store, "one").await, account(&store, "two").await];
+    let seal = |_: &str| store::SealedKeys { http_signing_key: vec![], alerts_signing_key: vec![] };
+    let closed = store::AccountStatus::Closed;
+    store.change_account_status(&erased, closed, None, at(1)).await.expect("closed");
+    store.erase_account(&erased, seal, at(2)).await.expect("erased");
+    insert_all(&store, [&erased, &other]).await;
+    // Of the other one, and of somebody whom settings do not know.
+    assert_eq!(env.sql(COUNTS).trim(), "2|2|4|2|2|2");
+    let theirs = format!("SELECT count(*) FROM ends WHERE account_id = '{erased}'");
+    assert_eq!(env.sql(&theirs).trim(), "0");
+
+    // Those who are met on the broker all the same are noted, each time.
+    for _ in 0..2 {
+        store.note_late_messages(&["nobody", &erased, &other]).await.expect("noted");
+    }
+    let purges = store.erasures_to_purge().await.expect("read");
+    assert_eq!(purges.len(), 1);
+    // What is noted after a purge was read is not covered by it.
+    store.note_late_messages(&[&erased]).await.expect("noted");
+    store.erasure_purged(&purges[0]).await.expect("noted");
+    let again = store.erasures_to_purge().await.expect("read");
+    assert_eq!(again.len(), 1);
+    store.erasure_purged(&again[0]).await.expect("noted");
+    assert!(store.erasures_to_purge().await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn history_is_erased_block_by_block() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let [one, two] = [account(&store, "one").await, account(&store, "two").await];
+    insert_all(&store, [&one, &two]).await;
+    let accounts = [one];
+    for table in HistoryTable::ALL {
+        // The first block is another part's.
+        let part = store.erase_history_part(table, &accounts, 1).await.expect("erased");
+        assert_eq!((part.rows, part.next), (0, None), "{table:?}");
+    }
+    assert_eq!(env.sql(COUNTS).trim(), "3|3|6|3|3|3");
+    for table in HistoryTable::ALL {
+        let part = store.erase_history_part(table, &accounts, 0).await.expect("erased");
+        let rows = if table == HistoryTable::Routings { 2 } else { 1 };
+        assert_eq!((part.rows, part.next), (rows, None), "{table:?}");
+    }
+    assert_eq!(env.sql(COUNTS).trim(), "2|2|4|2|2|2");
+
+    // A table that is longer than one part says where the next one begins; here,
+    // as one that is partitioned would be.
+    env.sql(
+        "ALTER TABLE attempts RENAME TO attempts_old; \
+         CREATE TABLE attempts (LIKE attempts_old) PARTITION BY RANGE (started_at); \
+         CREATE TABLE attempts_all PARTITION OF attempts DEFAULT; \
+         ALTER TABLE attempts_all ALTER COLUMN detail SET STORAGE PLAIN; \
+         INSERT INTO attempts SELECT gen_random_uuid(), gen_random_uuid(), 0, now(), 'x', NULL, \
+         0, 1, true, 1, '', NULL, '', repeat('x', 7000), '', NULL FROM generate_series(1, 8300)",
+    );
+    let everybody = ["x".to_owned()];
+    let attempts = HistoryTable::Attempts;
+    let part = store.erase_history_part(attempts, &everybody, 0).await.expect("erased");
+    assert_eq!((part.rows, part.next), (8192, Some(8192)));
+    let part = store.erase_history_part(attempts, &everybody, 8192).await.expect("erased");
+    assert_eq!((part.rows, part.next), (108, None));
 }

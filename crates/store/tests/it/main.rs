@@ -2,5 +2,6 @@
 
 mod constraints;
 mod history;
+mod lifecycle;
 mod outbox;
 mod world;

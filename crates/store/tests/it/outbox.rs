@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use store::{Document, DocumentKey, DomainWebhook};
+use store::{Document, DocumentKey, DomainWebhook, SigningKeyKind};
 use testkit::{TestEnv, within};
 
-use crate::world::{account, at, domain, open};
+use crate::world::{QUOTAS, account, at, domain, open};
 
 const SOON: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -44,9 +44,16 @@ async fn one_publication_at_a_time_and_one_for_many_changes() {
     let key = DocumentKey::Account(account_id.clone());
     let first = store.publication(&key).await.expect("answered").expect("waiting");
 
+    let replace_key = |sealed: u8, at| {
+        let (store, account_id) = (store.clone(), account_id.clone());
+        async move {
+            let kind = SigningKeyKind::Alerts;
+            store.replace_signing_key(&account_id, kind, &[sealed], None, at).await
+        }
+    };
     // A change does not wait for the broker; its publication does.
-    store.set_alerts_signing_key(&account_id, &[3], at(1)).await.expect("changed");
-    store.set_alerts_signing_key(&account_id, &[4], at(2)).await.expect("changed");
+    replace_key(3, at(1)).await.expect("changed");
+    replace_key(4, at(2)).await.expect("changed");
     let second = chassis::Tasks::new().spawn({
         let (store, key) = (store.clone(), key.clone());
         async move { store.publication(&key).await.expect("answered") }
@@ -77,7 +84,10 @@ async fn a_document_is_of_one_moment() {
         event_type: "clicked".to_owned(),
         urls: [1, 2, 3].map(|n| format!("https://hooks.example.net/{version}/{n}")).into(),
     };
-    store.create_domain_webhook(&account_id, &domain_id, &state(2), at(1)).await.expect("made");
+    store
+        .create_domain_webhook(&account_id, &domain_id, &state(2), &QUOTAS, at(1))
+        .await
+        .expect("made");
 
     let stop = Arc::new(AtomicBool::new(false));
     let writer = chassis::Tasks::new().spawn({
@@ -88,7 +98,7 @@ async fn a_document_is_of_one_moment() {
                 version += 1;
                 let state = state(version);
                 store
-                    .replace_domain_webhook(&account_id, &domain_id, &state, at(2))
+                    .replace_domain_webhook(&account_id, &domain_id, &state, &QUOTAS, at(2))
                     .await
                     .expect("saved");
             }

@@ -2,9 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use store::{
-    DatabaseUrl, DocumentKey, NewAccount, NewDomain, NewKey, SealedKeys, Store, StoreConfig,
+    DatabaseUrl, DocumentKey, NewAccount, NewDomain, NewKey, Quotas, SealedKeys, Store, StoreConfig,
 };
 use testkit::TestEnv;
+
+/// More of everything than a test makes.
+pub(crate) const QUOTAS: Quotas =
+    Quotas { webhooks: 100, alert_settings: 100, domains: 100, api_keys: 100, subaccounts: 100 };
 
 /// Open, with its schema in place.
 pub(crate) async fn open(env: &TestEnv) -> Store {
@@ -27,10 +31,7 @@ pub(crate) async fn account(store: &Store, name: &str) -> String {
         name: name.to_owned(),
         parent_name: None,
         keys: SealedKeys { http_signing_key: vec![1], alerts_signing_key: vec![2] },
-        api_key: NewKey {
-            key_id: format!("{:08x}-00000000", u16::from_be_bytes([a, b])),
-            hash: [a; 32],
-        },
+        api_key: NewKey::admin(format!("{:08x}-00000000", u16::from_be_bytes([a, b])), [a; 32]),
     };
     store.create_account(&new, at(0)).await.expect("made");
     account_id

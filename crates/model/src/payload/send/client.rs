@@ -1,5 +1,7 @@
 //! By what means, and from where, the recipient opened, clicked or unsubscribed.
 
+use std::borrow::Cow;
+
 use protocol::v1;
 use serde::Serialize;
 
@@ -8,22 +10,22 @@ use crate::payload::redact::Redactor;
 
 #[derive(Serialize)]
 pub(super) struct Geolocation<'a> {
-    country: &'a str,
-    region: &'a str,
-    city: &'a str,
+    country: Cow<'a, str>,
+    region: Cow<'a, str>,
+    city: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    timezone: &'a str,
+    timezone: Cow<'a, str>,
 }
 
 impl<'a> Geolocation<'a> {
-    pub(super) fn of(geolocation: Option<&'a v1::Geolocation>) -> Self {
+    pub(super) fn of(geolocation: Option<&'a v1::Geolocation>, redactor: &Redactor) -> Self {
         const UNKNOWN: &str = "Unknown";
         let geolocation = geolocation.unwrap_or(&NO_GEOLOCATION);
         Self {
-            country: or(&geolocation.country, UNKNOWN),
-            region: or(&geolocation.region, UNKNOWN),
-            city: or(&geolocation.city, UNKNOWN),
-            timezone: &geolocation.timezone,
+            country: redactor.text(or(&geolocation.country, UNKNOWN)),
+            region: redactor.text(or(&geolocation.region, UNKNOWN)),
+            city: redactor.text(or(&geolocation.city, UNKNOWN)),
+            timezone: redactor.text(&geolocation.timezone),
         }
     }
 }
@@ -31,15 +33,15 @@ impl<'a> Geolocation<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct ClientInfo<'a> {
-    client_type: &'a str,
-    client_os: &'a str,
-    device_type: &'a str,
-    client_name: &'a str,
-    user_agent: &'a str,
+    client_type: Cow<'a, str>,
+    client_os: Cow<'a, str>,
+    device_type: Cow<'a, str>,
+    client_name: Cow<'a, str>,
+    user_agent: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bot: Option<&'a str>,
+    bot: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    accept_language: &'a str,
+    accept_language: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     ip: &'a str,
 }
@@ -48,20 +50,20 @@ impl<'a> ClientInfo<'a> {
     pub(super) fn of(
         client: Option<&'a v1::ClientInfo>,
         event_type: EventType,
-        redactor: Redactor<'a>,
+        redactor: &Redactor,
     ) -> Self {
         const UNKNOWN: &str = "unknown";
         let client = client.unwrap_or(&NO_CLIENT);
         // Opens and clicks always tell whether it was a program.
         let person = (event_type != EventType::Unsubscribed).then_some("");
         Self {
-            client_type: or(&client.client_type, UNKNOWN),
-            client_os: or(&client.client_os, UNKNOWN),
-            device_type: or(&client.device_type, UNKNOWN),
-            client_name: or(&client.client_name, UNKNOWN),
-            user_agent: &client.user_agent,
-            bot: client.bot.as_deref().or(person),
-            accept_language: &client.accept_language,
+            client_type: redactor.text(or(&client.client_type, UNKNOWN)),
+            client_os: redactor.text(or(&client.client_os, UNKNOWN)),
+            device_type: redactor.text(or(&client.device_type, UNKNOWN)),
+            client_name: redactor.text(or(&client.client_name, UNKNOWN)),
+            user_agent: redactor.text(&client.user_agent),
+            bot: client.bot.as_deref().or(person).map(|bot| redactor.text(bot)),
+            accept_language: redactor.text(&client.accept_language),
             ip: redactor.value(&client.ip),
         }
     }

@@ -1,5 +1,7 @@
 //! The message itself: headers, attachments, where it is stored.
 
+use std::borrow::Cow;
+
 use protocol::v1;
 use serde::{Serialize, Serializer};
 
@@ -24,11 +26,11 @@ pub(super) struct Message<'a> {
 #[serde(rename_all = "kebab-case")]
 struct Headers<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<&'a str>,
+    from: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
+    subject: Option<Cow<'a, str>>,
     message_id: &'a str,
 }
 
@@ -36,7 +38,7 @@ impl<'a> Message<'a> {
     pub(super) fn of(
         message: Option<&'a v1::MessageInfo>,
         shape: Shape,
-        redactor: Redactor<'a>,
+        redactor: &'a Redactor,
     ) -> Self {
         let message = message.unwrap_or(&NO_MESSAGE);
         let headers = message.headers.as_ref().unwrap_or(&NO_HEADERS);
@@ -46,13 +48,14 @@ impl<'a> Message<'a> {
         let shown = |value: &'a str| (whole || !value.is_empty()).then_some(value);
         Self {
             headers: Headers {
-                from: shown(&headers.from),
+                from: shown(&headers.from).map(|from| redactor.text(from)),
                 to: shown(redactor.value(&headers.to)),
-                subject: shown(&headers.subject),
+                subject: shown(&headers.subject).map(|subject| redactor.text(subject)),
+                // By this customers find the message again: never redacted.
                 message_id: &headers.message_id,
             },
             attachments: (whole || !message.attachments.is_empty())
-                .then_some(Attachments(&message.attachments)),
+                .then_some(Attachments { list: &message.attachments, redactor }),
             size: message.size,
             recipients: redactor.list(&message.recipients),
             scheduled_for: finite(message.scheduled_for),
@@ -61,20 +64,23 @@ impl<'a> Message<'a> {
 }
 
 /// Written element by element, so that the list needs no copy.
-struct Attachments<'a>(&'a [v1::Attachment]);
+struct Attachments<'a> {
+    list: &'a [v1::Attachment],
+    redactor: &'a Redactor,
+}
 
 impl Serialize for Attachments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "kebab-case")]
         struct Attachment<'a> {
-            filename: &'a str,
-            content_type: &'a str,
+            filename: Cow<'a, str>,
+            content_type: Cow<'a, str>,
             size: i64,
         }
-        serializer.collect_seq(self.0.iter().map(|attachment| Attachment {
-            filename: &attachment.filename,
-            content_type: &attachment.content_type,
+        serializer.collect_seq(self.list.iter().map(|attachment| Attachment {
+            filename: self.redactor.text(&attachment.filename),
+            content_type: self.redactor.text(&attachment.content_type),
             size: attachment.size,
         }))
     }
@@ -82,17 +88,22 @@ impl Serialize for Attachments<'_> {
 
 #[derive(Serialize)]
 pub(super) struct Storage<'a> {
-    url: &'a str,
-    key: &'a str,
+    url: Cow<'a, str>,
+    key: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    region: &'a str,
+    region: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    env: &'a str,
+    env: Cow<'a, str>,
 }
 
 impl<'a> Storage<'a> {
-    pub(super) fn of(storage: &'a v1::Storage) -> Self {
-        Self { url: &storage.url, key: &storage.key, region: &storage.region, env: &storage.env }
+    pub(super) fn of(storage: &'a v1::Storage, redactor: &Redactor) -> Self {
+        Self {
+            url: redactor.text(&storage.url),
+            key: redactor.text(&storage.key),
+            region: redactor.text(&storage.region),
+            env: redactor.text(&storage.env),
+        }
     }
 }
 

@@ -12,17 +12,17 @@ use crate::payload::redact::Redactor;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Envelope<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
-    sender: &'a str,
+    sender: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    transport: &'a str,
+    transport: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     targets: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    sending_ip: &'a str,
+    sending_ip: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    sending_host: &'a str,
+    sending_host: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    mail_from: &'a str,
+    mail_from: Cow<'a, str>,
 }
 
 impl<'a> Envelope<'a> {
@@ -31,16 +31,16 @@ impl<'a> Envelope<'a> {
     pub(super) fn of(
         envelope: Option<&'a v1::Envelope>,
         always: bool,
-        redactor: Redactor<'a>,
+        redactor: &Redactor,
     ) -> Option<Self> {
         let envelope = envelope.or(always.then_some(&NO_ENVELOPE))?;
         Some(Self {
-            sender: &envelope.sender,
-            transport: &envelope.transport,
+            sender: redactor.text(&envelope.sender),
+            transport: redactor.text(&envelope.transport),
             targets: redactor.value(&envelope.targets),
-            sending_ip: &envelope.sending_ip,
-            sending_host: &envelope.sending_host,
-            mail_from: &envelope.mail_from,
+            sending_ip: redactor.text(&envelope.sending_ip),
+            sending_host: redactor.text(&envelope.sending_host),
+            mail_from: redactor.text(&envelope.mail_from),
         })
     }
 }
@@ -94,7 +94,7 @@ pub(super) struct DeliveryStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    mx_host: &'a str,
+    mx_host: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<i32>,
     description: Cow<'a, str>,
@@ -105,16 +105,16 @@ pub(super) struct DeliveryStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_seconds: Option<i64>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    enhanced_code: &'a str,
+    enhanced_code: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt_no: Option<i32>,
     message: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate_verified: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    bounce_type: &'a str,
+    bounce_type: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    bounce_code: &'a str,
+    bounce_code: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_delivery_attempt_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,25 +124,25 @@ pub(super) struct DeliveryStatus<'a> {
 }
 
 impl<'a> DeliveryStatus<'a> {
-    pub(super) fn of(status: Option<&'a v1::DeliveryStatus>, redactor: Redactor<'a>) -> Self {
+    pub(super) fn of(status: Option<&'a v1::DeliveryStatus>, redactor: &Redactor) -> Self {
         let status = status.unwrap_or(&NO_STATUS);
         Self {
             tls: status.tls,
-            mx_host: &status.mx_host,
+            mx_host: redactor.text(&status.mx_host),
             code: status.code,
-            description: redactor.text(&status.description),
+            description: redactor.about_recipient(&status.description),
             session_seconds: finite(status.session_seconds),
             utf8: status.utf8,
             retry_seconds: status.retry_seconds,
-            enhanced_code: &status.enhanced_code,
+            enhanced_code: redactor.text(&status.enhanced_code),
             attempt_no: status.attempt_no,
-            message: redactor.text(&status.message),
+            message: redactor.about_recipient(&status.message),
             certificate_verified: status.certificate_verified,
-            bounce_type: &status.bounce_type,
-            bounce_code: &status.bounce_code,
+            bounce_type: redactor.text(&status.bounce_type),
+            bounce_code: redactor.text(&status.bounce_code),
             first_delivery_attempt_seconds: finite(status.first_delivery_attempt_seconds),
             last_code: status.last_code,
-            last_message: redactor.text(&status.last_message),
+            last_message: redactor.about_recipient(&status.last_message),
         }
     }
 }

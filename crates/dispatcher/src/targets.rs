@@ -1,0 +1,421 @@
+//! Which target may be tried now, and when the others get their turn.
+//!
+//! A target is tried by a bounded number of tries at once. One that does not
+//! answer, or says that it is too busy, is left alone for a while by a breaker:
+//! closed, open, probing. Targets that have not taken anything lately, or that
+//! keep a try waiting, share a quarter of all slots, so that however many of them
+//! hang, the others find room.
+//!
+//! What must always hold:
+//! - who may not go now gets a moment to come back, spread over time, and holds
+//!   neither a slot nor a place with the broker meanwhile; only the short queue
+//!   of a target that works fast waits here;
+//! - waiting is never charged, and never goes on for ever: at the end of its
+//!   schedule a delivery is tried or given up by the caller;
+//! - losing all of this costs some tries at targets in trouble, and nothing else.
+//!
+//! Deliberately absent: the clock and the broker. Moments come in as arguments;
+//! what others should know is returned.
+
+mod breaker;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::oneshot;
+
+pub(crate) use self::breaker::Change;
+use self::breaker::{Breaker, Passage};
+
+/// How long a success speaks for a target.
+const PROVEN_FOR: TimeDelta = TimeDelta::minutes(10);
+/// A try that takes longer than this is one of a target that may be hanging.
+const HANGS_AFTER: TimeDelta = TimeDelta::seconds(1);
+/// How long a delivery may expect to wait here for its turn.
+const LONGEST_QUEUE: Duration = Duration::from_millis(500);
+/// The share of all slots that one target's queue has.
+const QUEUE_SHARE: usize = 8;
+/// The share of all slots that targets without a recent success have.
+const UNPROVEN_SHARE: usize = 4;
+/// The shortest wait of a delivery that cannot go. The broker's schedules are
+/// not finer.
+const SHORTEST_PARK: TimeDelta = TimeDelta::milliseconds(250);
+/// What a delivery waits that finds its target's breaker open again and again.
+const FIRST_REPARK: Duration = Duration::from_secs(5);
+const LONGEST_REPARK: Duration = Duration::from_secs(15 * 60);
+/// What a try takes, as long as nothing is known.
+const USUAL_TRY: Duration = Duration::from_millis(100);
+/// Over how long those are spread that found no room in the share of targets
+/// without a recent success. A target that has just been added is among them: it
+/// is not to wait behind a long backlog of others that hang.
+const LONGEST_UNPROVEN_PARK: TimeDelta = TimeDelta::seconds(30);
+/// Admissions between two sweeps of what has not been used for long.
+const SWEEP_EVERY: u32 = 10_000;
+
+/// How much at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TargetLimits {
+    /// Tries at one target at once, over all dispatchers.
+    pub(crate) concurrency: u32,
+    /// Tries at one target in a second, over all dispatchers.
+    pub(crate) rate: Option<f64>,
+    /// Tries of this process at once.
+    pub(crate) slots: usize,
+}
+
+/// What came of a try, as far as the target's state is concerned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Came {
+    /// It has taken the delivery.
+    Taken,
+    /// It has answered, whatever it said.
+    Answered,
+    /// No answer, or one that says it is in trouble: 502, 503, 504.
+    Down,
+    /// It asks to be left alone (429, or `Retry-After`), perhaps for this long.
+    Busy(Option<Duration>),
+    /// Nothing that says anything about the target.
+    Unknown,
+}
+
+/// Why a delivery cannot go now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// Its target has as many tries under way as it may have.
+    Concurrency,
+    /// Its target has had as many tries in this second as it may have.
+    Rate,
+    /// Its target is left alone.
+    Breaker,
+    /// Targets without a recent success have all the slots that they may have.
+    UnprovenShare,
+    /// The mail relay is left alone, or has as many mails under way as it may
+    /// have. No fault of those whom the mail is for.
+    Relay,
+}
+
+impl Wait {
+    /// The reason's name in outcomes and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Concurrency => "target_concurrency",
+            Self::Rate => "target_rate",
+            Self::Breaker => "breaker_open",
+            Self::UnprovenShare => "unproven_share",
+            Self::Relay => "mail_relay",
+        }
+    }
+}
+
+/// Whether a delivery may go now.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It may. Dropping the permit without a report frees its place.
+    Go(Permit),
+    /// It has its turn soon.
+    Queue(oneshot::Receiver<Permit>),
+    /// It is to come back at this moment.
+    Park { at: DateTime<Utc>, wait: Wait },
+}
+
+/// All targets that are in use or in trouble.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    limits: TargetLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    targets: HashMap<String, Target>,
+    /// Tries under way at targets without a recent success.
+    unproven: usize,
+    /// A moving mean of what they take.
+    usual_unproven_try: Duration,
+    /// When the next delivery that found no room in that share may come back.
+    next_unproven: DateTime<Utc>,
+    /// Dispatchers that share each target's limits, this one included.
+    live: u32,
+    until_sweep: u32,
+}
+
+#[derive(Debug)]
+struct Target {
+    /// When the tries that are under way began.
+    under_way: Vec<DateTime<Utc>>,
+    /// Those that have their turn soon.
+    queue: VecDeque<oneshot::Sender<Permit>>,
+    breaker: Breaker,
+    last_success: Option<DateTime<Utc>>,
+    /// A moving mean of what a try takes.
+    usual_try: Duration,
+    /// When the next delivery that cannot go may come back.
+    next_free: DateTime<Utc>,
+    /// When the rate allows the next try.
+    next_by_rate: DateTime<Utc>,
+    last_used: DateTime<Utc>,
+}
+
+impl Target {
+    fn new(now: DateTime<Utc>) -> Self {
+        Self {
+            under_way: Vec::new(),
+            queue: VecDeque::new(),
+            breaker: Breaker::default(),
+            last_success: None,
+            usual_try: USUAL_TRY,
+            next_free: now,
+            next_by_rate: now,
+            last_used: now,
+        }
+    }
+
+    /// Whether it takes deliveries, as far as one can tell.
+    fn is_proven(&self, now: DateTime<Utc>) -> bool {
+        self.last_success.is_some_and(|at| now - at < PROVEN_FOR)
+            && self.under_way.iter().all(|began| now - *began < HANGS_AFTER)
+    }
+
+    /// The next place in this target's queue, not before `from`; the one after
+    /// it is `apart` later.
+    fn take_place(&mut self, from: DateTime<Utc>, apart: TimeDelta) -> DateTime<Utc> {
+        let at = self.next_free.max(from);
+        self.next_free = at + apart;
+        at
+    }
+}
+
+impl Targets {
+    pub(crate) fn new(limits: TargetLimits) -> Arc<Self> {
+        let state = State {
+            targets: HashMap::new(),
+            unproven: 0,
+            usual_unproven_try: USUAL_TRY,
+            next_unproven: DateTime::UNIX_EPOCH,
+            live: 1,
+            until_sweep: SWEEP_EVERY,
+        };
+        Arc::new(Self { limits, state: Mutex::new(state) })
+    }
+
+    /// Asks for a delivery of this target, which has been parked `parks` times
+    /// since it was last tried.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        target_id: &str,
+        parks: u32,
+        now: DateTime<Utc>,
+    ) -> Admission {
+        let mut state = self.lock();
+        state.sweep_sometimes(now);
+        let live = state.live.max(1);
+        let most = (self.limits.concurrency / live).max(1);
+        let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
+        let State { targets, unproven, usual_unproven_try, next_unproven, .. } = &mut *state;
+        // Most deliveries find their target there, and need no key of their own.
+        if !targets.contains_key(target_id) {
+            targets.insert(target_id.to_owned(), Target::new(now));
+        }
+        let Some(target) = targets.get_mut(target_id) else {
+            unreachable!("it was inserted above")
+        };
+        target.last_used = now;
+
+        // What comes after one another at the pace at which the target works.
+        let apart = delta(target.usual_try / most).max(TimeDelta::milliseconds(1));
+        let is_probe = match target.breaker.passage(target.under_way.len(), now) {
+            Passage::Free => false,
+            Passage::Probe => true,
+            Passage::Not(until) => {
+                let own = delta(repark(parks));
+                let at = target.take_place((now + own).max(until), apart);
+                return Admission::Park { at, wait: Wait::Breaker };
+            }
+        };
+        if target.under_way.len() >= most as usize {
+            let ahead = u32::try_from(target.queue.len()).unwrap_or(u32::MAX).saturating_add(1);
+            if target.is_proven(now)
+                && target.queue.len() < self.limits.slots / QUEUE_SHARE
+                && target.usual_try * ahead / most <= LONGEST_QUEUE
+            {
+                let (turn, soon) = oneshot::channel();
+                target.queue.push_back(turn);
+                return Admission::Queue(soon);
+            }
+            let at = target.take_place(now + SHORTEST_PARK.max(delta(target.usual_try)), apart);
+            return Admission::Park { at, wait: Wait::Concurrency };
+        }
+        if let Some(rate) = self.limits.rate {
+            let apart = delta(Duration::from_secs_f64(f64::from(live) / rate));
+            if target.next_by_rate > now {
+                let at = target.take_place(target.next_by_rate.max(now + SHORTEST_PARK), apart);
+                return Admission::Park { at, wait: Wait::Rate };
+            }
+            target.next_by_rate = now + apart;
+        }
+        let is_unproven = !target.is_proven(now);
+        if is_unproven {
+            if *unproven >= most_unproven {
+                if *next_unproven > now + LONGEST_UNPROVEN_PARK {
+                    *next_unproven = now;
+                }
+                let at = (*next_unproven).max(now + SHORTEST_PARK);
+                let share = u32::try_from(most_unproven).unwrap_or(u32::MAX);
+                *next_unproven = at + delta(*usual_unproven_try / share);
+                return Admission::Park { at, wait: Wait::UnprovenShare };
+            }
+            *unproven += 1;
+        }
+        target.under_way.push(now);
+        if is_probe {
+            target.breaker.probe();
+        }
+        Admission::Go(Permit {
+            targets: Arc::clone(self),
+            target_id: target_id.to_owned(),
+            began: now,
+            ended: None,
+            is_unproven,
+        })
+    }
+
+    /// Another dispatcher leaves a target alone until this moment, for the
+    /// `streak`th time in a row.
+    pub(crate) fn opened_elsewhere(
+        &self,
+        target_id: &str,
+        until: DateTime<Utc>,
+        streak: u32,
+        now: DateTime<Utc>,
+    ) {
+        let mut state = self.lock();
+        let target = state.targets.entry(target_id.to_owned()).or_insert_with(|| Target::new(now));
+        target.breaker.opened_elsewhere(until, streak);
+    }
+
+    /// A target that another dispatcher left alone answers again.
+    pub(crate) fn closed_elsewhere(&self, target_id: &str) {
+        if let Some(target) = self.lock().targets.get_mut(target_id) {
+            target.breaker = Breaker::default();
+        }
+    }
+
+    /// How many dispatchers share each target's limits, this one included.
+    pub(crate) fn set_live(&self, live: usize) {
+        self.lock().live = u32::try_from(live).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// Targets that are left alone at this moment.
+    pub(crate) fn open_breakers(&self, now: DateTime<Utc>) -> usize {
+        self.lock().targets.values().filter(|target| target.breaker.is_open(now)).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Forgets targets of which nothing is known that matters.
+    fn sweep_sometimes(&mut self, now: DateTime<Utc>) {
+        self.until_sweep = self.until_sweep.saturating_sub(1);
+        if self.until_sweep > 0 {
+            return;
+        }
+        self.until_sweep = SWEEP_EVERY;
+        self.targets.retain(|_, target| {
+            !target.under_way.is_empty()
+                || !target.breaker.is_default()
+                || target.next_free > now
+                || now - target.last_used < PROVEN_FOR
+        });
+    }
+}
+
+/// The place of one try. Freed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    targets: Arc<Targets>,
+    target_id: String,
+    began: DateTime<Utc>,
+    ended: Option<DateTime<Utc>>,
+    is_unproven: bool,
+}
+
+impl Permit {
+    /// Says what came of the try, and returns what the other dispatchers should know.
+    pub(crate) fn report(
+        mut self,
+        came: Came,
+        took: Duration,
+        chance: f64,
+        now: DateTime<Utc>,
+    ) -> Option<Change> {
+        self.ended = Some(now);
+        let mut state = self.targets.lock();
+        let State { targets, usual_unproven_try, .. } = &mut *state;
+        let target = targets.get_mut(&self.target_id)?;
+        if came != Came::Unknown {
+            follow(&mut target.usual_try, took);
+            if self.is_unproven {
+                follow(usual_unproven_try, took);
+            }
+        }
+        match came {
+            Came::Taken => target.last_success = Some(now),
+            Came::Down | Came::Busy(_) => target.last_success = None,
+            Came::Answered | Came::Unknown => {}
+        }
+        target.breaker.report(came, chance, now)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.targets.lock();
+        if self.is_unproven {
+            state.unproven = state.unproven.saturating_sub(1);
+        }
+        let Some(target) = state.targets.get_mut(&self.target_id) else { return };
+        if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
+            target.under_way.swap_remove(place);
+        }
+        let is_free = target.breaker.is_closed();
+        let next = loop {
+            match target.queue.pop_front() {
+                // Who has given up waiting is passed over; while the target is in
+                // trouble, nobody has a turn and all of them ask again.
+                Some(turn) if turn.is_closed() || !is_free => {}
+                next => break next,
+            }
+        };
+        let Some(turn) = next else { return };
+        // Its try begins about now, as this one ends.
+        let began = self.ended.unwrap_or(target.last_used);
+        target.under_way.push(began);
+        drop(state);
+        let (targets, target_id) = (Arc::clone(&self.targets), self.target_id.clone());
+        // Should nobody listen any more, the permit comes back and is dropped.
+        let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven: false });
+    }
+}
+
+/// A fifth of the newest: follows a change within some tries.
+fn follow(usual: &mut Duration, took: Duration) {
+    *usual = (*usual * 4 + took) / 5;
+}
+
+/// What a delivery waits at least that finds its target left alone. It grows
+/// with every time, so that a large backlog costs few writes.
+fn repark(parks: u32) -> Duration {
+    FIRST_REPARK.saturating_mul(1 << parks.min(16)).min(LONGEST_REPARK)
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests;

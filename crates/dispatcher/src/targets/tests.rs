@@ -1,0 +1,222 @@
+use super::*;
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_000_000 + seconds)
+}
+
+fn targets(concurrency: u32, slots: usize) -> Arc<Targets> {
+    Targets::new(TargetLimits { concurrency, rate: None, slots })
+}
+
+#[track_caller]
+fn go(targets: &Arc<Targets>, id: &str, now: DateTime<Utc>) -> Permit {
+    match targets.admit(id, 0, now) {
+        Admission::Go(permit) => permit,
+        other => panic!("{id} may not go: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn parked(
+    targets: &Arc<Targets>,
+    id: &str,
+    parks: u32,
+    now: DateTime<Utc>,
+) -> (DateTime<Utc>, Wait) {
+    match targets.admit(id, parks, now) {
+        Admission::Park { at, wait } => (at, wait),
+        other => panic!("{id} is not parked: {other:?}"),
+    }
+}
+
+fn report(permit: Permit, came: Came, now: DateTime<Utc>) -> Option<Change> {
+    permit.report(came, Duration::from_millis(100), 0.0, now)
+}
+
+/// Opens a target's breaker by five tries without an answer.
+fn open(targets: &Arc<Targets>, id: &str, now: DateTime<Utc>) -> Option<Change> {
+    (0..5).fold(None, |_, _| report(go(targets, id, now), Came::Down, now))
+}
+
+#[test]
+fn a_target_has_its_limit_and_the_rest_is_spread() {
+    let targets = targets(2, 4_096);
+    let first = go(&targets, "a", at(0));
+    let _second = go(&targets, "a", at(0));
+    let (one, wait) = parked(&targets, "a", 0, at(0));
+    let (two, _) = parked(&targets, "a", 0, at(0));
+    assert_eq!(wait, Wait::Concurrency);
+    assert!(one >= at(0) + SHORTEST_PARK && two > one, "{one} {two}");
+    let _other = go(&targets, "b", at(0));
+    drop(first);
+    let _third = go(&targets, "a", at(0));
+}
+
+#[test]
+fn a_target_that_works_fast_has_a_queue() {
+    let targets = targets(2, 4_096);
+    report(go(&targets, "a", at(0)), Came::Taken, at(0));
+    let under_way = [go(&targets, "a", at(0)), go(&targets, "a", at(0))];
+    let queue = |at| match targets.admit("a", 0, at) {
+        Admission::Queue(turn) => turn,
+        other => panic!("no queue: {other:?}"),
+    };
+    let mut first = queue(at(0));
+    let gone = queue(at(0));
+    let mut third = queue(at(0));
+    assert!(first.try_recv().is_err());
+    let [one, two] = under_way;
+    report(one, Came::Taken, at(0));
+    let _first = first.try_recv().expect("its turn");
+    drop(gone);
+    drop(two);
+    let third = third.try_recv().expect("its turn, since the one before has gone");
+
+    // At a hundred milliseconds a try and two at once, half a second is ten places.
+    let waiting: Vec<_> = (0..10).map(|_| queue(at(0))).collect();
+    assert_eq!(parked(&targets, "a", 0, at(0)).1, Wait::Concurrency);
+    // A target that has kept a try waiting has no queue any more.
+    assert_eq!(parked(&targets, "a", 0, at(2)).1, Wait::Concurrency);
+    // One in trouble sends all of them away, to ask again.
+    let asked = Came::Busy(Some(Duration::from_secs(60)));
+    report(third, asked, at(2));
+    assert!(waiting.into_iter().all(|mut turn| turn.try_recv().is_err()));
+}
+
+#[test]
+fn targets_that_keep_tries_waiting_share_a_quarter() {
+    let targets = targets(64, 8);
+    for id in ["a", "b"] {
+        report(go(&targets, id, at(0)), Came::Taken, at(0));
+    }
+    let _hanging = [go(&targets, "a", at(0)), go(&targets, "b", at(0))];
+    // Two of eight places, from the moment on at which they may be hanging.
+    let _late = [go(&targets, "a", at(2)), go(&targets, "b", at(2))];
+    assert_eq!(parked(&targets, "a", 0, at(2)).1, Wait::UnprovenShare);
+}
+
+#[test]
+fn five_tries_without_an_answer_open_and_a_probe_closes() {
+    let targets = targets(64, 4_096);
+    let opened = open(&targets, "a", at(0)).expect("opened");
+    assert_eq!(opened, Change::Opened { until: at(5), streak: 1 });
+    let (until, wait) = parked(&targets, "a", 0, at(1));
+    assert_eq!(wait, Wait::Breaker);
+    assert!(until >= at(5));
+    assert_eq!(targets.open_breakers(at(1)), 1);
+
+    // One probe alone.
+    let probe = go(&targets, "a", at(6));
+    parked(&targets, "a", 0, at(6));
+    assert_eq!(report(probe, Came::Taken, at(6)), Some(Change::Closed));
+    let _free = [go(&targets, "a", at(6)), go(&targets, "a", at(6))];
+}
+
+#[test]
+fn a_probe_that_fails_doubles_the_time_up_to_a_bound() {
+    let targets = targets(64, 4_096);
+    let mut now = at(0);
+    let mut change = open(&targets, "a", now);
+    let mut lengths = Vec::new();
+    for _ in 0..9 {
+        let Some(Change::Opened { until, .. }) = change else { panic!("not opened: {change:?}") };
+        lengths.push((until - now).num_seconds());
+        now = until;
+        change = report(go(&targets, "a", now), Came::Down, now);
+    }
+    assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+}
+
+#[test]
+fn a_probe_that_is_lost_is_made_again() {
+    let targets = targets(64, 4_096);
+    open(&targets, "a", at(0));
+    drop(go(&targets, "a", at(6)));
+    let _again = go(&targets, "a", at(6));
+}
+
+#[test]
+fn any_answer_counts_as_alive_and_only_a_success_proves() {
+    let targets = targets(64, 4);
+    for _ in 0..20 {
+        assert_eq!(report(go(&targets, "a", at(0)), Came::Answered, at(0)), None);
+    }
+    // One of four slots is for targets without a success.
+    let _held = go(&targets, "a", at(0));
+    assert_eq!(parked(&targets, "b", 0, at(0)).1, Wait::UnprovenShare);
+    report(_held, Came::Taken, at(0));
+    let _proven = [go(&targets, "a", at(0)), go(&targets, "a", at(0)), go(&targets, "b", at(0))];
+    // A success does not speak for ever.
+    drop(_proven);
+    let _late = go(&targets, "b", at(601));
+    assert_eq!(parked(&targets, "a", 0, at(601)).1, Wait::UnprovenShare);
+}
+
+#[test]
+fn who_asks_to_be_left_alone_is() {
+    let targets = targets(64, 4_096);
+    let asked = Came::Busy(Some(Duration::from_secs(120)));
+    let change = report(go(&targets, "a", at(0)), asked, at(0));
+    assert_eq!(change, Some(Change::Opened { until: at(120), streak: 1 }));
+    assert_eq!(parked(&targets, "a", 0, at(60)).1, Wait::Breaker);
+    // A day is too much to ask.
+    let asked = Came::Busy(Some(Duration::from_secs(86_400)));
+    let Some(Change::Opened { until, .. }) = report(go(&targets, "b", at(0)), asked, at(0)) else {
+        panic!("not opened")
+    };
+    assert_eq!(until, at(900));
+}
+
+#[test]
+fn what_others_know_is_taken_over() {
+    let targets = targets(64, 4_096);
+    targets.opened_elsewhere("a", at(60), 3, at(0));
+    assert_eq!(parked(&targets, "a", 0, at(0)).1, Wait::Breaker);
+    targets.closed_elsewhere("a");
+    drop(go(&targets, "a", at(0)));
+
+    // Limits are shared by those that live.
+    targets.set_live(32);
+    let _two = [go(&targets, "a", at(0)), go(&targets, "a", at(0))];
+    assert_eq!(parked(&targets, "a", 0, at(0)).1, Wait::Concurrency);
+}
+
+#[test]
+fn a_rate_is_kept_over_all_dispatchers() {
+    let limits = TargetLimits { concurrency: 64, rate: Some(10.0), slots: 4_096 };
+    let targets = Targets::new(limits);
+    targets.set_live(2);
+    drop(go(&targets, "a", at(0)));
+    let places: Vec<_> = (0..4).map(|_| parked(&targets, "a", 0, at(0))).collect();
+    assert!(places.iter().all(|(_, wait)| *wait == Wait::Rate));
+    let apart = places.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(apart.into_iter().all(|apart| apart == TimeDelta::milliseconds(200)));
+}
+
+#[test]
+fn the_longer_a_delivery_waits_the_rarer_it_asks() {
+    let targets = targets(64, 4_096);
+    let mut now = at(0);
+    let mut asked = 0_u32;
+    while now < at(8 * 3_600) {
+        targets.opened_elsewhere("a", now + TimeDelta::minutes(5), 9, now);
+        now = parked(&targets, "a", asked, now).0;
+        asked += 1;
+    }
+    assert!((30..=45).contains(&asked), "{asked}");
+}
+
+#[test]
+fn targets_that_are_not_used_are_forgotten() {
+    let targets = targets(64, 4_096);
+    for n in 0..1_000 {
+        report(go(&targets, &format!("t{n}"), at(0)), Came::Taken, at(0));
+    }
+    open(&targets, "trouble", at(0));
+    for n in 0..SWEEP_EVERY {
+        drop(go(&targets, "busy", at(700 + i64::from(n % 2))));
+    }
+    let mut left: Vec<_> = targets.lock().targets.keys().cloned().collect();
+    left.sort();
+    assert_eq!(left, ["busy", "trouble"]);
+}

@@ -1,0 +1,237 @@
+//! Accounts that have one of everything.
+
+use serde_json::{Value, json};
+use testkit::TestEnv;
+use testkit::http::Request;
+
+use super::BEHALF;
+use super::operations::{CLICKED, Ids};
+use crate::world::{World, send};
+
+/// An account, its admin key and the ids of what it has.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) key: String,
+    pub(super) ids: Ids,
+}
+
+/// A key of an account.
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) secret: String,
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}")).to_owned()
+}
+
+impl Account {
+    /// With nothing but its key.
+    pub(super) async fn new(world: &World, name: &str, parent: Option<&Self>) -> Self {
+        let id = world.account(name, parent.map_or("", |parent| parent.name.as_str())).await;
+        // That of a subaccount that it does not have.
+        let mut ids = Ids::nowhere();
+        ids.set("subaccount_id", &id);
+        Self { name: name.to_owned(), key: format!("key-{name}"), id, ids }
+    }
+
+    /// With one of everything.
+    pub(super) async fn furnished(world: &World, name: &str, parent: Option<&Self>) -> Self {
+        let mut account = Self::new(world, name, parent).await;
+        let domain = format!("mail.{name}.example");
+        let post = async |path: &str, body: Value| {
+            send(account.request(world, "POST", path).json(&body)).await.expect_status(200).json()
+        };
+        post("/v4/domains", json!({"name": domain})).await;
+        let webhooks = format!("/v3/domains/{domain}/webhooks");
+        post(&webhooks, json!({"id": "clicked", "url": CLICKED})).await;
+        let url = format!("https://hooks.example.net/of-{name}");
+        let webhook = json!({"url": url, "event_types": ["opened"], "description": name});
+        let webhook = text(&post("/v1/webhooks", webhook).await, "webhook_id");
+        let alert = json!({
+            "event_type": "ip_listed", "channel": "email",
+            "settings": {"emails": [format!("ops@{name}.example")]}
+        });
+        let alert = text(&post("/v1/alerts/settings/events", alert).await, "id");
+        let key = account.make_key(world, &[("role", "basic"), ("description", name)]).await;
+        account.ids.set("domain", &domain);
+        account.ids.set("webhook_id", &webhook);
+        account.ids.set("id", &alert);
+        account.ids.set("key_id", &key.id);
+        account
+    }
+
+    pub(super) fn request(&self, world: &World, method: &str, path: &str) -> Request {
+        world.anonymous(method, path).basic_auth("api", &self.key)
+    }
+
+    pub(super) async fn make_key(&self, world: &World, fields: &[(&str, &str)]) -> Key {
+        let post = self.request(world, "POST", "/v1/keys").form(fields);
+        let made = send(post).await.expect_status(200).json();
+        Key { id: text(&made, "id"), secret: text(&made, "secret") }
+    }
+}
+
+/// Disables a subaccount as its parent does.
+async fn disable(world: &World, parent: &Account, sub: &Account) {
+    let path = format!("/v5/accounts/subaccounts/{}/disable", sub.id);
+    send(parent.request(world, "POST", &path)).await.expect_status(200);
+}
+
+/// Brings a subaccount into the state that an operation on it needs.
+pub(super) async fn prepare(world: &World, parent: &Account, sub: &Account, operation: &str) {
+    match operation {
+        "enable_subaccount" => disable(world, parent, sub).await,
+        "get_subaccount_monthly_limit" => {
+            let path = format!("/v5/accounts/subaccounts/{}/limit/custom/monthly?limit=7", sub.id);
+            send(parent.request(world, "PUT", &path)).await.expect_status(200);
+        }
+        _ => {}
+    }
+}
+
+/// An account of which there is a subaccount in every state, and a stranger.
+pub(super) struct Victim {
+    pub(super) main: Account,
+    pub(super) sub: Account,
+    /// A subaccount that has nothing, and calls.
+    pub(super) bare_sub: Account,
+    pub(super) disabled_sub: Account,
+    pub(super) closed_sub: Account,
+    pub(super) sending_key: String,
+    pub(super) revoked_key: String,
+    pub(super) expired_key: String,
+    /// Accounts of others.
+    pub(super) stranger: Account,
+    pub(super) disabled: Account,
+    pub(super) closed: Account,
+}
+
+impl Victim {
+    pub(super) async fn new(world: &World, env: &TestEnv) -> Self {
+        let main = Account::furnished(world, "victim", None).await;
+        let sub = Account::furnished(world, "victim-sub", Some(&main)).await;
+        let bare_sub = Account::new(world, "bare-sub", Some(&main)).await;
+        let disabled_sub = Account::furnished(world, "disabled-sub", Some(&main)).await;
+        disable(world, &main, &disabled_sub).await;
+        let closed_sub = Account::furnished(world, "closed-sub", Some(&main)).await;
+        let close = main.request(world, "DELETE", "/v5/accounts/subaccounts");
+        send(close.header(BEHALF, &closed_sub.id)).await.expect_status(200);
+
+        let sending_key = main.make_key(world, &[("role", "sending")]).await.secret;
+        let revoked = main.make_key(world, &[("role", "admin")]).await;
+        let delete = main.request(world, "DELETE", &format!("/v1/keys/{}", revoked.id));
+        send(delete).await.expect_status(200);
+        let expired = main.make_key(world, &[("role", "admin"), ("expiration", "3600")]).await;
+        env.sql("UPDATE api_keys SET expires_at = created_at WHERE expires_at IS NOT NULL");
+
+        let stranger = Account::new(world, "stranger", None).await;
+        let disabled = Account::new(world, "disabled", None).await;
+        let closed = Account::new(world, "closed", None).await;
+        // By hand, so that the closed one still has its key.
+        env.sql("UPDATE accounts SET status = name WHERE name IN ('disabled', 'closed')");
+        Self {
+            main,
+            sub,
+            bare_sub,
+            disabled_sub,
+            closed_sub,
+            sending_key,
+            revoked_key: revoked.secret,
+            expired_key: expired.secret,
+            stranger,
+            disabled,
+            closed,
+        }
+    }
+
+    /// What the main account has, one of its subaccounts included.
+    pub(super) fn ids(&self) -> Ids {
+        let mut ids = self.main.ids.clone();
+        ids.set("subaccount_id", &self.sub.id);
+        ids
+    }
+
+    fn accounts(&self) -> [&Account; 4] {
+        [&self.main, &self.sub, &self.disabled_sub, &self.closed_sub]
+    }
+
+    fn account_ids(&self) -> String {
+        self.accounts().map(|account| format!("'{}'", account.id)).join(", ")
+    }
+
+    /// All that is stored of these accounts, in tables that are added later
+    /// too, and what the delivery path sees of them.
+    pub(super) async fn snapshot(&self, world: &World, env: &TestEnv) -> String {
+        let ids = self.account_ids();
+        // Neither when keys were last used nor how often was called is a setting.
+        let tables = env.sql(
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' \
+             AND column_name = 'account_id' AND table_name <> 'rate_windows'",
+        );
+        let rows = |table: &str, which: &str| {
+            format!(
+                "SELECT '{table} ' || (to_jsonb(t) - 'last_used_at')::text FROM {table} t \
+                 WHERE {which}"
+            )
+        };
+        let of_domains =
+            format!("domain_id IN (SELECT domain_id FROM domains WHERE account_id IN ({ids}))");
+        let mut statements = vec![
+            rows("domain_webhooks", &of_domains),
+            format!("SELECT 'subaccount ' || account_id FROM accounts WHERE parent_id IN ({ids})"),
+        ];
+        let names = tables.lines().map(str::trim).filter(|name| !name.is_empty());
+        let of_accounts = format!("account_id IN ({ids})");
+        statements.extend(names.map(|table| rows(table, &of_accounts)));
+        let mut snapshot = env.sql(&format!("{} ORDER BY 1", statements.join(" UNION ALL ")));
+        for account in self.accounts() {
+            snapshot.push_str(&format!("{:?}\n", world.account_document(&account.name).await));
+            let domain = format!("mail.{}.example", account.name);
+            snapshot.push_str(&format!("{:?}\n", world.domain_document(&domain).await));
+        }
+        for id in self.accounts().into_iter().flat_map(|account| account.ids.all()) {
+            assert!(snapshot.contains(id), "{id} is not in the snapshot");
+        }
+        snapshot
+    }
+
+    /// Panics when the accounts are not as they were in this snapshot.
+    pub(super) async fn is_as_before(
+        &self,
+        before: &str,
+        world: &World,
+        env: &TestEnv,
+        operation: &str,
+    ) {
+        let after = self.snapshot(world, env).await;
+        let changed: Vec<_> = before.lines().filter(|line| !after.contains(line)).collect();
+        assert!(before == after, "{operation} has changed {changed:#?}");
+    }
+
+    /// What no answer to anybody else may have in it.
+    pub(super) fn secrets(&self, env: &TestEnv) -> Vec<String> {
+        let ids = self.account_ids();
+        let mut secrets: Vec<String> = env
+            .sql(&format!(
+                "SELECT key_id FROM api_keys WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT domain_id FROM domains WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT name FROM domains WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT webhook_id FROM account_webhooks WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT url FROM account_webhooks WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT setting_id::text FROM alert_settings WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT unnest(emails) FROM alert_settings WHERE account_id IN ({ids}) \
+                 UNION ALL SELECT account_id FROM accounts WHERE account_id IN ({ids})"
+            ))
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
+        assert!(secrets.len() > 25, "there is something to find: {secrets:?}");
+        // A parent's id is shown to its subaccounts.
+        secrets.retain(|secret| *secret != self.main.id);
+        secrets
+    }
+}

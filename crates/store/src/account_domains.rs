@@ -1,0 +1,227 @@
+//! Domains as their customers list, make, switch and delete them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::accounts::lock_account;
+use crate::domains::{domain_changed, insert, lock_domain, remove};
+use crate::quotas::check_quota;
+use crate::{DocumentKey, Quota, Quotas, Store, StoreError, Thing};
+
+/// A domain as its customer sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountDomain {
+    /// 32 hex characters, a hash of the name.
+    pub domain_id: String,
+    /// Lower case, in ASCII.
+    pub name: String,
+    /// Whose it is, when that is a subaccount.
+    pub subaccount_id: Option<String>,
+    /// Whether deliveries of its events go without personal data.
+    pub redact_pii: bool,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Since when an operator has had it disabled.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Why, if the operator has said.
+    pub disabled_reason: Option<String>,
+}
+
+/// Which domains of an account are listed.
+#[derive(Clone, Debug)]
+pub struct DomainPage {
+    /// At most this many.
+    pub limit: i64,
+    /// After this many others.
+    pub skip: i64,
+    /// Only those that are disabled, or only those that are not.
+    pub is_disabled: Option<bool>,
+    /// Only those whose name has this in it.
+    pub search: Option<String>,
+    /// Those of the account's subaccounts as well.
+    pub include_subaccounts: bool,
+    /// Which come first.
+    pub order: DomainOrder,
+}
+
+/// The order of a list of domains.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DomainOrder {
+    /// Those made last first.
+    #[default]
+    Newest,
+    /// By name.
+    Name,
+    /// By name, from the end.
+    NameDescending,
+}
+
+impl Store {
+    /// A page of an account's domains, and how many there are on all pages.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn account_domains(
+        &self,
+        account_id: &str,
+        page: &DomainPage,
+    ) -> Result<(Vec<AccountDomain>, i64), StoreError> {
+        // One statement, so that page and count are of one moment.
+        let rows = sqlx::query!(
+            "WITH matching AS (SELECT d.domain_id, d.name, d.redact_pii, d.created_at, \
+             d.disabled_at, d.disabled_reason, \
+             CASE WHEN a.is_subaccount THEN a.account_id END AS subaccount_id, \
+             row_number() OVER (ORDER BY CASE $5 WHEN 'name' THEN d.name END, \
+             CASE $5 WHEN 'name:desc' THEN d.name END DESC, d.created_at DESC, d.name) AS n \
+             FROM domains d JOIN accounts a USING (account_id) \
+             WHERE (a.account_id = $1 OR ($2 AND a.parent_id = $1)) AND d.deleted_at IS NULL \
+             AND ($3::boolean IS NULL OR (d.disabled_at IS NOT NULL) = $3) \
+             AND ($4::text IS NULL OR strpos(d.name, $4) > 0)) \
+             SELECT total.count AS \"count!\", m.domain_id AS \"domain_id?\", m.name AS \"name?\", \
+             m.redact_pii AS \"redact_pii?\", m.created_at AS \"created_at?\", \
+             m.disabled_at AS \"disabled_at?\", m.disabled_reason AS \"disabled_reason?\", \
+             m.subaccount_id AS \"subaccount_id?\" \
+             FROM (SELECT count(*) FROM matching) total \
+             LEFT JOIN matching m ON m.n > $6 AND m.n <= $6 + $7 ORDER BY m.n",
+            account_id,
+            page.include_subaccounts,
+            page.is_disabled,
+            page.search,
+            page.order.as_str(),
+            page.skip,
+            page.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let total = rows.first().map_or(0, |row| row.count);
+        let domains = rows.into_iter().filter_map(|row| {
+            Some(AccountDomain {
+                domain_id: row.domain_id?,
+                name: row.name?,
+                subaccount_id: row.subaccount_id,
+                redact_pii: row.redact_pii?,
+                created_at: row.created_at?,
+                disabled_at: row.disabled_at,
+                disabled_reason: row.disabled_reason,
+            })
+        });
+        Ok((domains.collect(), total))
+    }
+
+    /// One domain of an account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain.
+    pub async fn account_domain(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+    ) -> Result<AccountDomain, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        read(&mut connection, account_id, domain_id).await
+    }
+
+    /// Makes a domain, or makes a deleted one again, on behalf of the customer.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when this or another account has the domain,
+    /// [`StoreError::QuotaReached`], or [`StoreError::AccountClosed`].
+    pub async fn create_account_domain(
+        &self,
+        account_id: &str,
+        name: &str,
+        redact_pii: bool,
+        quotas: &Quotas,
+        at: DateTime<Utc>,
+    ) -> Result<(AccountDomain, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        lock_account(&mut tx, account_id).await?;
+        let key = insert(&mut tx, account_id, name, redact_pii, at).await?;
+        check_quota(&mut tx, account_id, Quota::Domains, quotas).await?;
+        let domain = read(&mut tx, account_id, &model::domain_id(name)).await?;
+        tx.commit().await?;
+        Ok((domain, key))
+    }
+
+    /// Switches the redaction of a domain's deliveries.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain.
+    pub async fn set_domain_redaction(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+        redact_pii: bool,
+        at: DateTime<Utc>,
+    ) -> Result<(AccountDomain, DocumentKey), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        lock_domain(&mut tx, account_id, domain_id).await?;
+        sqlx::query!(
+            "UPDATE domains SET redact_pii = $2 WHERE domain_id = $1",
+            domain_id,
+            redact_pii
+        )
+        .execute(&mut *tx)
+        .await?;
+        let key = domain_changed(&mut tx, domain_id, at).await?;
+        let domain = read(&mut tx, account_id, domain_id).await?;
+        tx.commit().await?;
+        Ok((domain, key))
+    }
+
+    /// Deletes a domain with its webhooks and the keys that were made for it, on
+    /// behalf of the customer. Its name is free again for anyone.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when this account has no such domain,
+    /// [`StoreError::DomainDisabled`] when an operator has disabled it: making it
+    /// again would undo that.
+    pub async fn delete_account_domain(
+        &self,
+        account_id: &str,
+        domain_id: &str,
+        at: DateTime<Utc>,
+    ) -> Result<DocumentKey, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // The account first, as everywhere, so that no two changes wait for each other.
+        lock_account(&mut tx, account_id).await?;
+        lock_domain(&mut tx, account_id, domain_id).await?;
+        if read(&mut tx, account_id, domain_id).await?.disabled_at.is_some() {
+            return Err(StoreError::DomainDisabled);
+        }
+        let key = remove(&mut tx, domain_id, at).await?;
+        tx.commit().await?;
+        Ok(key)
+    }
+}
+
+impl DomainOrder {
+    /// Its name in the statement that lists.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "",
+            Self::Name => "name",
+            Self::NameDescending => "name:desc",
+        }
+    }
+}
+
+async fn read(
+    tx: &mut PgConnection,
+    account_id: &str,
+    domain_id: &str,
+) -> Result<AccountDomain, StoreError> {
+    let domain = sqlx::query_as!(
+        AccountDomain,
+        "SELECT d.domain_id, d.name, \
+         CASE WHEN a.is_subaccount THEN a.account_id END AS subaccount_id, \
+         d.redact_pii, d.created_at, d.disabled_at, d.disabled_reason \
+         FROM domains d JOIN accounts a USING (account_id) \
+         WHERE d.domain_id = $1 AND d.account_id = $2 AND d.deleted_at IS NULL",
+        domain_id,
+        account_id
+    )
+    .fetch_optional(tx)
+    .await?;
+    domain.ok_or(StoreError::NotFound(Thing::Domain))
+}

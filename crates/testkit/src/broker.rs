@@ -68,10 +68,13 @@ pub async fn messages(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
 
 async fn ask(url: &str, subject: &str, question: &Value) -> Result<Value> {
     let address = url.strip_prefix("nats://").context("a nats:// URL")?;
-    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    let stream = TcpStream::connect(address).await?;
+    // Others ask the same broker at the same time, over ports of their own.
+    let inbox = format!("_INBOX.testkit.{}", stream.local_addr()?.port());
+    let mut stream = BufReader::new(stream);
     let question = question.to_string();
     let commands = format!(
-        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB $JS.API.{subject} answer {}\r\n{question}\r\n",
+        "CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\nPUB $JS.API.{subject} {inbox} {}\r\n{question}\r\n",
         question.len()
     );
     stream.write_all(commands.as_bytes()).await?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bus::Pulled;
 use egress::request::{SignedRequest, Signer};
 use egress::{Answer as Received, Failure, FailureKind};
-use model::{Answered, EventType, Family, NotWanted, Scope, Wanted, still_wanted};
+use model::{
+    Answered, Destination, EventType, Family, NotWanted, RetryPolicy, Scope, Wanted, still_wanted,
+};
 use prost::Message as _;
 use protocol::v1::ended::End;
 use protocol::v1::{
@@ -44,6 +46,8 @@ pub(crate) struct Work {
     pub(crate) delivery: Delivery,
     pub(crate) event: AcceptedEvent,
     pub(crate) event_type: EventType,
+    /// The one in force at this moment.
+    pub(crate) policy: Arc<RetryPolicy>,
 }
 
 /// The settings documents that one attempt is made with.
@@ -115,7 +119,8 @@ impl Dispatcher {
         };
         let event = event.unwrap_or_default();
         // Boxed, because it is handed on through every step of what follows.
-        let work = Box::new(Work { delivery, event, event_type });
+        let policy = self.config.policies.in_force(event_type.family(), None, None);
+        let work = Box::new(Work { delivery, event, event_type, policy });
         self.decide(pulled, work).await
     }
 
@@ -148,7 +153,8 @@ impl Dispatcher {
                 parent: in_force.parent.as_deref(),
                 domain: in_force.domain.as_deref(),
             };
-            let url = match still_wanted(&target, work.event_type, scope) {
+            let family = work.event_type.family();
+            let destination = match still_wanted(&target, work.event_type, scope) {
                 Wanted::No(reason) => {
                     if reason == NotWanted::Erased {
                         // Its end is told like every other, and nothing of it is kept.
@@ -158,18 +164,27 @@ impl Dispatcher {
                     }
                     return self.end(work, End::Suppressed, reason.as_str()).await;
                 }
-                Wanted::Disabled => return self.end(work, End::Held, "disabled").await,
+                Wanted::NotNow(held) => return self.end(work, End::Held, held.as_str()).await,
                 Wanted::ByEmail(addresses) => {
+                    let of_account = in_force.account.alert_policy.as_ref();
+                    work.policy = self.config.policies.in_force(family, of_account, None);
                     return Box::pin(self.mail(pulled, work, addresses)).await;
                 }
-                Wanted::AtUrl(url) => url,
+                Wanted::AtUrl(destination) => destination,
             };
+            let of_account = match family {
+                Family::Message => destination.owner.message_policy.as_ref(),
+                Family::Alert => destination.owner.alert_policy.as_ref(),
+            };
+            let of_url = destination.options.and_then(|options| options.policy.as_ref());
+            work.policy = self.config.policies.in_force(family, of_account, of_url);
             if let Some(permit) = place.take() {
-                return self.attempt(pulled, work, url, &in_force, permit).await;
+                return self.attempt(pulled, work, destination, &in_force, permit).await;
             }
-            match self.targets.admit(&target.id, work.delivery.parks, self.clock.now()) {
+            let chance = chassis::entropy::fraction();
+            match self.targets.admit(&target.id, work.delivery.parks, chance, self.clock.now()) {
                 Admission::Go(permit) => {
-                    return self.attempt(pulled, work, url, &in_force, permit).await;
+                    return self.attempt(pulled, work, destination, &in_force, permit).await;
                 }
                 Admission::Park { at, wait } => return self.park(pulled, work, at, wait).await,
                 Admission::Queue(turn) => match self.turn(turn).await {
@@ -198,16 +213,18 @@ impl Dispatcher {
         &self,
         pulled: &Pulled,
         work: Box<Work>,
-        url: &str,
+        destination: Destination<'_>,
         in_force: &InForce,
         permit: Permit,
     ) -> Answer {
+        let url = destination.url;
         let number = work.delivery.attempt + 1;
         let signer = Signer {
             secret_key: &self.config.secret_key,
             account: &in_force.account,
             parent: in_force.parent.as_deref(),
             domain: in_force.domain.as_deref(),
+            destination,
         };
         let token = hex::encode(chassis::entropy::bytes::<25>());
         let timestamp = self.clock.epoch_seconds();
@@ -249,7 +266,7 @@ impl Dispatcher {
             Received::Response { status, snippet, retry_after } => {
                 attempted.status = status.into();
                 attempted.response_snippet = snippet;
-                let answered = self.config.policy(work.event_type.family()).answered(status);
+                let answered = work.policy.answered(status);
                 attempted.reason = if answered == Answered::Taken { "ok" } else { "status" }.into();
                 (Tried::Answered(answered), came(answered, status, retry_after))
             }

@@ -1,11 +1,8 @@
 //! Settings of the dispatcher.
 
-use std::time::Duration;
-
 use chassis::Env;
-use chassis::config::durations;
+use egress::Policies;
 use egress::mail::MailConfig;
-use model::{Family, RetryPolicy};
 use signing::SecretKey;
 
 /// How the dispatcher works.
@@ -19,10 +16,8 @@ pub struct DispatcherConfig {
     pub target_concurrency: u32,
     /// Tries at one target in a second, over all dispatchers; 0 for no limit.
     pub target_rate: f64,
-    /// Policy of message events.
-    pub send_policy: RetryPolicy,
-    /// Policy of alerts.
-    pub alerts_policy: RetryPolicy,
+    /// How often and when deliveries are tried.
+    pub policies: Policies,
     /// Unseals the signing keys.
     pub secret_key: SecretKey,
     /// How alerts go by mail; `None` where there is no relay.
@@ -55,8 +50,7 @@ impl DispatcherConfig {
                 "0",
                 "Tries at one target in a second, over all dispatchers; 0 for no limit.",
             ),
-            send_policy: policy(env, Family::Message),
-            alerts_policy: policy(env, Family::Alert),
+            policies: Policies::read(env),
             secret_key: read_secret_key(env),
             mail: MailConfig::read(env),
             console_url: egress::mail::console_url(env),
@@ -74,46 +68,6 @@ impl DispatcherConfig {
             format!("POSTRIDER_TARGET_RATE: expected 0 to 1000000, found {}", config.target_rate)
         });
         config
-    }
-
-    /// The policy of a family.
-    pub fn policy(&self, family: Family) -> &RetryPolicy {
-        match family {
-            Family::Message => &self.send_policy,
-            Family::Alert => &self.alerts_policy,
-        }
-    }
-}
-
-fn policy(env: &mut Env, family: Family) -> RetryPolicy {
-    let waits: Vec<Duration> = match family {
-        Family::Message => env.read_with(
-            "POSTRIDER_SEND_RETRY_SCHEDULE",
-            "10m,10m,15m,30m,1h,2h,4h",
-            "Waits between the tries of a message event, with commas between; up to a tenth is added to each, never taken away.",
-            durations,
-        ),
-        Family::Alert => env.read_with(
-            "POSTRIDER_ALERTS_RETRY_SCHEDULE",
-            "1m,2m,4m,8m,16m,32m,64m,128m,225m",
-            "Waits between the tries of an alert; after the last one the alert is disabled.",
-            durations,
-        ),
-    };
-    let resilient = env.read_with(
-        "POSTRIDER_POLICY",
-        "mailgun",
-        "Retry policy: `mailgun` is Mailgun's own; `resilient` takes any 2xx as success and retries `delivered` events too.",
-        |text| match text {
-            "mailgun" => Ok(false),
-            "resilient" => Ok(true),
-            _ => Err("expected mailgun or resilient".into()),
-        },
-    );
-    if resilient {
-        RetryPolicy::resilient(family, waits)
-    } else {
-        RetryPolicy::mailgun(family, waits)
     }
 }
 

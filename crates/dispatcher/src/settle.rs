@@ -89,9 +89,8 @@ impl Dispatcher {
                 Next::End { end: End::Rejected, reason }
             }
             Tried::Relay => {
-                let policy = self.config.policy(work.event_type.family());
                 let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
-                let give_up_at = policy.give_up_at(first_due);
+                let give_up_at = work.policy.give_up_at(first_due);
                 if now >= give_up_at {
                     return Next::End { end: End::Expired, reason: attempted.reason.clone() };
                 }
@@ -106,10 +105,9 @@ impl Dispatcher {
                 Next::Retry { at }
             }
             Tried::Answered(Answered::Failed) | Tried::Theirs => {
-                let policy = self.config.policy(work.event_type.family());
                 let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
                 let number = attempted.attempt;
-                match policy.after_failure(work.event_type, number, first_due, now, chance) {
+                match work.policy.after_failure(work.event_type, number, first_due, now, chance) {
                     AfterFailure::RetryAt(at) => Next::Retry { at },
                     AfterFailure::Exhausted => {
                         Next::End { end: End::Exhausted, reason: "schedule".into() }
@@ -158,15 +156,14 @@ impl Dispatcher {
         wait: Wait,
     ) -> Answer {
         let now = self.clock.now();
-        let policy = self.config.policy(work.event_type.family());
         let first_due = moment(work.delivery.first_due.as_ref()).unwrap_or(now);
-        let give_up_at = policy.give_up_at(first_due);
-        if now >= give_up_at {
+        let last_chance = work.policy.last_chance(first_due);
+        if now >= last_chance {
             // What waits for our own relay has nothing to answer for.
             let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
             return self.end(work, end, wait.as_str()).await;
         }
-        let at = at.min(give_up_at);
+        let at = at.min(last_chance);
         let Work { mut delivery, event, .. } = *work;
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
         delivery.hop += 1;
@@ -225,7 +222,7 @@ impl Dispatcher {
         reason: &str,
         last_attempt: Option<Attempted>,
     ) -> Answer {
-        let Work { delivery, event, event_type, .. } = *work;
+        let Work { delivery, event, event_type, policy } = *work;
         let family = event_type.family();
         metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
             .increment(1);
@@ -241,6 +238,7 @@ impl Dispatcher {
         let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
         let at = Some(timestamp(self.clock.now()));
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
+        let exhausted = exhausted.filter(|_| policy.disables);
         let ended = Ended {
             delivery_id: delivery.delivery_id.clone(),
             event_key: delivery.event_key.clone(),

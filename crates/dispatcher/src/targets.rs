@@ -40,8 +40,10 @@ const QUEUE_SHARE: usize = 8;
 /// The share of all slots that targets without a recent success have.
 const UNPROVEN_SHARE: usize = 4;
 /// The shortest wait of a delivery that cannot go. The broker's schedules are
-/// not finer.
+/// not finer. Twice as long each time, up to a bound: whoever comes back in vain
+/// has come too early.
 const SHORTEST_PARK: TimeDelta = TimeDelta::milliseconds(250);
+const MOST_DOUBLINGS: u32 = 6;
 /// What a delivery waits that finds its target's breaker open again and again.
 const FIRST_REPARK: Duration = Duration::from_secs(5);
 const LONGEST_REPARK: Duration = Duration::from_secs(15 * 60);
@@ -132,6 +134,8 @@ struct State {
     targets: HashMap<String, Target>,
     /// Tries under way at targets without a recent success.
     unproven: usize,
+    /// When these began, as milliseconds since the epoch, all added up.
+    unproven_began_ms: i64,
     /// A moving mean of what they take.
     usual_unproven_try: Duration,
     /// When the next delivery that found no room in that share may come back.
@@ -178,6 +182,12 @@ impl Target {
             && self.under_way.iter().all(|began| now - *began < HANGS_AFTER)
     }
 
+    /// What a try takes, as far as one can tell: one that hangs tells by its age.
+    fn usual_try(&self, now: DateTime<Utc>) -> Duration {
+        let oldest = self.under_way.iter().min().map(|began| now - *began);
+        self.usual_try.max(oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
+    }
+
     /// The next place in this target's queue, not before `from`; the one after
     /// it is `apart` later.
     fn take_place(&mut self, from: DateTime<Utc>, apart: TimeDelta) -> DateTime<Utc> {
@@ -192,6 +202,7 @@ impl Targets {
         let state = State {
             targets: HashMap::new(),
             unproven: 0,
+            unproven_began_ms: 0,
             usual_unproven_try: USUAL_TRY,
             next_unproven: DateTime::UNIX_EPOCH,
             live: 1,
@@ -201,11 +212,13 @@ impl Targets {
     }
 
     /// Asks for a delivery of this target, which has been parked `parks` times
-    /// since it was last tried.
+    /// since it was last tried. `chance` is a random fraction from 0 to 1: those
+    /// that wait for the same do not come back together.
     pub(crate) fn admit(
         self: &Arc<Self>,
         target_id: &str,
         parks: u32,
+        chance: f64,
         now: DateTime<Utc>,
     ) -> Admission {
         let mut state = self.lock();
@@ -213,7 +226,8 @@ impl Targets {
         let live = state.live.max(1);
         let most = (self.limits.concurrency / live).max(1);
         let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
-        let State { targets, unproven, usual_unproven_try, next_unproven, .. } = &mut *state;
+        let unproven_try = state.usual_unproven_try(now);
+        let State { targets, unproven, unproven_began_ms, next_unproven, .. } = &mut *state;
         // Most deliveries find their target there, and need no key of their own.
         if !targets.contains_key(target_id) {
             targets.insert(target_id.to_owned(), Target::new(now));
@@ -224,13 +238,15 @@ impl Targets {
         target.last_used = now;
 
         // What comes after one another at the pace at which the target works.
-        let apart = delta(target.usual_try / most).max(TimeDelta::milliseconds(1));
+        let usual_try = target.usual_try(now);
+        let apart = delta(usual_try / most).max(TimeDelta::milliseconds(1));
+        let shortest = SHORTEST_PARK * (1 << parks.min(MOST_DOUBLINGS));
         let is_probe = match target.breaker.passage(target.under_way.len(), now) {
             Passage::Free => false,
             Passage::Probe => true,
             Passage::Not(until) => {
-                let own = delta(repark(parks));
-                let at = target.take_place((now + own).max(until), apart);
+                let own = repark(parks);
+                let at = (now + delta(own)).max(until) + spread(delta(own), chance);
                 return Admission::Park { at, wait: Wait::Breaker };
             }
         };
@@ -238,13 +254,13 @@ impl Targets {
             let ahead = u32::try_from(target.queue.len()).unwrap_or(u32::MAX).saturating_add(1);
             if target.is_proven(now)
                 && target.queue.len() < self.limits.slots / QUEUE_SHARE
-                && target.usual_try * ahead / most <= LONGEST_QUEUE
+                && usual_try * ahead / most <= LONGEST_QUEUE
             {
                 let (turn, soon) = oneshot::channel();
                 target.queue.push_back(turn);
                 return Admission::Queue(soon);
             }
-            let at = target.take_place(now + SHORTEST_PARK.max(delta(target.usual_try)), apart);
+            let at = target.take_place(now + shortest.max(delta(usual_try)), apart);
             return Admission::Park { at, wait: Wait::Concurrency };
         }
         if let Some(rate) = self.limits.rate {
@@ -258,14 +274,22 @@ impl Targets {
         let is_unproven = !target.is_proven(now);
         if is_unproven {
             if *unproven >= most_unproven {
-                if *next_unproven > now + LONGEST_UNPROVEN_PARK {
-                    *next_unproven = now;
-                }
-                let at = (*next_unproven).max(now + SHORTEST_PARK);
-                let share = u32::try_from(most_unproven).unwrap_or(u32::MAX);
-                *next_unproven = at + delta(*usual_unproven_try / share);
+                // Whoever is new has a place in the line; whoever comes back has
+                // seen that it is long, and does not push it further.
+                let at = if parks == 0 {
+                    if *next_unproven > now + LONGEST_UNPROVEN_PARK {
+                        *next_unproven = now;
+                    }
+                    let at = (*next_unproven).max(now + shortest);
+                    let share = u32::try_from(most_unproven).unwrap_or(u32::MAX);
+                    *next_unproven = at + delta(unproven_try / share);
+                    at
+                } else {
+                    now + shortest + spread(shortest + delta(unproven_try), chance)
+                };
                 return Admission::Park { at, wait: Wait::UnprovenShare };
             }
+            *unproven_began_ms += now.timestamp_millis();
             *unproven += 1;
         }
         target.under_way.push(now);
@@ -318,6 +342,17 @@ impl Targets {
 }
 
 impl State {
+    /// What a try of a target without a recent success takes. Those that hang
+    /// tell by their age, which on average is half of what they take.
+    fn usual_unproven_try(&self, now: DateTime<Utc>) -> Duration {
+        let Some(count) = i64::try_from(self.unproven).ok().filter(|count| *count > 0) else {
+            return self.usual_unproven_try;
+        };
+        let age_ms = now.timestamp_millis() - self.unproven_began_ms / count;
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or_default());
+        self.usual_unproven_try.max(2 * age)
+    }
+
     /// Forgets targets of which nothing is known that matters.
     fn sweep_sometimes(&mut self, now: DateTime<Utc>) {
         self.until_sweep = self.until_sweep.saturating_sub(1);
@@ -377,6 +412,7 @@ impl Drop for Permit {
         let mut state = self.targets.lock();
         if self.is_unproven {
             state.unproven = state.unproven.saturating_sub(1);
+            state.unproven_began_ms -= self.began.timestamp_millis();
         }
         let Some(target) = state.targets.get_mut(&self.target_id) else { return };
         if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
@@ -400,6 +436,10 @@ impl Drop for Permit {
         // Should nobody listen any more, the permit comes back and is dropped.
         let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven: false });
     }
+}
+
+fn spread(over: TimeDelta, chance: f64) -> TimeDelta {
+    delta(over.to_std().unwrap_or_default().mul_f64(chance.clamp(0.0, 1.0)))
 }
 
 /// A fifth of the newest: follows a change within some tries.

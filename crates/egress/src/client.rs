@@ -29,7 +29,7 @@ pub(crate) const MAX_ANSWER_HEADERS: usize = 100;
 
 /// What the connection has to say itself. From anybody else it would move the
 /// end of the request, or name another host.
-const OF_THE_CONNECTION: [HeaderName; 8] =
+pub(crate) const OF_THE_CONNECTION: [HeaderName; 8] =
     [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// How requests are made.

@@ -19,6 +19,8 @@
 //!   it is made for.
 //!
 //! Deliberately absent: retries, when to send what, what a status means, logging.
+//! [`Policies`] only reads what the deployment says of these, for whoever
+//! delivers and whoever shows it.
 
 mod address;
 mod answer;
@@ -26,6 +28,7 @@ mod classify;
 mod client;
 mod connect;
 pub mod mail;
+mod policies;
 mod ports;
 mod progress;
 pub mod request;
@@ -40,5 +43,6 @@ pub use address::{AddressPolicy, Forbidden};
 pub use answer::{Answer, Attempt, Failure, FailureKind};
 pub use client::{Client, EgressConfig, EgressError};
 pub use ipnet::IpNet;
+pub use policies::Policies;
 pub use resolver::LookUp;
 pub use target::{MAX_URL_BYTES, UrlError, loggable, loggable_url};

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use model::{
-    EventType, Family, PayloadError, Redaction, SendSignature, alert_body, send_body,
-    send_event_data,
+    Destination, EventType, Family, PayloadError, Redaction, SendSignature, alert_body,
+    legacy_body, send_body, send_event_data,
 };
-use protocol::v1::{AcceptedEvent, AccountDocument, DomainDocument, PreviousKey};
+use protocol::v1::{AcceptedEvent, AccountDocument, DomainDocument, PreviousKey, SealedHeader};
 use signing::{SealError, Sealed, SecretKey, SigningKey};
 
 /// What is sent.
@@ -30,6 +30,18 @@ pub struct Signer<'a> {
     pub parent: Option<&'a AccountDocument>,
     /// Of the event, when it is a message event.
     pub domain: Option<&'a DomainDocument>,
+    /// Where it goes, with what its owner wants to be sent along.
+    pub destination: Destination<'a>,
+}
+
+/// Whether a customer may have this header sent along: what the connection, the
+/// content and the signatures need is ours to say.
+pub fn may_be_extra(name: &HeaderName) -> bool {
+    const OURS: [&str; 4] = ["webhook-", "x-postrider-", "x-sign", "proxy-"];
+    let text = name.as_str();
+    !crate::client::OF_THE_CONNECTION.contains(name)
+        && !text.starts_with("content-")
+        && !OURS.iter().any(|start| text.starts_with(start))
 }
 
 /// Why a request cannot be made. None of it is the receiver's fault.
@@ -41,9 +53,13 @@ pub enum RequestError {
     /// The event is not whole, or of another family than its type says.
     #[error("the payload cannot be made: {0}")]
     Payload(#[from] PayloadError),
-    /// The delivery's id has characters that no header can have.
+    /// The delivery's id has characters that no header can have, or an extra
+    /// header was stored unchecked.
     #[error("a header cannot be made: {0}")]
     Header(#[from] http::header::InvalidHeaderValue),
+    /// An extra header was stored unchecked.
+    #[error("a header cannot be made: {0}")]
+    HeaderName(#[from] http::header::InvalidHeaderName),
 }
 
 /// A key, and the one before it while that also signs.
@@ -71,11 +87,22 @@ impl Signer<'_> {
         timestamp: u64,
         token: &str,
     ) -> Result<SignedRequest, RequestError> {
+        let options = self.destination.options;
+        let theirs = options.map_or(&[][..], |options| &options.headers);
         // Room for the most there can be: the type, two of alerts, six of ours.
-        let mut headers = Vec::with_capacity(9);
-        headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        let mut headers = Vec::with_capacity(9 + theirs.len());
+        for header in theirs {
+            headers.push(self.extra_header(header)?);
+        }
+        let mut content_type = "application/json";
         let (keys, body) = match event_type.family() {
-            Family::Message => self.send_body(event, timestamp, token)?,
+            Family::Message => {
+                let (keys, body, is_form) = self.send_body(event, event_type, timestamp, token)?;
+                if is_form {
+                    content_type = "application/x-www-form-urlencoded";
+                }
+                (keys, body)
+            }
             Family::Alert => {
                 let keys = self.alerts_keys(timestamp)?;
                 let body = alert_body(event, timestamp, token)?;
@@ -94,6 +121,7 @@ impl Signer<'_> {
             standard.push(' ');
             standard += &signing::standard_webhooks(previous, delivery_id, timestamp, &body);
         }
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
         let ours: [(&'static str, String); 6] = [
             ("webhook-id", delivery_id.to_owned()),
             ("webhook-timestamp", timestamp.to_string()),
@@ -108,12 +136,28 @@ impl Signer<'_> {
         Ok(SignedRequest { headers, body: body.into() })
     }
 
+    /// A header that the owner of the URL wants to be sent along. It was checked
+    /// when it was saved; none of them has a name that is ours.
+    fn extra_header(
+        &self,
+        header: &SealedHeader,
+    ) -> Result<(HeaderName, HeaderValue), RequestError> {
+        let secret = Sealed::Header(&self.destination.owner.account_id);
+        let value = self.secret_key.unseal(&header.sealed, &secret.context())?;
+        let mut value = HeaderValue::try_from(value)?;
+        value.set_sensitive(true);
+        let name = HeaderName::from_bytes(header.name.as_bytes())?;
+        Ok((name, value))
+    }
+
+    /// The keys, the body, and whether it is a form.
     fn send_body(
         &self,
         event: &AcceptedEvent,
+        event_type: EventType,
         timestamp: u64,
         token: &str,
-    ) -> Result<(Keys, Vec<u8>), RequestError> {
+    ) -> Result<(Keys, Vec<u8>, bool), RequestError> {
         let keys = self.http_keys(self.account, timestamp)?;
         let parent_keys =
             self.parent.map(|parent| self.http_keys(parent, timestamp)).transpose()?;
@@ -136,7 +180,11 @@ impl Signer<'_> {
             previous_signature: previous_signature.as_deref(),
             previous_parent_signature: previous_parent_signature.as_deref(),
         };
-        Ok((keys, send_body(&event_data, &block)))
+        let wants_form = self.destination.options.is_some_and(|options| options.legacy_payload);
+        if wants_form && let Some(form) = legacy_body(event_type, &event_data, &block)? {
+            return Ok((keys, form, true));
+        }
+        Ok((keys, send_body(&event_data, &block), false))
     }
 
     fn http_keys(&self, account: &AccountDocument, timestamp: u64) -> Result<Keys, SealError> {

@@ -8,6 +8,7 @@
 
 mod alert;
 mod fields;
+mod legacy;
 mod mail;
 mod redact;
 mod send;
@@ -17,6 +18,7 @@ use protocol::v1::{AcceptedEvent, Event, event::Kind};
 use serde::Serialize;
 
 pub(crate) use self::fields::MessageFields;
+pub use self::legacy::legacy_body;
 pub use self::mail::{AlertMail, MailFrame, MailReason, alert_mail};
 pub use self::redact::Redaction;
 use self::redact::Redactor;

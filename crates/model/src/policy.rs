@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use protocol::v1::PolicyOverride;
+use protocol::v1::policy_override::{Preset, Success as OverriddenSuccess};
 
 use crate::{EventType, Family};
 
@@ -23,6 +25,8 @@ pub struct RetryPolicy {
     pub stop: Vec<u16>,
     /// Types that get one try only.
     pub never_retried: Vec<EventType>,
+    /// Whether an alert setting whose schedule is used up is disabled.
+    pub disables: bool,
 }
 
 /// Which HTTP statuses count as taken.
@@ -65,10 +69,15 @@ impl RetryPolicy {
                 success: Success::Only200,
                 stop: vec![406],
                 never_retried: vec![EventType::Delivered],
+                disables: false,
             },
-            Family::Alert => {
-                Self { waits, success: Success::Any2xx, stop: vec![], never_retried: vec![] }
-            }
+            Family::Alert => Self {
+                waits,
+                success: Success::Any2xx,
+                stop: vec![],
+                never_retried: vec![],
+                disables: true,
+            },
         }
     }
 
@@ -76,6 +85,41 @@ impl RetryPolicy {
     pub fn resilient(family: Family, waits: Vec<Duration>) -> Self {
         let mailgun = Self::mailgun(family, waits);
         Self { success: Success::Any2xx, never_retried: vec![], ..mailgun }
+    }
+
+    /// This policy with what an account or a URL wants otherwise.
+    ///
+    /// A preset replaces everything but the waits; what is said besides is laid
+    /// over it.
+    pub fn overridden(&self, family: Family, by: &PolicyOverride) -> Self {
+        let mut policy = match by.preset() {
+            Preset::Unspecified => self.clone(),
+            Preset::Mailgun => Self::mailgun(family, self.waits.clone()),
+            Preset::Resilient => Self::resilient(family, self.waits.clone()),
+        };
+        if let Some(waits) = &by.waits {
+            let seconds = waits.seconds.iter().copied().map(u64::from);
+            policy.waits = seconds.map(Duration::from_secs).collect();
+        }
+        match by.success() {
+            OverriddenSuccess::Unspecified => {}
+            OverriddenSuccess::Only200 => policy.success = Success::Only200,
+            OverriddenSuccess::Any2xx => policy.success = Success::Any2xx,
+        }
+        if let Some(stop) = &by.stop {
+            let statuses = stop.statuses.iter();
+            policy.stop = statuses.filter_map(|status| u16::try_from(*status).ok()).collect();
+        }
+        if let Some(retry) = by.retry_delivered {
+            policy.never_retried.retain(|event_type| *event_type != EventType::Delivered);
+            if !retry {
+                policy.never_retried.push(EventType::Delivered);
+            }
+        }
+        if let Some(disables) = by.disable_alerts {
+            policy.disables = disables && family == Family::Alert;
+        }
+        policy
     }
 
     /// What this status means.
@@ -121,9 +165,20 @@ impl RetryPolicy {
     /// with all the jitter and with the time that the tries themselves take.
     pub fn give_up_at(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
         let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(TRY_ALLOWANCE);
-        self.waits.iter().fold(first_due, |at, wait| after(at, lengthened(wait)))
+        let first = after(first_due, TRY_ALLOWANCE);
+        self.waits.iter().fold(first, |at, wait| after(at, lengthened(wait)))
+    }
+
+    /// The moment at which a delivery whose target could not take it is tried for
+    /// the last time, or given up: early enough that it has ended by
+    /// [`RetryPolicy::give_up_at`].
+    pub fn last_chance(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
+        self.give_up_at(first_due) - LAST_TRY
     }
 }
+
+/// What a last try may take, and some time to spare.
+const LAST_TRY: TimeDelta = TimeDelta::seconds(15);
 
 /// When to try again what came back through no fault of the receiver: soon at
 /// first, then less often. `returns` counts from 0.

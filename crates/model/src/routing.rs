@@ -1,12 +1,12 @@
 //! Who is to hear of an event, and whether a target still wants it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::v1::decision::Verdict;
 use protocol::v1::target::Kind as TargetKind;
 use protocol::v1::{
     AccountDocument, AccountStatus, AlertSetting, AlertTarget, Channel, Decision, DomainDocument,
-    Level, MessageTarget, Target,
+    Level, MessageTarget, Target, UrlOptions,
 };
 
 use crate::{EventType, Family, alert_target_id, delivery_id, message_target_id};
@@ -23,7 +23,7 @@ pub struct Scope<'a> {
     pub domain: Option<&'a DomainDocument>,
 }
 
-/// A subscription that won its URL.
+/// A subscription that won its URL, or that is to be told of later.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     /// Whom to send to.
@@ -48,7 +48,11 @@ pub struct Routing {
 /// Message events: parent account, account, domain; one delivery a URL, and the
 /// highest level wins it (API reference 5.1). Because the parent comes first, a
 /// subaccount's setting never suppresses the parent's; and what is silent wins
-/// nothing. Alerts: each setting of this type that is not disabled.
+/// nothing. Alerts: each setting of this type.
+///
+/// A setting that is disabled and a URL that is paused get their deliveries too,
+/// which are then held: nothing that happens meanwhile is lost. A paused
+/// subscription wins its URL only where no other one wants it.
 pub fn route(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
     match event_type.family() {
         Family::Message => route_message(event_type, event_key, scope),
@@ -60,7 +64,38 @@ struct Candidate<'a> {
     level: Level,
     subscription_id: &'a str,
     url: &'a str,
+    /// Whose subscription it is.
+    owner: &'a AccountDocument,
     silence: Option<Silence>,
+}
+
+impl<'a> Candidate<'a> {
+    fn destination(&self) -> Destination<'a> {
+        Destination::of(self.owner, self.url)
+    }
+}
+
+/// A URL, and how whoever subscribed it wants it to be treated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Destination<'a> {
+    /// Where to send to.
+    pub url: &'a str,
+    /// The account whose subscription it is: of a parent's webhook, the parent.
+    pub owner: &'a AccountDocument,
+    /// What that account says of this URL.
+    pub options: Option<&'a UrlOptions>,
+}
+
+impl<'a> Destination<'a> {
+    /// What this account says of the URL.
+    pub fn of(owner: &'a AccountDocument, url: &'a str) -> Self {
+        let options = owner.url_options.iter().find(|options| options.url == url);
+        Self { url, owner, options }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.options.is_some_and(|options| options.paused_at.is_some())
+    }
 }
 
 /// Why a subscription that stands hears of nothing.
@@ -114,6 +149,7 @@ fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>>
                 level,
                 subscription_id: &webhook.webhook_id,
                 url: &webhook.url,
+                owner: account,
                 silence,
             },
         )
@@ -134,6 +170,7 @@ fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>>
                 level: Level::Domain,
                 subscription_id: &domain.domain_id,
                 url,
+                owner: scope.account,
                 silence,
             })
         });
@@ -142,9 +179,13 @@ fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>>
 
 fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
     let mut routing = Routing::default();
-    let mut winners: HashMap<&str, &str> = HashMap::new();
-    for candidate in candidates(event_type, scope) {
-        let Candidate { level, subscription_id, url, silence } = candidate;
+    let candidates = candidates(event_type, scope);
+    let hears = |c: &Candidate<'_>| c.silence.is_none() && !c.destination().is_paused();
+    let heard: HashSet<&str> = candidates.iter().filter(|c| hears(c)).map(|c| c.url).collect();
+    // Whose delivery was made, so that others with the same URL get none.
+    let mut made: HashMap<&str, &str> = HashMap::new();
+    for candidate in &candidates {
+        let Candidate { level, subscription_id, url, silence, .. } = *candidate;
         let target_id = message_target_id(&scope.account.account_id, url);
         let mut decision = Decision {
             level: level.into(),
@@ -153,22 +194,21 @@ fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Ro
             url: url.to_owned(),
             ..Decision::default()
         };
+        let is_paused = candidate.destination().is_paused();
         if let Some(silence) = silence {
             decision.set_verdict(silence.verdict());
-        } else if let Some(winner) = winners.get(url) {
+        } else if is_paused && heard.contains(url) {
+            decision.set_verdict(Verdict::Paused);
+        } else if let Some(first) = made.get(url) {
             decision.set_verdict(Verdict::Duplicate);
-            decision.duplicate_of = (*winner).to_owned();
+            decision.duplicate_of = (*first).to_owned();
         } else {
-            winners.insert(url, subscription_id);
+            made.insert(url, subscription_id);
             let account_id = scope.account.account_id.clone();
             let kind = TargetKind::Message(MessageTarget { account_id, url: url.to_owned() });
-            choose(
-                &mut routing,
-                &mut decision,
-                event_key,
-                Target { id: target_id, kind: Some(kind) },
-                level,
-            );
+            let target = Target { id: target_id, kind: Some(kind) };
+            let verdict = if is_paused { Verdict::Paused } else { Verdict::Chosen };
+            choose(&mut routing, &mut decision, verdict, event_key, target, level);
         }
         routing.decisions.push(decision);
     }
@@ -189,23 +229,21 @@ fn route_alert(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Rout
         };
         if let Some(silence) = silence {
             decision.set_verdict(silence.verdict());
-        } else if setting.disabled_at.is_some() {
-            decision.set_verdict(Verdict::Disabled);
-            decision.disabled_at = setting.disabled_at;
         } else {
+            let verdict = match held(account, setting) {
+                None => Verdict::Chosen,
+                Some(Held::Disabled) => Verdict::Disabled,
+                Some(Held::Paused) => Verdict::Paused,
+            };
+            decision.disabled_at = setting.disabled_at;
             let kind = TargetKind::Alert(AlertTarget {
                 account_id: account.account_id.clone(),
                 setting_id: setting.setting_id.clone(),
                 setting_generation: setting.generation,
                 channel: setting.channel,
             });
-            choose(
-                &mut routing,
-                &mut decision,
-                event_key,
-                Target { id: target_id, kind: Some(kind) },
-                Level::Alert,
-            );
+            let target = Target { id: target_id, kind: Some(kind) };
+            choose(&mut routing, &mut decision, verdict, event_key, target, Level::Alert);
         }
         routing.decisions.push(decision);
     }
@@ -215,11 +253,12 @@ fn route_alert(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Rout
 fn choose(
     routing: &mut Routing,
     decision: &mut Decision,
+    verdict: Verdict,
     event_key: &str,
     target: Target,
     level: Level,
 ) {
-    decision.set_verdict(Verdict::Chosen);
+    decision.set_verdict(verdict);
     decision.delivery_id = delivery_id(event_key, &target.id, 0);
     routing.chosen.push(Chosen { delivery_id: decision.delivery_id.clone(), target, level });
 }
@@ -229,16 +268,44 @@ fn is_open(account: &AccountDocument) -> bool {
 }
 
 /// Whether a target still wants a delivery, by the settings of this moment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wanted<'a> {
     /// Send it here.
-    AtUrl(&'a str),
+    AtUrl(Destination<'a>),
     /// Mail it to these addresses.
     ByEmail(&'a [String]),
     /// Nobody wants it any more: the delivery ends as suppressed, for this reason.
     No(NotWanted),
-    /// The setting is disabled: the delivery is held.
+    /// It is wanted, and not now: the delivery is held.
+    NotNow(Held),
+}
+
+/// Why a delivery is held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Held {
+    /// The alert setting is disabled.
     Disabled,
+    /// The URL is paused.
+    Paused,
+}
+
+impl Held {
+    /// The reason's name in outcomes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// Whether the deliveries of an alert setting are to be held.
+fn held(account: &AccountDocument, setting: &AlertSetting) -> Option<Held> {
+    if setting.disabled_at.is_some() {
+        return Some(Held::Disabled);
+    }
+    let is_paused = Destination::of(account, &setting.url).is_paused();
+    (setting.channel() == Channel::Webhook && is_paused).then_some(Held::Paused)
 }
 
 /// Why a delivery is no longer wanted.
@@ -278,13 +345,20 @@ pub fn still_wanted<'a>(target: &Target, event_type: EventType, scope: Scope<'a>
     match &target.kind {
         Some(TargetKind::Message(target)) => {
             let standing = candidates(event_type, scope);
-            let mut standing = standing.into_iter().filter(|c| c.url == target.url);
-            let Some(first) = standing.next() else { return Wanted::No(NotWanted::Deleted) };
-            let Some(silence) = first.silence else { return Wanted::AtUrl(first.url) };
-            match standing.find(|candidate| candidate.silence.is_none()) {
-                Some(candidate) => Wanted::AtUrl(candidate.url),
-                None => Wanted::No(silence.reason()),
+            let mut standing = standing.into_iter().filter(|c| c.url == target.url).peekable();
+            let Some(first) = standing.peek() else { return Wanted::No(NotWanted::Deleted) };
+            let mut wanted = match first.silence {
+                Some(silence) => Wanted::No(silence.reason()),
+                None => Wanted::NotNow(Held::Paused),
+            };
+            for candidate in standing.filter(|candidate| candidate.silence.is_none()) {
+                let destination = candidate.destination();
+                if !destination.is_paused() {
+                    return Wanted::AtUrl(destination);
+                }
+                wanted = Wanted::NotNow(Held::Paused);
             }
+            wanted
         }
         Some(TargetKind::Alert(target)) => {
             let same = |s: &&AlertSetting| {
@@ -293,11 +367,13 @@ pub fn still_wanted<'a>(target: &Target, event_type: EventType, scope: Scope<'a>
             let Some(setting) = scope.account.alerts.iter().find(same) else {
                 return Wanted::No(NotWanted::Deleted);
             };
-            match silence(scope) {
-                Some(silence) => Wanted::No(silence.reason()),
-                None if setting.disabled_at.is_some() => Wanted::Disabled,
+            if let Some(silence) = silence(scope) {
+                return Wanted::No(silence.reason());
+            }
+            match held(scope.account, setting) {
+                Some(held) => Wanted::NotNow(held),
                 None if setting.channel() == Channel::Email => Wanted::ByEmail(&setting.emails),
-                None => Wanted::AtUrl(&setting.url),
+                None => Wanted::AtUrl(Destination::of(scope.account, &setting.url)),
             }
         }
         None => Wanted::No(NotWanted::Deleted),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bus::Bus;
 use chassis::Clock;
+use egress::Policies;
 use egress::mail::Mailer;
 use signing::{SealError, Sealed, SecretKey};
 use store::Store;
@@ -26,6 +27,8 @@ pub struct SettingsApi {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) webhooks: WebhookOptions,
+    /// How deliveries are tried where accounts do not want it otherwise.
+    pub(crate) policies: Policies,
     /// How long a signing key that is replaced also signs, where the call does not say.
     pub(crate) signing_key_overlap: Duration,
     secret_key: Arc<SecretKey>,
@@ -54,6 +57,7 @@ impl SettingsApi {
             clock,
             limits: config.limits,
             webhooks: config.webhooks,
+            policies: config.policies.clone(),
             signing_key_overlap: config.signing_key_overlap,
             secret_key: Arc::new(config.secret_key.clone()),
         })

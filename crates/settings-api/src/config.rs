@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::Env;
+use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
 use store::StoreConfig;
@@ -25,6 +26,8 @@ pub struct SettingsApiConfig {
     pub limits: Limits,
     /// How webhooks are taken.
     pub webhooks: WebhookOptions,
+    /// How deliveries are tried where accounts do not want it otherwise.
+    pub policies: Policies,
     /// How long a signing key that is replaced also signs, where the call does
     /// not say.
     pub signing_key_overlap: Duration,
@@ -51,6 +54,7 @@ impl SettingsApiConfig {
             store: StoreConfig::read(env),
             limits: Limits::read(env),
             webhooks: WebhookOptions::read(env),
+            policies: Policies::read(env),
             mail: MailConfig::read(env),
             console_url: egress::mail::console_url(env),
             signing_key_overlap: env.read_with(

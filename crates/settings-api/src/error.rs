@@ -147,19 +147,23 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound(Thing::Webhook) => Self::not_found("Webhook not found"),
             StoreError::NotFound(_) => Self::not_found(message),
             StoreError::Exists(Thing::Webhook) => Self::webhook("Webhook already exists"),
-            StoreError::Exists(_) | StoreError::UrlExists { .. } => {
-                Self::new(StatusCode::CONFLICT, message)
-            }
+            StoreError::Exists(_)
+            | StoreError::UrlExists { .. }
+            | StoreError::ResendEnded
+            | StoreError::SentAgain => Self::new(StatusCode::CONFLICT, message),
             StoreError::TooManyUrls { .. } => Self::webhook(message),
             StoreError::NestedSubaccount
             | StoreError::Already(_)
             | StoreError::QuotaReached { .. }
+            | StoreError::TooManyUrlOptions
+            | StoreError::TooManyResends
             | StoreError::LastAdminKey => Self::bad_request(message),
             StoreError::DomainDisabled => Self::forbidden("Domain is disabled"),
             // It was open a moment ago, when the caller was let in.
             StoreError::AccountClosed => Self::forbidden("Account is closed"),
             StoreError::Database(_)
             | StoreError::Migrate(_)
+            | StoreError::Corrupt(_)
             | StoreError::AccountNotClosed { .. }
             | StoreError::OtherRegion { .. } => {
                 let unavailable = error.is_unavailable();

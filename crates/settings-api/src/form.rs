@@ -7,6 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub(crate) use self::with_query::{Query, WithQuery};
@@ -164,6 +165,18 @@ fn is_mislabelled(content_type: &str, body: &[u8]) -> bool {
 fn media_type(content_type: &str) -> String {
     let (media_type, _) = content_type.split_once(';').unwrap_or((content_type, ""));
     media_type.trim().to_ascii_lowercase()
+}
+
+/// Reads a body that is to be JSON, of this shape.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::bad_request("the body has wrong fields: it must be a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let problem = if error.is_data() { "has wrong fields" } else { "is not valid JSON" };
+        ApiError::bad_request(format!("the body {problem}: {error}"))
+    })
 }
 
 #[cfg(test)]

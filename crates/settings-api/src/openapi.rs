@@ -22,7 +22,8 @@ use crate::error::{Problem, TooManyRequests};
 const BASIC: &str = "basic";
 
 /// The calls below this take JSON and no forms (reference §1.4).
-const JSON_ONLY: &str = "/v1/alerts";
+const JSON_ONLY: [&str; 4] =
+    ["/v1/alerts", "/postrider/v1/policies", "/postrider/v1/urls", "/postrider/v1/resends"];
 const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
 
 /// The description that the calls are added to.
@@ -54,6 +55,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("accounts", "Signing keys, switches, subaccounts."),
             tag("domains", "The domains of an account."),
             tag("keys", "API keys."),
+            tag("delivery", "How deliveries are made."),
         ]))
         .build()
 }
@@ -86,7 +88,7 @@ pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool)
             );
             if let Some(body) = &mut operation.request_body {
                 if let RefOr::T(body) = body
-                    && !path.starts_with(JSON_ONLY)
+                    && !JSON_ONLY.iter().any(|start| path.starts_with(start))
                     && let Some(form) = body.content.get("application/json").cloned()
                 {
                     body.content.extend(FORMS.map(|media| (media.to_owned(), form.clone())));

@@ -7,7 +7,7 @@
 //! for again, the rest is done.
 
 use signing::{SealError, Sealed};
-use store::{DocumentKey, SealedSecrets, StoreError};
+use store::{DocumentKey, SealedHeader, SealedSecrets, StoreError};
 
 use crate::SettingsApi;
 use crate::publish::NotPublished;
@@ -127,7 +127,13 @@ impl SettingsApi {
         let alerts = Sealed::AlertsSigningKey(account_id);
         let previous_http = secrets.previous_http_signing_key.as_ref();
         let previous_alerts = secrets.previous_alerts_signing_key.as_ref();
+        let headers = secrets.headers.iter().map(|header| {
+            let sealed = reseal(&header.sealed, Sealed::Header(account_id))?;
+            Ok(SealedHeader { sealed, ..header.clone() })
+        });
+        let headers = headers.collect::<Result<_, SealError>>()?;
         let resealed = SealedSecrets {
+            headers,
             http_signing_key: reseal(&secrets.http_signing_key, http)?,
             previous_http_signing_key: previous_http
                 .map(|sealed| reseal(sealed, http))

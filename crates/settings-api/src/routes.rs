@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::auth::Area;
 use crate::error::ApiError;
 use crate::{
-    SettingsApi, account, account_webhooks, alerts, api_keys, auth, domain_webhooks, domains,
-    features, openapi, rate_limit, respond, signing_key, subaccounts,
+    SettingsApi, account, account_webhooks, alerts, api_keys, auth, delivery, domain_webhooks,
+    domains, drain, features, openapi, rate_limit, resends, respond, signing_key, subaccounts,
 };
 
 /// Largest request, in bytes.
@@ -39,6 +39,8 @@ pub fn router(api: SettingsApi) -> Router {
     let settings = OpenApiRouter::new()
         .merge(signing_key::routes())
         .merge(features::routes())
+        .merge(delivery::routes())
+        .merge(resends::routes())
         .merge(domains::routes())
         .route_layer(only(Area::Settings));
     let account = OpenApiRouter::new()
@@ -61,6 +63,7 @@ pub fn router(api: SettingsApi) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn(count))
         .layer(map_response(respond::add_headers))
+        .layer(from_fn(drain::read_to_the_end))
         .with_state(api)
         .merge(openapi::router(openapi))
 }

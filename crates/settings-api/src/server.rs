@@ -77,6 +77,10 @@ impl Server {
             api.disable_exhausted(&tasks).await;
             Ok(())
         };
+        let resends = async {
+            Box::pin(api.run_resends(&tasks)).await;
+            Ok(())
+        };
         let erasure = async {
             api.erase(&tasks).await;
             Ok(())
@@ -98,7 +102,7 @@ impl Server {
                 .await
                 .map_err(anyhow::Error::from)
         };
-        tokio::try_join!(relay, exhausted, erasure, http, admin)?;
+        tokio::try_join!(relay, exhausted, resends, erasure, http, admin)?;
         readiness.set(READINESS, false);
         Ok(())
     }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use egress::Attempt;
 use egress::request::{RequestError, SignedRequest, Signer};
-use model::{EventType, Family};
+use model::{Destination, EventType, Family};
 use protocol::Timestamp;
 use protocol::v1::AcceptedEvent;
 use store::Documents;
@@ -28,7 +28,7 @@ impl SettingsApi {
         // The timestamp is that of the request, not of the wait.
         let _place = self.outbound.place(&documents.account.account_id).await?;
         let SignedRequest { headers, body } =
-            self.sample_request(documents, event_type).map_err(|error| {
+            self.sample_request(documents, event_type, url).map_err(|error| {
                 tracing::error!(%error, "a test call cannot be signed");
                 ApiError::internal()
             })?;
@@ -39,6 +39,7 @@ impl SettingsApi {
         &self,
         documents: &Documents,
         event_type: EventType,
+        url: &str,
     ) -> Result<SignedRequest, RequestError> {
         let event = self.sample_event(documents, event_type);
         let delivery_id = hex::encode(chassis::entropy::bytes::<16>());
@@ -50,6 +51,7 @@ impl SettingsApi {
             account,
             parent: parent.as_ref(),
             domain: domain.as_ref(),
+            destination: Destination::of(account, url),
         };
         signer.request(&event, event_type, &delivery_id, 1, timestamp, &token)
     }

@@ -7,6 +7,8 @@ pub enum Sealed<'a> {
     HttpSigningKey(&'a str),
     /// The key that signs alerts; of this account.
     AlertsSigningKey(&'a str),
+    /// The value of a header that is sent along with deliveries; of this account.
+    Header(&'a str),
 }
 
 impl Sealed<'_> {
@@ -15,6 +17,7 @@ impl Sealed<'_> {
         match self {
             Self::HttpSigningKey(account_id) => format!("http-signing-key:{account_id}"),
             Self::AlertsSigningKey(account_id) => format!("alerts-signing-key:{account_id}"),
+            Self::Header(account_id) => format!("header:{account_id}"),
         }
         .into_bytes()
     }

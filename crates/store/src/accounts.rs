@@ -129,7 +129,8 @@ impl Store {
     /// [`StoreError::NotFound`], or those of the database.
     pub async fn account_named(&self, name: &str) -> Result<Account, StoreError> {
         let row = sqlx::query!(
-            "SELECT a.account_id, a.name, a.status, a.created_at, p.name AS \"parent_name?\" \
+            "SELECT a.account_id AS \"account_id!\", a.name AS \"name!\", a.status AS \"status!\", \
+             a.created_at AS \"created_at!\", p.name AS \"parent_name?\" \
              FROM accounts a LEFT JOIN accounts p ON p.account_id = a.parent_id \
              WHERE a.name = $1 OR a.account_id = $1",
             name

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use crate::alerts::settings_of;
 use crate::domain_webhooks::grouped;
+use crate::url_options::{in_document, options_of, policy};
 use crate::{
     AccountStatus, AlertDestination, AlertSetting, DocumentKey, DomainWebhook, Store, StoreError,
     Thing,
@@ -16,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Document {
     /// All of one account.
-    Account(v1::AccountDocument),
+    Account(Box<v1::AccountDocument>),
     /// All of one domain.
     Domain(v1::DomainDocument),
 }
@@ -73,7 +74,7 @@ pub(crate) async fn load(
     match key {
         DocumentKey::Account(id) => {
             let (version, document) = newest_account(tx, id).await?;
-            Ok((version, Document::Account(document)))
+            Ok((version, Document::Account(Box::new(document))))
         }
         DocumentKey::Domain(id) => {
             let (version, document) = newest_domain(tx, id).await?;
@@ -124,7 +125,8 @@ async fn account(
         "SELECT name, parent_id, status, sealed_http_signing_key, sealed_alerts_signing_key, \
          sealed_previous_http_signing_key, previous_http_signing_key_until, \
          sealed_previous_alerts_signing_key, previous_alerts_signing_key_until, \
-         redact_pii, erased_at, version FROM accounts WHERE account_id = $1",
+         redact_pii, erased_at, message_policy, alert_policy, version \
+         FROM accounts WHERE account_id = $1",
         id
     )
     .fetch_optional(&mut *tx)
@@ -141,6 +143,7 @@ async fn account(
     .fetch_all(&mut *tx)
     .await?;
     let alerts = settings_of(tx, id).await?;
+    let url_options = options_of(tx, id).await?;
     let status = match AccountStatus::from_column(&row.status) {
         AccountStatus::Open => v1::AccountStatus::Open,
         AccountStatus::Disabled => v1::AccountStatus::Disabled,
@@ -166,6 +169,9 @@ async fn account(
             row.previous_alerts_signing_key_until,
         ),
         erased: row.erased_at.is_some(),
+        message_policy: row.message_policy.as_deref().map(policy).transpose()?,
+        alert_policy: row.alert_policy.as_deref().map(policy).transpose()?,
+        url_options: url_options.into_iter().map(in_document).collect(),
     };
     Ok((row.version, document))
 }

@@ -59,6 +59,21 @@ pub enum StoreError {
         /// How many.
         limit: i64,
     },
+    /// The account says something of as many URLs as it may.
+    #[error("an account can have options for at most {} URLs", crate::MAX_URL_OPTIONS)]
+    TooManyUrlOptions,
+    /// The account has as many jobs that send again as it may have.
+    #[error("at most {} resends can be under way; wait for one, or cancel it", crate::MAX_RESENDS)]
+    TooManyResends,
+    /// A job that is done or cancelled stays so.
+    #[error("the resend has ended")]
+    ResendEnded,
+    /// The delivery has been sent again.
+    #[error("this delivery was sent again already")]
+    SentAgain,
+    /// What stands there was not written by this service.
+    #[error("the database has {0} that cannot be read")]
+    Corrupt(&'static str),
     /// Without this key nobody could make another one for the account.
     #[error("this is the account's only admin key that does not expire; make another one first")]
     LastAdminKey,
@@ -90,6 +105,10 @@ pub enum Thing {
     Domain,
     Webhook,
     AlertSetting,
+    UrlOptions,
+    Header,
+    Resend,
+    Delivery,
 }
 
 impl fmt::Display for Thing {
@@ -101,6 +120,10 @@ impl fmt::Display for Thing {
             Self::Domain => "domain",
             Self::Webhook => "webhook",
             Self::AlertSetting => "alert setting",
+            Self::UrlOptions => "options for this URL",
+            Self::Header => "a header that is to be kept",
+            Self::Resend => "resend",
+            Self::Delivery => "an undelivered delivery of this id",
         })
     }
 }

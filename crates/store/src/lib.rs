@@ -31,8 +31,10 @@ mod operators;
 mod outbox;
 mod quotas;
 mod rate_windows;
+mod resends;
 mod signing_keys;
 mod subaccounts;
+mod url_options;
 
 pub use account_domains::{AccountDomain, DomainOrder, DomainPage};
 pub use account_info::{AccountInfo, FeatureChanges, Features};
@@ -52,5 +54,9 @@ pub use operators::{AccountChange, AccountDetails};
 pub use outbox::{DocumentKey, Publication};
 pub use quotas::{Quota, Quotas, Usage};
 pub use rate_windows::RateWindow;
-pub use signing_keys::{Resealing, SealedSecrets, SigningKeyKind};
+pub use resends::{MAX_RESENDS, NewResend, Resend, ResendBatch, Undelivered};
+pub use signing_keys::{Resealing, SealedHeader, SealedSecrets, SigningKeyKind};
 pub use subaccounts::{NewSubaccount, Subaccount, SubaccountQuery};
+pub use url_options::{
+    AccountPolicies, MAX_URL_OPTIONS, NewHeader, NewUrlOptions, UrlHeader, UrlOptions,
+};

@@ -222,6 +222,10 @@ async fn erase_what_they_have(tx: &mut PgConnection, ids: &[String]) -> Result<(
     )
     .execute(&mut *tx)
     .await?;
+    sqlx::query!("DELETE FROM resends WHERE account_id = ANY($1)", ids).execute(&mut *tx).await?;
+    sqlx::query!("DELETE FROM url_options WHERE account_id = ANY($1)", ids)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query!("DELETE FROM rate_windows WHERE account_id = ANY($1)", ids)
         .execute(&mut *tx)
         .await?;
@@ -240,7 +244,8 @@ async fn erase_row(
          contact_email = NULL, disabled_reason = NULL, features = '{}', redact_pii = false, \
          sealed_http_signing_key = $3, sealed_alerts_signing_key = $4, \
          sealed_previous_http_signing_key = NULL, previous_http_signing_key_until = NULL, \
-         sealed_previous_alerts_signing_key = NULL, previous_alerts_signing_key_until = NULL \
+         sealed_previous_alerts_signing_key = NULL, previous_alerts_signing_key_until = NULL, \
+         message_policy = NULL, alert_policy = NULL \
          WHERE account_id = $1",
         account_id,
         at,

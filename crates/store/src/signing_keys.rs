@@ -26,6 +26,19 @@ pub struct SealedSecrets {
     pub alerts_signing_key: Vec<u8>,
     /// The one before it, while that also signs.
     pub previous_alerts_signing_key: Option<Vec<u8>>,
+    /// Headers that are sent along with deliveries.
+    pub headers: Vec<SealedHeader>,
+}
+
+/// The value of a header that is sent along with deliveries to one URL.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SealedHeader {
+    /// Which URL.
+    pub url: String,
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value.
+    pub sealed: Vec<u8>,
 }
 
 /// The secrets of an account that nobody else changes as long as this value
@@ -75,6 +88,18 @@ impl Resealing {
         )
         .execute(&mut *self.tx)
         .await?;
+        for SealedHeader { url, name, sealed } in &secrets.headers {
+            sqlx::query!(
+                "UPDATE url_headers SET sealed = $4 \
+                 WHERE account_id = $1 AND url = $2 AND name = $3",
+                self.account_id,
+                url,
+                name,
+                sealed
+            )
+            .execute(&mut *self.tx)
+            .await?;
+        }
         let key = account_changed(&mut self.tx, &self.account_id, at).await?;
         self.tx.commit().await?;
         Ok(key)
@@ -169,7 +194,15 @@ impl Store {
             expired(row.previous_http_signing_key_until),
             expired(row.previous_alerts_signing_key_until),
         );
+        let headers = sqlx::query_as!(
+            SealedHeader,
+            "SELECT url, name, sealed FROM url_headers WHERE account_id = $1 ORDER BY url, name",
+            account_id
+        )
+        .fetch_all(&mut *tx)
+        .await?;
         let secrets = SealedSecrets {
+            headers,
             http_signing_key: row.sealed_http_signing_key,
             previous_http_signing_key: row
                 .sealed_previous_http_signing_key

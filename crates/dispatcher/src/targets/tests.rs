@@ -10,7 +10,7 @@ fn targets(concurrency: u32, slots: usize) -> Arc<Targets> {
 
 #[track_caller]
 fn go(targets: &Arc<Targets>, id: &str, now: DateTime<Utc>) -> Permit {
-    match targets.admit(id, 0, now) {
+    match targets.admit(id, 0, 0.0, now) {
         Admission::Go(permit) => permit,
         other => panic!("{id} may not go: {other:?}"),
     }
@@ -23,7 +23,7 @@ fn parked(
     parks: u32,
     now: DateTime<Utc>,
 ) -> (DateTime<Utc>, Wait) {
-    match targets.admit(id, parks, now) {
+    match targets.admit(id, parks, 0.0, now) {
         Admission::Park { at, wait } => (at, wait),
         other => panic!("{id} is not parked: {other:?}"),
     }
@@ -57,7 +57,7 @@ fn a_target_that_works_fast_has_a_queue() {
     let targets = targets(2, 4_096);
     report(go(&targets, "a", at(0)), Came::Taken, at(0));
     let under_way = [go(&targets, "a", at(0)), go(&targets, "a", at(0))];
-    let queue = |at| match targets.admit("a", 0, at) {
+    let queue = |at| match targets.admit("a", 0, 0.0, at) {
         Admission::Queue(turn) => turn,
         other => panic!("no queue: {other:?}"),
     };

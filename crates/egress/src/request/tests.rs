@@ -1,9 +1,10 @@
-use protocol::v1::{self, event::Kind};
+use protocol::v1::{self, UrlOptions, event::Kind};
 use serde_json::Value;
 use signing::{verify_send_signature, verify_standard_webhooks, verify_x_sign};
 
 use super::*;
 
+const URL: &str = "https://hooks.example.net/a";
 const NOW: u64 = 1_760_000_000;
 const TOKEN: &str = "4f1c0a9be27d35866d0b3f7a51c2e8904ad6b17c39f2058e6b";
 
@@ -67,7 +68,13 @@ fn request(
     parent: Option<&AccountDocument>,
 ) -> SignedRequest {
     let secret_key = secret_key();
-    let signer = Signer { secret_key: &secret_key, account, parent, domain: None };
+    let signer = Signer {
+        secret_key: &secret_key,
+        account,
+        parent,
+        domain: None,
+        destination: Destination::of(account, URL),
+    };
     signer.request(event, event_type, "delivery", 3, NOW, TOKEN).expect("a request")
 }
 
@@ -169,7 +176,13 @@ fn redaction_is_on_when_any_level_has_it_on() {
     let domain_off = DomainDocument::default();
     let secret_key = secret_key();
     let shows = |account, parent, domain| {
-        let signer = Signer { secret_key: &secret_key, account, parent, domain };
+        let signer = Signer {
+            secret_key: &secret_key,
+            account,
+            parent,
+            domain,
+            destination: Destination::of(account, URL),
+        };
         let made = signer.request(&opened(), EventType::Opened, "delivery", 1, NOW, TOKEN);
         let body = made.expect("a request").body;
         String::from_utf8(body.to_vec()).expect("text").contains("ada@customer.example")
@@ -188,8 +201,39 @@ fn a_key_of_another_account_or_of_an_unknown_secret_key_signs_nothing() {
     let other: SecretKey = "5f".repeat(32).parse().expect("a key");
     let own = account("a", None);
     for (secret_key, account) in [(&ours, &moved), (&other, &own)] {
-        let signer = Signer { secret_key, account, parent: None, domain: None };
+        let signer = Signer {
+            secret_key,
+            account,
+            parent: None,
+            domain: None,
+            destination: Destination::of(account, URL),
+        };
         let made = signer.request(&opened(), EventType::Opened, "delivery", 1, NOW, TOKEN);
         assert!(matches!(made, Err(RequestError::Key(_))), "{made:?}");
     }
+}
+
+#[test]
+fn what_the_owner_of_a_url_wants_to_be_sent_along_is() {
+    let sealed = seal("Bearer x", Sealed::Header("a")).into();
+    let headers = vec![SealedHeader { name: "authorization".into(), sealed }];
+    let options = UrlOptions { url: URL.into(), headers, ..UrlOptions::default() };
+    let own = AccountDocument { url_options: vec![options], ..account("a", None) };
+    let made = request(&opened(), EventType::Opened, &own, None);
+    assert_eq!(header(&made, "authorization"), Some("Bearer x"));
+    assert_eq!(header(&made, "content-type"), Some("application/json"));
+}
+
+#[test]
+fn who_asks_for_it_gets_forms_that_are_signed_like_the_json() {
+    let options = UrlOptions { url: URL.into(), legacy_payload: true, ..UrlOptions::default() };
+    let own = AccountDocument { url_options: vec![options], ..account("a", None) };
+    let made = request(&opened(), EventType::Opened, &own, None);
+    assert_eq!(header(&made, "content-type"), Some("application/x-www-form-urlencoded"));
+    let form = String::from_utf8(made.body.to_vec()).expect("a form is ASCII");
+    let json = request(&opened(), EventType::Opened, &account("a", None), None);
+    let json: serde_json::Value = serde_json::from_slice(&json.body).expect("JSON");
+    let signature = json["signature"]["signature"].as_str().expect("a signature");
+    assert!(form.starts_with("event=opened&"), "{form}");
+    assert!(form.ends_with(&format!("&token={TOKEN}&signature={signature}")), "{form}");
 }

@@ -70,9 +70,10 @@ struct Life {
 
 /// Lives through the steps, again and again, on a clock of its own, by the rules
 /// that the dispatcher follows: returns and parks are not charged, and a park
-/// ends at `give_up_at`. What is promised of each step is checked on the way.
+/// ends at the last chance. What is promised of each step is checked on the way.
 fn live(policy: &RetryPolicy, event_type: EventType, steps: &[Step]) -> Life {
     let give_up_at = policy.give_up_at(FIRST_DUE);
+    let last_chance = policy.last_chance(FIRST_DUE);
     let (mut due, mut returns, mut ours) = (FIRST_DUE, 0, Duration::ZERO);
     let mut tries = Vec::new();
     for step in steps.iter().cycle() {
@@ -80,8 +81,8 @@ fn live(policy: &RetryPolicy, event_type: EventType, steps: &[Step]) -> Life {
         ours += step.late;
         let ended = |end, ended_at, tries| Life { end, ended_at, tries, ours };
         match &step.what {
-            What::Parked(_) if now >= give_up_at => return ended(End::Parked, now, tries),
-            What::Parked(wait) => due = after(now, *wait).min(give_up_at),
+            What::Parked(_) if now >= last_chance => return ended(End::Parked, now, tries),
+            What::Parked(wait) => due = after(now, *wait).min(last_chance),
             What::OurFault if returns >= MOST_RETURNS => return ended(End::Poisoned, now, tries),
             What::OurFault => {
                 due = after_our_fault(returns, now, step.chance);
@@ -194,7 +195,7 @@ proptest! {
         match life.end {
             End::ScheduleUsedUp => prop_assert_eq!(life.tries.len(), most),
             End::TimeIsUp => prop_assert!(life.tries.len() < most),
-            End::Parked => prop_assert!(life.ended_at >= policy.give_up_at(FIRST_DUE)),
+            End::Parked => prop_assert!(life.ended_at >= policy.last_chance(FIRST_DUE)),
             End::Delivered | End::Rejected => prop_assert!(!life.tries.is_empty()),
             End::Poisoned => {}
         }
@@ -289,7 +290,7 @@ fn the_schedule_of_message_events_takes_eight_hours_to_the_minute() {
     assert_eq!(minutes.collect::<Vec<_>>(), [0, 10, 20, 35, 65, 125, 245, 485]);
     assert_eq!(life.end, End::ScheduleUsedUp);
     // With all the jitter, and a minute for each try.
-    assert_eq!(policy.give_up_at(FIRST_DUE) - FIRST_DUE, TimeDelta::seconds(485 * 66 + 7 * 60));
+    assert_eq!(policy.give_up_at(FIRST_DUE) - FIRST_DUE, TimeDelta::seconds(485 * 66 + 8 * 60));
 
     let life = live(&policy, EventType::Delivered, std::slice::from_ref(&step));
     assert_eq!((life.end, life.tries.len()), (End::ScheduleUsedUp, 1));
@@ -301,12 +302,13 @@ fn the_schedule_of_message_events_takes_eight_hours_to_the_minute() {
 #[test]
 fn a_schedule_ends_when_delays_of_ours_leave_no_room_for_its_next_wait() {
     let policy = RetryPolicy::mailgun(Family::Alert, minutes(&[1, 2]));
-    // Three minutes, a tenth of that, and a minute for each of the two.
-    let give_up_at = FIRST_DUE + TimeDelta::seconds(318);
+    // Three minutes, a tenth of that, and a minute for each of the three tries.
+    let give_up_at = FIRST_DUE + TimeDelta::seconds(378);
     assert_eq!(policy.give_up_at(FIRST_DUE), give_up_at);
     let after = |attempt, now, chance| {
         policy.after_failure(EventType::IpListed, attempt, FIRST_DUE, now, chance)
     };
+    assert_eq!(policy.last_chance(FIRST_DUE), give_up_at - TimeDelta::seconds(15));
     let last = give_up_at - TimeDelta::minutes(2);
     assert_eq!(after(2, last, 0.0), AfterFailure::RetryAt(give_up_at));
     assert_eq!(after(2, last, 1.0), AfterFailure::RetryAt(give_up_at), "jitter gives way");
@@ -314,4 +316,38 @@ fn a_schedule_ends_when_delays_of_ours_leave_no_room_for_its_next_wait() {
     assert_eq!(after(2, later, 0.0), AfterFailure::TimeIsUp);
     assert!(matches!(after(1, later, 0.0), AfterFailure::RetryAt(_)), "a shorter wait fits");
     assert_eq!(after(1, give_up_at, 0.0), AfterFailure::TimeIsUp);
+}
+
+#[test]
+fn what_an_account_wants_otherwise_is_laid_over_a_preset() {
+    use protocol::v1::policy_override::{Statuses, Waits};
+
+    let base = RetryPolicy::mailgun(Family::Message, eight_hours(Family::Message));
+    assert_eq!(base.overridden(Family::Message, &PolicyOverride::default()), base);
+    let resilient =
+        PolicyOverride { preset: Preset::Resilient.into(), ..PolicyOverride::default() };
+    assert_eq!(
+        base.overridden(Family::Message, &resilient),
+        RetryPolicy::resilient(Family::Message, base.waits.clone())
+    );
+    let otherwise = PolicyOverride {
+        preset: Preset::Resilient.into(),
+        waits: Some(Waits { seconds: vec![1, 2] }),
+        success: OverriddenSuccess::Only200.into(),
+        stop: Some(Statuses { statuses: vec![410] }),
+        retry_delivered: Some(false),
+        disable_alerts: Some(false),
+    };
+    let policy = base.overridden(Family::Message, &otherwise);
+    assert_eq!(policy.waits, [Duration::from_secs(1), Duration::from_secs(2)]);
+    assert_eq!(policy.answered(204), Answered::Failed);
+    assert_eq!(policy.answered(406), Answered::Failed);
+    assert_eq!(policy.answered(410), Answered::Rejected);
+    assert_eq!(policy.never_retried, [EventType::Delivered]);
+    let alerts = RetryPolicy::mailgun(Family::Alert, vec![]);
+    assert!(alerts.disables && !alerts.overridden(Family::Alert, &otherwise).disables);
+    // A URL's policy is based on its account's.
+    let of_url = PolicyOverride { retry_delivered: Some(true), ..PolicyOverride::default() };
+    let policy = policy.overridden(Family::Message, &of_url);
+    assert!(policy.never_retried.is_empty() && policy.waits.len() == 2);
 }

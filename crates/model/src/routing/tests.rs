@@ -92,7 +92,7 @@ fn deleting_one_level_keeps_what_stands_on_another() {
     let both = Scope { account: &own, parent: None, domain: Some(&domain) };
     let target = route(EventType::Clicked, "key", both).chosen.remove(0).target;
     let after = Scope { account: &bare, parent: None, domain: Some(&domain) };
-    assert_eq!(still_wanted(&target, EventType::Clicked, after), Wanted::AtUrl(URL));
+    assert_eq!(still_wanted(&target, EventType::Clicked, after).url(), Some(URL));
     let none = Scope { account: &bare, parent: None, domain: None };
     assert_eq!(still_wanted(&target, EventType::Clicked, none), Wanted::No(NotWanted::Deleted));
 }
@@ -137,7 +137,7 @@ fn a_disabled_domain_is_silent_and_the_levels_above_are_not() {
         [Verdict::Chosen, Verdict::DomainDisabled, Verdict::DomainDisabled]
     );
     assert_eq!(wanted(URL, scope), Wanted::No(NotWanted::DomainDisabled));
-    assert_eq!(wanted("https://a", scope), Wanted::AtUrl("https://a"));
+    assert_eq!(wanted("https://a", scope).url(), Some("https://a"));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn nothing_of_an_erased_account_goes_to_anybody() {
     own.parent_account_id = "p".into();
     own.set_status(AccountStatus::Closed);
     let closed = Scope { account: &own.clone(), parent: Some(&parent), domain: None };
-    assert_eq!(wanted(URL, closed), Wanted::AtUrl(URL));
+    assert_eq!(wanted(URL, closed).url(), Some(URL));
     own.erased = true;
     let erased = Scope { account: &own, parent: Some(&parent), domain: None };
     assert_eq!(wanted(URL, erased), Wanted::No(NotWanted::Erased));
@@ -176,7 +176,7 @@ fn routing_and_the_look_before_an_attempt_agree() {
                 let parent = is_subaccount.then_some(&parent);
                 let scope = Scope { account: &own, parent, domain: Some(&domain) };
                 let is_chosen = !route(EventType::Clicked, "key", scope).chosen.is_empty();
-                let is_wanted = wanted(URL, scope) == Wanted::AtUrl(URL);
+                let is_wanted = wanted(URL, scope).url() == Some(URL);
                 assert_eq!(is_chosen, is_wanted, "{levels} {parent_state:?} {own_state:?} {flags}");
             }
         }
@@ -185,6 +185,64 @@ fn routing_and_the_look_before_an_attempt_agree() {
 
 fn verdicts(routing: &Routing) -> Vec<Verdict> {
     routing.decisions.iter().map(Decision::verdict).collect()
+}
+
+impl<'a> Wanted<'a> {
+    fn url(&self) -> Option<&'a str> {
+        match self {
+            Self::AtUrl(destination) => Some(destination.url),
+            _ => None,
+        }
+    }
+}
+
+fn pause(account: &mut AccountDocument, url: &str) {
+    let paused_at = Some(protocol::Timestamp::default());
+    account.url_options.push(UrlOptions { url: url.into(), paused_at, ..UrlOptions::default() });
+}
+
+#[test]
+fn deliveries_to_a_paused_url_are_held_unless_somebody_else_wants_them_there() {
+    let (mut parent, mut own) = (account("p", &[URL]), account("a", &[URL]));
+    own.parent_account_id = "p".into();
+    let other = domain(&[URL, "https://b"]);
+    pause(&mut parent, URL);
+    {
+        let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&other) };
+        let routing = route(EventType::Clicked, "key", scope);
+        let (chosen, other) = (Verdict::Chosen, Verdict::Duplicate);
+        assert_eq!(verdicts(&routing), [Verdict::Paused, chosen, other, chosen]);
+        assert_eq!(routing.chosen.len(), 2);
+        assert!(routing.decisions[0].delivery_id.is_empty());
+        let Wanted::AtUrl(destination) = wanted(URL, scope) else { panic!("not wanted") };
+        assert_eq!((destination.owner.account_id.as_str(), destination.options), ("a", None));
+    }
+    pause(&mut own, URL);
+    let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&other) };
+    let routing = route(EventType::Clicked, "key", scope);
+    let (paused, other) = (Verdict::Paused, Verdict::Duplicate);
+    assert_eq!(verdicts(&routing), [paused, other, other, Verdict::Chosen]);
+    assert_eq!(routing.decisions[0].delivery_id, routing.chosen[0].delivery_id);
+    assert_eq!(wanted(URL, scope), Wanted::NotNow(Held::Paused));
+    assert_eq!(wanted("https://b", scope).url(), Some("https://b"));
+}
+
+#[test]
+fn what_an_account_says_of_a_url_holds_for_its_alerts_too() {
+    let mut own = account("a", &[]);
+    own.alerts = vec![AlertSetting {
+        setting_id: "one".into(),
+        event_type: "ip_listed".into(),
+        channel: Channel::Webhook.into(),
+        url: URL.into(),
+        ..AlertSetting::default()
+    }];
+    pause(&mut own, URL);
+    let scope = Scope { account: &own, parent: None, domain: None };
+    let routing = route(EventType::IpListed, "key", scope);
+    assert_eq!(verdicts(&routing), [Verdict::Paused]);
+    let target = &routing.chosen[0].target;
+    assert_eq!(still_wanted(target, EventType::IpListed, scope), Wanted::NotNow(Held::Paused));
 }
 
 fn wanted<'a>(url: &str, scope: Scope<'a>) -> Wanted<'a> {
@@ -196,7 +254,7 @@ fn wanted<'a>(url: &str, scope: Scope<'a>) -> Wanted<'a> {
 }
 
 #[test]
-fn alerts_follow_their_setting_and_skip_disabled_ones() {
+fn alerts_follow_their_setting_and_are_held_while_it_is_disabled() {
     let setting = |id: &str, disabled: bool| AlertSetting {
         setting_id: id.into(),
         generation: 3,
@@ -210,17 +268,18 @@ fn alerts_follow_their_setting_and_skip_disabled_ones() {
     own.alerts = vec![setting("one", false), setting("two", true)];
     let scope = Scope { account: &own, parent: None, domain: None };
     let routing = route(EventType::IpListed, "key", scope);
-    assert_eq!(routing.chosen.len(), 1);
-    assert_eq!(routing.decisions[1].verdict(), Verdict::Disabled);
+    assert_eq!(routing.chosen.len(), 2);
+    assert_eq!(verdicts(&routing), [Verdict::Chosen, Verdict::Disabled]);
+    assert_eq!(routing.decisions[1].delivery_id, routing.chosen[1].delivery_id);
     assert!(routing.decisions[1].disabled_at.is_some());
 
     let target = routing.chosen[0].target.clone();
     own.alerts[0].url = "https://new".into();
     let scope = Scope { account: &own, parent: None, domain: None };
-    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::AtUrl("https://new"));
+    assert_eq!(still_wanted(&target, EventType::IpListed, scope).url(), Some("https://new"));
     own.alerts[0].disabled_at = Some(protocol::Timestamp::default());
     let scope = Scope { account: &own, parent: None, domain: None };
-    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::Disabled);
+    assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::NotNow(Held::Disabled));
     own.alerts.clear();
     let scope = Scope { account: &own, parent: None, domain: None };
     assert_eq!(still_wanted(&target, EventType::IpListed, scope), Wanted::No(NotWanted::Deleted));

@@ -8,6 +8,7 @@ mod erasure;
 mod events;
 mod lifecycle;
 mod openapi;
+mod options;
 mod outages;
 mod regions;
 mod retries;

@@ -178,6 +178,11 @@ impl System {
         self.processes.get_mut(role).expect("the role runs")
     }
 
+    /// What all processes have logged.
+    pub(crate) fn logs(&self) -> String {
+        self.processes.values().map(Postrider::log).collect()
+    }
+
     pub(crate) async fn kill9(&mut self, role: &str) {
         self.process(role).kill9().await;
     }

@@ -31,12 +31,19 @@ impl From<StoreError> for Refused {
             StoreError::NestedSubaccount => Status::invalid_argument(message),
             StoreError::TooManyUrls { .. }
             | StoreError::QuotaReached { .. }
+            | StoreError::TooManyUrlOptions
+            | StoreError::TooManyResends
+            | StoreError::ResendEnded
+            | StoreError::SentAgain
             | StoreError::Already(_)
             | StoreError::AccountClosed
             | StoreError::AccountNotClosed { .. }
             | StoreError::LastAdminKey
             | StoreError::DomainDisabled => Status::failed_precondition(message),
-            StoreError::Database(_) | StoreError::Migrate(_) | StoreError::OtherRegion { .. } => {
+            StoreError::Database(_)
+            | StoreError::Migrate(_)
+            | StoreError::Corrupt(_)
+            | StoreError::OtherRegion { .. } => {
                 let unavailable = error.is_unavailable();
                 tracing::error!(%error, unavailable, "the database failed a call");
                 if unavailable {

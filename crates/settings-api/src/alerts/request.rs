@@ -3,12 +3,12 @@
 use egress::mail::MailAddress;
 use model::{EventType, Family};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use store::{AlertDestination, NewAlert};
 use utoipa::ToSchema;
 
 use super::slack;
 use crate::error::ApiError;
+use crate::form::json;
 
 /// Mailboxes that one alert setting can have.
 const MAX_ADDRESSES: usize = 50;
@@ -92,13 +92,6 @@ pub(super) fn email_trial(body: &[u8]) -> Result<(EventType, Vec<MailAddress>), 
     let event_type = alert_type(event_type)?;
     let emails = mailboxes(emails, "emails")?;
     Ok((event_type, emails.into_iter().map(|(_, address)| address).collect()))
-}
-
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
-        let problem = if error.is_data() { "has wrong fields" } else { "is not valid JSON" };
-        ApiError::bad_request(format!("the body {problem}: {error}"))
-    })
 }
 
 fn alert_type(name: Option<String>) -> Result<EventType, ApiError> {

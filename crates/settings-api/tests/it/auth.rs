@@ -4,6 +4,7 @@ use base64::Engine as _;
 use protocol::v1;
 use testkit::TestEnv;
 use testkit::http::Response;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{World, assert_answer, assert_common_headers, assert_message, send};
 
@@ -34,6 +35,26 @@ async fn without_a_valid_key_every_call_is_refused() {
     // Refused before the body is looked at.
     let post = world.anonymous("POST", LIST).body("application/json", "{");
     assert_unauthorized(&send(post).await);
+}
+
+#[tokio::test]
+async fn who_is_refused_early_can_finish_writing_and_read_why() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let address = world.base.strip_prefix("http://").expect("a URL").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+    let head = format!("POST {LIST} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 200000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("written");
+    // Each part has arrived before the next one is sent, by the answer to
+    // another call; a connection that was closed early would be reset by now.
+    for _ in 0..20 {
+        send(world.anonymous("GET", LIST)).await;
+        stream.write_all(&[b'x'; 10_000]).await.expect("written");
+    }
+    let mut answer = vec![0; 4_096];
+    let count = stream.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) tasks: Tasks,
     settings: Settings,
-    base: String,
+    pub(crate) base: String,
     /// Takes every mail, where a test names no other relay.
     _mailbox: Mailbox,
 }

@@ -39,6 +39,7 @@ impl Ids {
         ids.set("id", "00000000-0000-4000-8000-000000000000");
         ids.set("key_id", "00000000-00000000");
         ids.set("subaccount_id", &"1".repeat(24));
+        ids.set("resend_id", "00000000-0000-4000-8000-000000000001");
         ids
     }
 
@@ -50,6 +51,10 @@ impl Ids {
         // Names a kind of event, and is the same for everybody.
         if parameter == "webhook_name" {
             return "clicked";
+        }
+        // Nobody has one here: resends.rs has the test of who may send what.
+        if parameter == "delivery_id" {
+            return "00000000000000000000000000000000";
         }
         self.0.get(parameter).unwrap_or_else(|| {
             panic!("no example of the path parameter {parameter}: add one to isolation's Ids, and to what Account::furnished makes")
@@ -150,6 +155,7 @@ impl Operation {
             "remove_domain_webhook_urls" | "remove_domain_webhook_urls_v3" => {
                 Some(format!("url={CLICKED}"))
             }
+            "delete_url_options" => Some(format!("url={CLICKED}")),
             _ => None,
         }
     }
@@ -183,6 +189,11 @@ impl Operation {
             "create_domain" | "create_domain_v3" => json!({"name": format!("n{number}.example")}),
             "update_domain" | "update_domain_v3" => json!({"webhooks_redact_pii": true}),
             "create_key" => json!({"role": "basic"}),
+            "set_policies" => json!({"message": {"preset": "resilient"}}),
+            "set_url_options" => json!({"url": url, "headers": {"x-number": url}}),
+            "pause_url" => json!({"url": CLICKED, "paused": true}),
+            "create_resend" => json!({"url": url}),
+            "change_resend" => json!({"state": "cancelled"}),
             "set_subaccount_monthly_limit" => json!({"limit": 7}),
             _ => return None,
         })
@@ -210,7 +221,7 @@ impl Operation {
     /// A key with this role changes settings, and neither the account itself
     /// nor its subaccounts nor its keys.
     pub(super) fn developer_may(&self) -> bool {
-        let settings = ["domain webhooks", "account webhooks", "alerts", "domains"];
+        let settings = ["domain webhooks", "account webhooks", "alerts", "domains", "delivery"];
         let of_accounts = ["/v5/accounts/http_signing_key", "/v5/accounts/features"];
         self.only_looks()
             || settings.contains(&self.tag.as_str())
@@ -227,6 +238,9 @@ impl Operation {
             // A call must be on behalf of the subaccount that it ends.
             "delete_subaccount" if expected == Expected::ParentOnBehalf => &[200],
             "delete_subaccount" => &[400],
+            "resend_delivery" => &[404],
+            // It may be done already.
+            "change_resend" if !names_subaccount => &[200, 409],
             // A subaccount has no subaccounts.
             "create_subaccount" if is_sub => &[403],
             _ if is_sub && names_subaccount => &[404],

@@ -55,11 +55,21 @@ impl Account {
             "settings": {"emails": [format!("ops@{name}.example")]}
         });
         let alert = text(&post("/v1/alerts/settings/events", alert).await, "id");
+        let put = async |path: &str, body: Value| {
+            send(account.request(world, "PUT", path).json(&body)).await
+        };
+        let headers = json!({"authorization": format!("Bearer of-{name}")});
+        let options = json!({"url": CLICKED, "headers": headers});
+        put("/postrider/v1/urls", options).await.expect_status(200);
+        let resend = text(&post("/postrider/v1/resends", json!({"per_second": 1})).await, "id");
+        // Paused if it is not done already; from here on it stays as it is.
+        put(&format!("/postrider/v1/resends/{resend}"), json!({"state": "paused"})).await;
         let key = account.make_key(world, &[("role", "basic"), ("description", name)]).await;
         account.ids.set("domain", &domain);
         account.ids.set("webhook_id", &webhook);
         account.ids.set("id", &alert);
         account.ids.set("key_id", &key.id);
+        account.ids.set("resend_id", &resend);
         account
     }
 

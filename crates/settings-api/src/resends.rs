@@ -1,0 +1,283 @@
+//! What was not delivered, and sending it again: one delivery at once, or many
+//! as a job at a limited rate.
+
+mod request;
+mod worker;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, SecondsFormat, Utc};
+use prost::Message as _;
+use protocol::v1::Delivery;
+use protocol::v1::target::Kind as TargetKind;
+use serde::Serialize;
+use store::{NewResend, Resend};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use self::request::{ChangedResend, ResendForm};
+use crate::auth::Caller;
+use crate::error::{ApiError, Problem};
+use crate::form::Body;
+use crate::path::Segments;
+use crate::{SettingsApi, respond};
+
+/// The calls of this module.
+pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
+    OpenApiRouter::new()
+        .routes(routes!(undelivered))
+        .routes(routes!(list, create))
+        .routes(routes!(show, change))
+        .routes(routes!(resend_one))
+}
+
+type Result<T = Response> = std::result::Result<T, ApiError>;
+
+/// Counts what was not delivered and not sent again, by target and outcome, the
+/// oldest first.
+#[utoipa::path(
+    get,
+    path = "/postrider/v1/undelivered",
+    operation_id = "count_undelivered",
+    tag = "delivery",
+    responses((status = 200, description = "At most 1,000 groups", body = UndeliveredList))
+)]
+async fn undelivered(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+) -> Result {
+    let groups = api.store.undelivered(&caller.account_id).await?;
+    let undelivered = groups.into_iter().map(|group| {
+        let delivery = Delivery::decode(group.delivery.as_slice()).ok();
+        let (url, alert_setting_id) = match delivery.and_then(|d| d.target).and_then(|t| t.kind) {
+            Some(TargetKind::Message(target)) => (Some(target.url), None),
+            Some(TargetKind::Alert(target)) => (None, Some(target.setting_id)),
+            None => (None, None),
+        };
+        Group {
+            url,
+            alert_setting_id,
+            outcome: group.outcome,
+            count: group.count,
+            oldest: time(group.oldest),
+        }
+    });
+    Ok(respond::ok(&UndeliveredList { undelivered: undelivered.collect() }))
+}
+
+/// Lists the newest jobs that send again, the newest first.
+#[utoipa::path(
+    get,
+    path = "/postrider/v1/resends",
+    operation_id = "list_resends",
+    tag = "delivery",
+    responses((status = 200, description = "At most 100 jobs", body = ResendList))
+)]
+async fn list(State(api): State<SettingsApi>, Extension(caller): Extension<Caller>) -> Result {
+    let resends = api.store.resends(&caller.account_id).await?;
+    Ok(respond::ok(&ResendList { resends: resends.into_iter().map(Shown::of).collect() }))
+}
+
+/// Sends again what was not delivered, as a job: to one URL, for one alert
+/// setting, or to all; held deliveries, unless it says otherwise.
+///
+/// It goes on, at its rate, until everything is sent that had ended when it was
+/// made. Each delivery is sent as a new one, with a new `X-Postrider-Delivery`
+/// and the same event id. What is wanted, the keys and the policy are those of
+/// the new attempts: what is still paused or disabled is held again.
+#[utoipa::path(
+    post,
+    path = "/postrider/v1/resends",
+    operation_id = "create_resend",
+    tag = "delivery",
+    request_body = ResendForm,
+    responses((status = 200, description = "Begun", body = Shown))
+)]
+async fn create(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+    Body(body): Body,
+) -> Result {
+    let wanted = request::read(&body, &caller.account_id)?;
+    let resend_id = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
+    let new = NewResend {
+        target_id: wanted.target_id,
+        target: &wanted.target,
+        outcomes: &wanted.outcomes,
+        since: wanted.since,
+        per_second: wanted.per_second,
+    };
+    api.store.create_resend(&caller.account_id, resend_id, &new, api.clock.now()).await?;
+    tracing::info!(account.id = caller.account_id, resend.id = %resend_id, "a resend was made");
+    show_one(&api, &caller, resend_id).await
+}
+
+/// Shows a job and how far it is.
+#[utoipa::path(
+    get,
+    path = "/postrider/v1/resends/{resend_id}",
+    operation_id = "get_resend",
+    tag = "delivery",
+    params(ResendPath),
+    responses((status = 200, description = "The job", body = Shown))
+)]
+async fn show(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+    Segments(id): Segments<String>,
+) -> Result {
+    show_one(&api, &caller, resend_id(&id)?).await
+}
+
+/// Pauses a job, lets it run on, or cancels it. What it has sent stays sent.
+#[utoipa::path(
+    put,
+    path = "/postrider/v1/resends/{resend_id}",
+    operation_id = "change_resend",
+    tag = "delivery",
+    params(ResendPath),
+    request_body = ChangedResend,
+    responses(
+        (status = 200, description = "The job as it is now", body = Shown),
+        (status = 409, description = "It has ended", body = Problem),
+    )
+)]
+async fn change(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+    Segments(id): Segments<String>,
+    Body(body): Body,
+) -> Result {
+    let id = resend_id(&id)?;
+    let state = request::state(&body)?;
+    let resend = api.store.set_resend_state(&caller.account_id, id, state, api.clock.now()).await?;
+    Ok(respond::ok(&Shown::of(resend)))
+}
+
+/// Sends one delivery again that was not delivered.
+#[utoipa::path(
+    post,
+    path = "/postrider/v1/deliveries/{delivery_id}/resend",
+    operation_id = "resend_delivery",
+    tag = "delivery",
+    params(DeliveryPath),
+    responses(
+        (status = 200, description = "It is on its way", body = SentAgain),
+        (status = 409, description = "It was sent again before", body = Problem),
+    )
+)]
+async fn resend_one(
+    State(api): State<SettingsApi>,
+    Extension(caller): Extension<Caller>,
+    Segments(id): Segments<String>,
+) -> Result {
+    let missing = || ApiError::not_found("an undelivered delivery of this id not found");
+    let id = Uuid::try_parse(&id).map_err(|_| missing())?;
+    let batch = api.store.take_undelivered(&caller.account_id, id).await?;
+    let ids = api.send_again(&batch).await?;
+    // Dying here sends nothing twice: asked again, it is the same generation.
+    batch.sent(api.clock.now()).await?;
+    let delivery_id = ids.into_iter().next().ok_or_else(|| {
+        ApiError::bad_request("this delivery was set aside unread, and cannot be sent")
+    })?;
+    Ok(respond::ok(&SentAgain { delivery_id }))
+}
+
+async fn show_one(api: &SettingsApi, caller: &Caller, id: Uuid) -> Result {
+    let resend = api.store.resend(&caller.account_id, id).await?;
+    Ok(respond::ok(&Shown::of(resend)))
+}
+
+fn resend_id(text: &str) -> Result<Uuid> {
+    Uuid::try_parse(text).map_err(|_| ApiError::not_found("resend not found"))
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path")]
+struct ResendPath {
+    /// The job.
+    resend_id: String,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path")]
+struct DeliveryPath {
+    /// As in `X-Postrider-Delivery`.
+    delivery_id: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct UndeliveredList {
+    undelivered: Vec<Group>,
+}
+
+/// Deliveries to one target that ended in one way.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Undelivered)]
+struct Group {
+    /// Of a webhook; of an alert, its setting is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert_setting_id: Option<String>,
+    /// `rejected`, `exhausted`, `expired`, `suppressed`, `held` or `poisoned`.
+    outcome: String,
+    count: i64,
+    /// When the first of them ended.
+    #[schema(format = DateTime)]
+    oldest: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ResendList {
+    resends: Vec<Shown>,
+}
+
+/// A job that sends again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Resend)]
+struct Shown {
+    id: String,
+    /// The URL or the alert setting; empty for everything.
+    target: String,
+    outcomes: Vec<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<String>,
+    per_second: i32,
+    /// `running`, `paused`, `cancelled` or `done`.
+    state: String,
+    /// How many were sent so far.
+    sent: i64,
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+impl Shown {
+    fn of(resend: Resend) -> Self {
+        Self {
+            id: resend.resend_id.to_string(),
+            target: resend.target,
+            outcomes: resend.outcomes,
+            since: resend.since.map(time),
+            per_second: resend.per_second,
+            state: resend.state,
+            sent: resend.sent,
+            created_at: time(resend.created_at),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct SentAgain {
+    /// Of the new delivery.
+    delivery_id: String,
+}

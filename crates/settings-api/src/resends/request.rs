@@ -1,0 +1,109 @@
+//! What is to be sent again.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::form::json;
+
+/// Ways to end that can be sent again.
+const OUTCOMES: [&str; 5] = ["held", "exhausted", "rejected", "expired", "suppressed"];
+/// Deliveries in a second, unless the call says otherwise.
+const USUAL_RATE: i32 = 50;
+const MAX_RATE: i32 = 1_000;
+
+/// What is to be sent again; with neither a URL nor an alert setting, all of it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResendForm {
+    /// To this URL, by the account's own webhooks and its domains'.
+    #[schema(example = "https://hooks.example.net/mail")]
+    url: Option<String>,
+    /// For this alert setting.
+    alert_setting_id: Option<String>,
+    /// How the deliveries ended: `held` (the default), `exhausted`, `rejected`,
+    /// `expired` or `suppressed`.
+    #[schema(max_items = 5, example = json!(["held", "exhausted"]))]
+    outcomes: Option<Vec<String>>,
+    /// Those that ended at this moment or later.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<String>,
+    /// How many a second, 50 unless said otherwise.
+    #[schema(minimum = 1, maximum = 1000)]
+    per_second: Option<i32>,
+}
+
+/// A change of a job.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangedResend {
+    /// `running`, `paused` or `cancelled`.
+    #[schema(example = "paused")]
+    state: String,
+}
+
+/// The same, checked.
+pub(super) struct Wanted {
+    pub(super) target_id: Option<Uuid>,
+    pub(super) target: String,
+    pub(super) outcomes: Vec<String>,
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) per_second: i32,
+}
+
+pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
+    let form: ResendForm = json(body)?;
+    let (target, target_id) = match (form.url, form.alert_setting_id) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad_request("give url or alert_setting_id, not both"));
+        }
+        (Some(url), None) => {
+            let id = model::message_target_id(account_id, &url);
+            (url, Some(id))
+        }
+        (None, Some(setting_id)) => {
+            let known = Uuid::try_parse(&setting_id).map_err(|_| {
+                ApiError::bad_request(format!("alert_setting_id: {setting_id} is no UUID"))
+            })?;
+            let id = model::alert_target_id(&known.to_string());
+            (setting_id, Some(id))
+        }
+        (None, None) => (String::new(), None),
+    };
+    let mut outcomes = form.outcomes.unwrap_or_else(|| vec!["held".to_owned()]);
+    outcomes.sort();
+    outcomes.dedup();
+    if let Some(unknown) = outcomes.iter().find(|name| !OUTCOMES.contains(&name.as_str())) {
+        let known = OUTCOMES.join(", ");
+        let message = format!("outcomes: {unknown:?} is none of {known}");
+        return Err(ApiError::bad_request(message));
+    }
+    if outcomes.is_empty() {
+        return Err(ApiError::bad_request("outcomes: at least one"));
+    }
+    let per_second = form.per_second.unwrap_or(USUAL_RATE);
+    if !(1..=MAX_RATE).contains(&per_second) {
+        let message = format!("per_second: expected 1 to {MAX_RATE}, found {per_second}");
+        return Err(ApiError::bad_request(message));
+    }
+    let since = form.since.map(|text| {
+        DateTime::parse_from_rfc3339(&text).map(|at| at.to_utc()).map_err(|_| {
+            let what = "a moment such as 2026-11-21T08:00:00Z";
+            ApiError::bad_request(format!("since: expected {what}, found {text:?}"))
+        })
+    });
+    let since = since.transpose()?;
+    // Hex of 16 bytes, which is a UUID without hyphens.
+    let target_id = target_id.and_then(|id| Uuid::try_parse(&id).ok());
+    Ok(Wanted { target_id, target, outcomes, since, per_second })
+}
+
+pub(super) fn state(body: &[u8]) -> Result<&'static str, ApiError> {
+    let ChangedResend { state } = json(body)?;
+    ["running", "paused", "cancelled"].into_iter().find(|known| *known == state).ok_or_else(|| {
+        let message = format!("state: expected running, paused or cancelled, found {state:?}");
+        ApiError::bad_request(message)
+    })
+}

@@ -1,0 +1,102 @@
+//! Sends again, a batch at a time.
+
+use std::time::Duration;
+
+use chassis::Tasks;
+use futures_util::future::try_join_all;
+use prost::Message as _;
+use protocol::Timestamp;
+use protocol::v1::Delivery;
+use store::ResendBatch;
+
+use crate::SettingsApi;
+use crate::error::ApiError;
+
+/// How often to look for jobs.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long to leave the broker or the database alone after it has failed.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl SettingsApi {
+    /// Works on the jobs of all accounts, until a stop is asked for.
+    pub(crate) async fn run_resends(&self, tasks: &Tasks) {
+        while !tasks.is_stopping() {
+            let wait = match self.next_batch().await {
+                Ok(true) => continue,
+                Ok(false) => LOOK_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "a batch of a resend was not sent, and is tried again");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = tasks.stopping() => return,
+            }
+        }
+    }
+
+    async fn next_batch(&self) -> anyhow::Result<bool> {
+        let Some(batch) = self.store.next_resend_batch(self.clock.now()).await? else {
+            return Ok(false);
+        };
+        let ids = self.store_again(&batch).await?;
+        metrics::counter!("postrider_resent_total").increment(ids.len() as u64);
+        chassis::crash_point("settings.resend_stored");
+        // Dying before this line sends the batch once more. Its deliveries are
+        // the same generation, with the same ids: one that is under way is not
+        // made again; one that has ended in between comes to its receiver twice.
+        batch.sent(self.clock.now()).await?;
+        chassis::crash_point("settings.resend_noted");
+        Ok(true)
+    }
+
+    /// The same for a call; returns the ids of the new deliveries.
+    pub(super) async fn send_again(&self, batch: &ResendBatch) -> Result<Vec<String>, ApiError> {
+        self.store_again(batch).await.map_err(|error| {
+            tracing::warn!(%error, "a delivery was not sent again");
+            let message = "The broker is not available; nothing was sent. Try again";
+            ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
+        })
+    }
+
+    /// Stores the next generation of each delivery.
+    async fn store_again(&self, batch: &ResendBatch) -> Result<Vec<String>, bus::BusError> {
+        let now = self.clock.now();
+        let first_due = Timestamp {
+            seconds: now.timestamp(),
+            nanos: now.timestamp_subsec_nanos().cast_signed(),
+        };
+        // What was no delivery in the first place is passed over.
+        let again: Vec<Delivery> = batch
+            .deliveries()
+            .filter_map(|bytes| Delivery::decode(bytes).ok())
+            .filter_map(|delivery| next_generation(delivery, first_due))
+            .collect();
+        try_join_all(again.iter().map(|delivery| self.bus.publish_delivery(delivery))).await?;
+        Ok(again.into_iter().map(|delivery| delivery.delivery_id).collect())
+    }
+}
+
+/// The delivery as if it had just been made, under an id of its own. `None` when
+/// nothing is left of its event.
+fn next_generation(delivery: Delivery, first_due: Timestamp) -> Option<Delivery> {
+    let target_id = &delivery.target.as_ref()?.id;
+    let generation = delivery.generation + 1;
+    if delivery.accepted_event.is_empty() {
+        return None;
+    }
+    Some(Delivery {
+        delivery_id: model::delivery_id(&delivery.event_key, target_id, generation),
+        generation,
+        hop: 0,
+        attempt: 0,
+        uncharged_returns: 0,
+        parks: 0,
+        mail: None,
+        first_due: Some(first_due),
+        // A batch that is stored twice must not push out what is under way.
+        may_exist: true,
+        ..delivery
+    })
+}

@@ -1,0 +1,313 @@
+//! What was not delivered, and jobs that send it again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::accounts::lock_account;
+use crate::{Store, StoreError, Thing};
+
+/// Jobs of one account that may be under way at a time.
+pub const MAX_RESENDS: i64 = 10;
+/// Groups that are shown of what was not delivered.
+const MAX_GROUPS: i64 = 1_000;
+
+/// What was not delivered to one target, and was not sent again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undelivered {
+    /// How these deliveries ended.
+    pub outcome: String,
+    /// How many.
+    pub count: i64,
+    /// When the first of them ended.
+    pub oldest: DateTime<Utc>,
+    /// The stored bytes of one of them.
+    pub delivery: Vec<u8>,
+}
+
+/// A job.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resend {
+    /// Its id.
+    pub resend_id: Uuid,
+    /// Whose it is.
+    pub account_id: String,
+    /// Of what; `None` for every target of the account.
+    pub target_id: Option<Uuid>,
+    /// The URL or the alert setting that was named; empty for all.
+    pub target: String,
+    /// How the deliveries ended that are sent again.
+    pub outcomes: Vec<String>,
+    /// Those that ended before are left alone.
+    pub since: Option<DateTime<Utc>>,
+    /// Those that end from here on are left alone.
+    pub created_at: DateTime<Utc>,
+    /// How many are sent in a second.
+    pub per_second: i32,
+    /// `running`, `paused`, `cancelled` or `done`.
+    pub state: String,
+    /// How many were sent so far.
+    pub sent: i64,
+}
+
+/// A job that is to be made.
+#[derive(Clone, Debug)]
+pub struct NewResend<'a> {
+    /// Of what; `None` for every target of the account.
+    pub target_id: Option<Uuid>,
+    /// The URL or the alert setting that was named; empty for all.
+    pub target: &'a str,
+    /// How the deliveries ended that are sent again.
+    pub outcomes: &'a [String],
+    /// Those that ended before are left alone.
+    pub since: Option<DateTime<Utc>>,
+    /// How many are sent in a second.
+    pub per_second: i32,
+}
+
+/// Deliveries that nobody else sends again as long as this value lives. When it
+/// is dropped they are as before.
+#[derive(Debug)]
+pub struct ResendBatch {
+    tx: Transaction<'static, Postgres>,
+    resend: Option<Resend>,
+    /// Id and stored bytes.
+    deliveries: Vec<(Uuid, Vec<u8>)>,
+}
+
+impl ResendBatch {
+    /// The stored bytes of the deliveries.
+    pub fn deliveries(&self) -> impl Iterator<Item = &[u8]> {
+        self.deliveries.iter().map(|(_, delivery)| delivery.as_slice())
+    }
+
+    /// Notes that they were all sent again.
+    ///
+    /// # Errors
+    /// Those of the database. Nothing is noted then, and they are sent once more.
+    pub async fn sent(mut self, at: DateTime<Utc>) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = self.deliveries.iter().map(|(id, _)| *id).collect();
+        sqlx::query!(
+            "UPDATE undelivered SET sent_again_at = $2 WHERE delivery_id = ANY($1)",
+            &ids,
+            at
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        if let Some(resend) = &self.resend {
+            // Less than a batch is the end: what ends from now on is not its.
+            let is_done = ids.len() < usize::try_from(resend.per_second).unwrap_or(usize::MAX);
+            sqlx::query!(
+                "UPDATE resends SET sent = sent + $2, next_batch_at = $3, changed_at = $4, \
+                 state = CASE WHEN $5 THEN 'done' ELSE state END WHERE resend_id = $1",
+                resend.resend_id,
+                i64::try_from(ids.len()).unwrap_or(i64::MAX),
+                at + TimeDelta::seconds(1),
+                at,
+                is_done
+            )
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        self.tx.commit().await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// What of an account was not delivered and was not sent again, by target
+    /// and outcome, the oldest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn undelivered(&self, account_id: &str) -> Result<Vec<Undelivered>, StoreError> {
+        let groups = sqlx::query_as!(
+            Undelivered,
+            "SELECT g.outcome, g.count AS \"count!\", g.oldest AS \"oldest!\", \
+             s.delivery AS \"delivery!\" FROM \
+             (SELECT target_id, outcome, count(*) AS count, min(ended_at) AS oldest \
+             FROM undelivered WHERE account_id = $1 AND sent_again_at IS NULL \
+             GROUP BY target_id, outcome ORDER BY oldest LIMIT $2) g, \
+             LATERAL (SELECT u.delivery FROM undelivered u WHERE u.account_id = $1 \
+             AND u.sent_again_at IS NULL AND u.target_id IS NOT DISTINCT FROM g.target_id \
+             AND u.outcome = g.outcome LIMIT 1) s ORDER BY g.oldest",
+            account_id,
+            MAX_GROUPS
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(groups)
+    }
+
+    /// Makes a job.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyResends`], [`StoreError::AccountClosed`], or those of
+    /// the database.
+    pub async fn create_resend(
+        &self,
+        account_id: &str,
+        resend_id: Uuid,
+        new: &NewResend<'_>,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        lock_account(&mut tx, account_id).await?;
+        let under_way = sqlx::query_scalar!(
+            "SELECT count(*) AS \"count!\" FROM resends \
+             WHERE account_id = $1 AND state IN ('running', 'paused')",
+            account_id
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if under_way >= MAX_RESENDS {
+            return Err(StoreError::TooManyResends);
+        }
+        sqlx::query!(
+            "INSERT INTO resends (resend_id, account_id, target_id, target, outcomes, since, \
+             created_at, per_second, state, next_batch_at, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $7, $7)",
+            resend_id,
+            account_id,
+            new.target_id,
+            new.target,
+            new.outcomes,
+            new.since,
+            at,
+            new.per_second
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The newest hundred jobs of an account, the newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn resends(&self, account_id: &str) -> Result<Vec<Resend>, StoreError> {
+        let resends = sqlx::query_as!(
+            Resend,
+            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
+             per_second, state, sent FROM resends WHERE account_id = $1 \
+             ORDER BY created_at DESC, resend_id LIMIT 100",
+            account_id
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(resends)
+    }
+
+    /// One job of an account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or those of the database.
+    pub async fn resend(&self, account_id: &str, resend_id: Uuid) -> Result<Resend, StoreError> {
+        sqlx::query_as!(
+            Resend,
+            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
+             per_second, state, sent FROM resends WHERE account_id = $1 AND resend_id = $2",
+            account_id,
+            resend_id
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(StoreError::NotFound(Thing::Resend))
+    }
+
+    /// Lets a job run, pauses it or cancels it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::ResendEnded`], or those of the
+    /// database.
+    pub async fn set_resend_state(
+        &self,
+        account_id: &str,
+        resend_id: Uuid,
+        state: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Resend, StoreError> {
+        // Waits for the batch that is being sent, if there is one.
+        let changed = sqlx::query!(
+            "UPDATE resends SET state = $3, changed_at = $4 WHERE account_id = $1 \
+             AND resend_id = $2 AND state IN ('running', 'paused')",
+            account_id,
+            resend_id,
+            state,
+            at
+        )
+        .execute(&self.pool)
+        .await?;
+        let resend = self.resend(account_id, resend_id).await?;
+        if changed.rows_affected() == 0 && resend.state != state {
+            return Err(StoreError::ResendEnded);
+        }
+        Ok(resend)
+    }
+
+    /// Takes what a job is to send next. `None` when no job is due that nobody
+    /// else is working on.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn next_resend_batch(
+        &self,
+        at: DateTime<Utc>,
+    ) -> Result<Option<ResendBatch>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let resend = sqlx::query_as!(
+            Resend,
+            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
+             per_second, state, sent FROM resends WHERE state = 'running' \
+             AND next_batch_at <= $1 ORDER BY next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+            at
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(resend) = resend else { return Ok(None) };
+        // Waits for others who send one of these again, and passes over it then.
+        let rows = sqlx::query!(
+            "SELECT delivery_id, delivery FROM undelivered WHERE account_id = $1 \
+             AND ($2::uuid IS NULL OR target_id = $2) AND outcome = ANY($3) \
+             AND ended_at < $4 AND ($5::timestamptz IS NULL OR ended_at >= $5) \
+             AND sent_again_at IS NULL ORDER BY ended_at LIMIT $6 FOR UPDATE",
+            resend.account_id,
+            resend.target_id,
+            &resend.outcomes,
+            resend.created_at,
+            resend.since,
+            i64::from(resend.per_second)
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let deliveries = rows.into_iter().map(|row| (row.delivery_id, row.delivery)).collect();
+        Ok(Some(ResendBatch { tx, resend: Some(resend), deliveries }))
+    }
+
+    /// Takes one delivery of an account that was not delivered.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none that can be sent again,
+    /// [`StoreError::SentAgain`] when that was done, or those of the database.
+    pub async fn take_undelivered(
+        &self,
+        account_id: &str,
+        delivery_id: Uuid,
+    ) -> Result<ResendBatch, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = sqlx::query!(
+            "SELECT delivery, sent_again_at FROM undelivered \
+             WHERE delivery_id = $1 AND account_id = $2 FOR UPDATE",
+            delivery_id,
+            account_id
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(StoreError::NotFound(Thing::Delivery))?;
+        if row.sent_again_at.is_some() {
+            return Err(StoreError::SentAgain);
+        }
+        Ok(ResendBatch { tx, resend: None, deliveries: vec![(delivery_id, row.delivery)] })
+    }
+}

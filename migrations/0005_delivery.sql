@@ -1,0 +1,63 @@
+-- How deliveries are made, beyond what Mailgun has settings for.
+
+-- Encoded postrider.v1.PolicyOverride; NULL where the deployment's policy holds.
+ALTER TABLE accounts
+    ADD COLUMN message_policy bytea,
+    ADD COLUMN alert_policy bytea;
+
+-- What an account says of a URL of its subscriptions, whether it has one with
+-- that URL at the moment or not.
+CREATE TABLE url_options (
+    account_id text NOT NULL REFERENCES accounts,
+    url text NOT NULL CHECK (octet_length(url) BETWEEN 1 AND 2048),
+    -- Set while deliveries to it are held.
+    paused_at timestamptz,
+    -- Encoded postrider.v1.PolicyOverride.
+    policy bytea,
+    -- Message events as forms, as before 2018.
+    legacy_payload boolean NOT NULL DEFAULT false,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (account_id, url)
+);
+
+-- Headers that are sent along with every delivery to such a URL.
+CREATE TABLE url_headers (
+    account_id text NOT NULL,
+    url text NOT NULL,
+    -- In lower case.
+    name text NOT NULL,
+    -- The value, sealed under the deployment's secret key.
+    sealed bytea NOT NULL,
+    PRIMARY KEY (account_id, url, name),
+    FOREIGN KEY (account_id, url) REFERENCES url_options ON DELETE CASCADE
+);
+
+-- When the delivery was sent again, as the next generation of it; NULL while
+-- nobody has asked for that.
+ALTER TABLE undelivered ADD COLUMN sent_again_at timestamptz;
+
+CREATE INDEX undelivered_waiting ON undelivered (account_id, target_id, ended_at)
+    WHERE sent_again_at IS NULL;
+
+-- Jobs that send again what was not delivered.
+CREATE TABLE resends (
+    resend_id uuid PRIMARY KEY,
+    account_id text NOT NULL REFERENCES accounts,
+    -- Of what: NULL for every target of the account.
+    target_id uuid,
+    -- The URL or the id of the alert setting that was named, for people.
+    target text NOT NULL,
+    outcomes text[] NOT NULL,
+    -- What ended from here on, and before the job was made.
+    since timestamptz,
+    created_at timestamptz NOT NULL,
+    per_second integer NOT NULL CHECK (per_second BETWEEN 1 AND 1000),
+    state text NOT NULL CHECK (state IN ('running', 'paused', 'cancelled', 'done')),
+    sent bigint NOT NULL DEFAULT 0,
+    -- The rate holds over all replicas, because none begins before this moment.
+    next_batch_at timestamptz NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+
+CREATE INDEX resends_of ON resends (account_id, created_at);
+CREATE INDEX resends_due ON resends (next_batch_at) WHERE state = 'running';

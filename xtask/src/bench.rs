@@ -16,17 +16,62 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum What {
     /// CPU-seconds per 10,000 deliveries by process, rate and latency
-    Throughput {
-        /// Write the figures here as well
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// Passed on; `-- --help` lists what there is
-        #[arg(last = true)]
-        more: Vec<String>,
+    Throughput(Common),
+    /// What receivers that hang do to the others; fails when they hold them up
+    Noisy {
+        /// Only whether it works, within a minute
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What deliveries that wait for dead targets cost; fails when one does not end in time
+    Backlog {
+        /// How many
+        #[arg(long)]
+        count: Option<u64>,
+        #[command(flatten)]
+        common: Common,
     },
 }
 
+#[derive(Args)]
+struct Common {
+    /// Write the figures here as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Passed on; `-- --help` lists what there is
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
 pub(crate) fn bench(options: Options) -> Result<()> {
+    let (mut arguments, common) = match options.what {
+        What::Throughput(common) => (vec!["throughput".to_owned()], common),
+        What::Noisy { quick, common } => {
+            let quick = quick.then(|| "--quick".to_owned());
+            (["noisy".to_owned()].into_iter().chain(quick).collect(), common)
+        }
+        What::Backlog { count, common } => {
+            let count = count.map(|count| format!("--count={count}"));
+            (["backlog".to_owned()].into_iter().chain(count).collect(), common)
+        }
+    };
+    arguments.extend(common.more);
+    run(&arguments, common.json)
+}
+
+/// Receivers that hang hold nobody up. Takes twelve minutes.
+pub(crate) fn noisy() -> Result<()> {
+    run(&["noisy".to_owned()], None)
+}
+
+/// A million deliveries for dead targets all end. Takes half an hour.
+pub(crate) fn long_backlog() -> Result<()> {
+    run(&["backlog".to_owned(), "--count=1000000".to_owned()], None)
+}
+
+fn run(arguments: &[String], json: Option<PathBuf>) -> Result<()> {
     let mut build = workspace::cargo();
     workspace::run(build.args([
         "build",
@@ -36,10 +81,9 @@ pub(crate) fn bench(options: Options) -> Result<()> {
         "--package",
         "bench",
     ]))?;
-    let What::Throughput { json, more } = options.what;
     let release = workspace::Metadata::read()?.target_directory().join("release");
     let mut bench = std::process::Command::new(release.join("bench"));
-    bench.arg("throughput").arg("--binary").arg(release.join("postrider")).args(more);
+    bench.args(arguments).arg("--binary").arg(release.join("postrider"));
     if let Some(json) = json {
         bench.arg("--json").arg(json);
     }

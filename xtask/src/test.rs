@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{config_docs, deny, lint, sqlx, tidy};
+use crate::{bench, config_docs, deny, lint, sqlx, tidy};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only the tests of this package or test target, without the checks
     #[arg(long)]
     suite: Option<String>,
-    /// Also the suites that take many minutes (test targets named long_…)
+    /// Also what takes many minutes: test targets named long_…, and the measurements that can fail
     #[arg(long)]
     long: bool,
     /// Only the tests with this in their name, without the checks
@@ -56,6 +56,12 @@ const LATE_CHECKS: [Step; 2] = [
     Step { name: "deny", budget: secs(240), run: |_| check(deny::deny(false)) },
 ];
 
+/// With --long: what takes a machine of its own to say anything.
+const MEASUREMENTS: [Step; 2] = [
+    Step { name: "noisy", budget: secs(1500), run: |_| check(bench::noisy()) },
+    Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
+];
+
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -65,7 +71,8 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     let steps = if only_tests {
         TESTS.iter().collect::<Vec<_>>()
     } else {
-        CHECKS.iter().chain(&TESTS).chain(&LATE_CHECKS).collect()
+        let measurements = if options.long { &MEASUREMENTS[..] } else { &[] };
+        CHECKS.iter().chain(&TESTS).chain(&LATE_CHECKS).chain(measurements).collect()
     };
 
     let mut total = Count::default();

@@ -12,13 +12,22 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until};
 
-use crate::cpu;
+use crate::{broker, cpu, footprint};
 
 const ROLES: [&str; 5] = ["settings-api", "ingest", "fanout", "dispatcher", "archive"];
 
+/// What is to be started.
+pub(crate) struct Setup {
+    /// The release binary.
+    pub(crate) binary: PathBuf,
+    pub(crate) sync: NatsSync,
+    /// Settings besides those that every benchmark has, without their prefix.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
 /// Everything that runs. Dropping it ends it all.
 pub(crate) struct Platform {
-    roles: BTreeMap<&'static str, Child>,
+    roles: BTreeMap<&'static str, Role>,
     receiver: Child,
     nats: Nats,
     postgres: Postgres,
@@ -27,41 +36,49 @@ pub(crate) struct Platform {
     pub(crate) receiver_addr: String,
     /// URL of ingest's gRPC port.
     pub(crate) ingest: String,
-    http: String,
+    /// URL of the gRPC service `Admin`.
+    pub(crate) admin: String,
+    /// `host:port` of the customers' APIs.
+    pub(crate) http: String,
     database: String,
     binary: PathBuf,
-    _scratch: Scratch,
+    scratch: Scratch,
+}
+
+struct Role {
+    child: Child,
+    /// `host:port` of its metrics.
+    ops: String,
 }
 
 impl Platform {
-    /// Starts everything, with one account, one domain, one webhook.
-    pub(crate) async fn start(binary: PathBuf, sync: NatsSync, event_type: &str) -> Result<Self> {
+    /// Starts everything, without any customer.
+    pub(crate) async fn start(setup: Setup) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut options = NatsOptions::new(scratch.path().join("nats"));
-        options.sync = sync;
+        options.sync = setup.sync;
         let nats = Nats::start(options)?;
         let mut options = PostgresOptions::new(scratch.path().join("postgres"));
         options.durable = true;
         let postgres = Postgres::start(options)?;
         let database = postgres.create_database("postrider")?;
 
-        let (receiver, receiver_addr) = start_receiver().await?;
+        let (receiver, receiver_addr) = start_other_end(&["receiver"]).await?;
         let port = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", ports::free_port()?));
         let (http, admin, grpc, json) = (port()?, port()?, port()?, port()?);
-        let env: Vec<(String, String)> = [
+        let settings = [
             ("NATS_URL", nats.url()),
             ("DATABASE_URL", database.clone()),
             ("SECRET_KEY", "07".repeat(32)),
             ("HTTP_ADDR", http.clone()),
-            ("ADMIN_ADDR", admin),
+            ("ADMIN_ADDR", admin.clone()),
             ("INGEST_GRPC_ADDR", grpc.clone()),
             ("INGEST_HTTP_ADDR", json),
             ("EGRESS_ALLOW_CIDRS", "127.0.0.0/8".into()),
             ("LOG", "warn".into()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (format!("POSTRIDER_{name}"), value))
-        .collect();
+        ];
+        let settings = settings.into_iter().chain(setup.settings);
+        let env = settings.map(|(name, value)| (format!("POSTRIDER_{name}"), value)).collect();
         let mut platform = Self {
             roles: BTreeMap::new(),
             receiver,
@@ -70,26 +87,22 @@ impl Platform {
             env,
             receiver_addr,
             ingest: format!("http://{grpc}"),
+            admin: format!("http://{admin}"),
             http,
             database,
-            binary,
-            _scratch: scratch,
+            binary: setup.binary,
+            scratch,
         };
         platform.command(&["migrate"]).await?;
         for role in ROLES {
             platform.start_role(role).await?;
         }
-        platform.command(&["admin", "account", "create", "demo", "--key", "key-demo"]).await?;
-        platform
-            .command(&["admin", "domain", "create", "mail.demo.example", "--account", "demo"])
-            .await?;
-        platform.add_webhook(event_type).await?;
         Ok(platform)
     }
 
     /// CPU-seconds so far, by process.
     pub(crate) fn cpu(&self) -> BTreeMap<String, f64> {
-        let roles = self.roles.iter().map(|(role, child)| ((*role).to_owned(), child.id()));
+        let roles = self.roles.iter().map(|(name, role)| ((*name).to_owned(), role.child.id()));
         let others = [
             ("nats".to_owned(), self.nats.pid()),
             ("postgres".to_owned(), self.postgres.pid()),
@@ -99,14 +112,56 @@ impl Platform {
         pids.map(|(name, pid)| (name, cpu::seconds_of_tree(pid))).collect()
     }
 
+    /// Memory that NATS has in RAM, in bytes.
+    pub(crate) fn nats_rss_bytes(&self) -> u64 {
+        self.nats.pid().map_or(0, footprint::rss_bytes)
+    }
+
+    /// Memory that a role has in RAM, in bytes.
+    pub(crate) fn rss_bytes(&self, role: &str) -> u64 {
+        self.roles.get(role).and_then(|role| role.child.id()).map_or(0, footprint::rss_bytes)
+    }
+
+    /// What the broker's streams take on disk.
+    pub(crate) fn nats_disk_bytes(&self) -> u64 {
+        footprint::disk_bytes(&self.nats_dir())
+    }
+
+    fn nats_dir(&self) -> PathBuf {
+        self.scratch.path().join("nats")
+    }
+
+    /// All streams of the broker.
+    pub(crate) async fn streams(&self) -> Result<Vec<broker::Stream>> {
+        broker::streams(&format!("127.0.0.1:{}", self.nats.port())).await
+    }
+
+    /// A counter of a role, by the value of its label.
+    pub(crate) async fn counter(&self, role: &str, name: &str) -> Result<BTreeMap<String, u64>> {
+        let ops = &self.roles.get(role).context("the role runs")?.ops;
+        let metrics = get(ops, "/metrics").await?;
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        Ok(lines
+            .filter_map(|line| {
+                let (labels, value) = line.split_once("} ")?;
+                let label = labels.split('"').nth(1)?.to_owned();
+                Some((label, value.trim().parse().ok()?))
+            })
+            .collect())
+    }
+
+    /// Rows of the database as text, columns separated by `|`.
+    pub(crate) fn query(&self, statement: &str) -> Result<String> {
+        self.postgres.tools().query(&self.database, statement)
+    }
+
     /// Waits until history has this many events, routings and ends. Asked
     /// once a second, so that the asking costs next to nothing.
     pub(crate) async fn wait_for_history(&self, events: u64) -> Result<()> {
         let wanted = format!("{events}|{events}|{events}");
         let deadline = Instant::now() + Duration::from_secs(300);
         loop {
-            let counts = self.postgres.tools().query(
-                &self.database,
+            let counts = self.query(
                 "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM routings), \
                  (SELECT count(*) FROM ends)",
             )?;
@@ -126,7 +181,7 @@ impl Platform {
         command.env("TOKIO_WORKER_THREADS", "1");
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()?;
-        self.roles.insert(role, child);
+        self.roles.insert(role, Role { child, ops: ops.clone() });
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if get(&ops, "/readyz").await.is_ok_and(|answer| answer.contains(" 200 ")) {
@@ -144,32 +199,18 @@ impl Platform {
         anyhow::ensure!(output.status.success(), "postrider {}: {printed}", arguments.join(" "));
         Ok(())
     }
-
-    async fn add_webhook(&self, event_type: &str) -> Result<()> {
-        let form = format!(
-            "id={event_type}&url=http%3A%2F%2F{}%2Fhook",
-            self.receiver_addr.replace(':', "%3A")
-        );
-        let request = format!(
-            "POST /v3/domains/mail.demo.example/webhooks HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\
-             Authorization: Basic YXBpOmtleS1kZW1v\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {}\r\n\r\n{form}",
-            form.len()
-        );
-        let answer = exchange(&self.http, &request).await?;
-        anyhow::ensure!(answer.contains(" 200 "), "the webhook was not created: {answer}");
-        Ok(())
-    }
 }
 
-async fn start_receiver() -> Result<(Child, String)> {
+/// Starts this program as another end, and returns the line that it prints.
+pub(crate) async fn start_other_end(arguments: &[&str]) -> Result<(Child, String)> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("receiver").stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut receiver = command.spawn()?;
-    let stdout = receiver.stdout.take().context("the receiver has an output")?;
-    let mut address = String::new();
-    BufReader::new(stdout).read_line(&mut address).await?;
-    Ok((receiver, address.trim().to_owned()))
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let stdout = child.stdout.take().context("another end has an output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).await?;
+    anyhow::ensure!(!line.is_empty(), "{} ended at once", arguments.join(" "));
+    Ok((child, line.trim().to_owned()))
 }
 
 /// A GET; returns head and body as text.
@@ -178,7 +219,7 @@ pub(crate) async fn get(address: &str, path: &str) -> Result<String> {
         .await
 }
 
-async fn exchange(address: &str, request: &str) -> Result<String> {
+pub(crate) async fn exchange(address: &str, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use dev_servers::NatsSync;
+use anyhow::Result;
 use serde::Serialize;
-use tokio::process::Command;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use crate::platform::{Platform, get};
+use crate::load::Group;
+use crate::platform::{Platform, Setup};
 use crate::receiver::Seen;
+use crate::report::{self, Machine, median, spread};
+use crate::segment::since;
 
-const EVENT: &str = include_str!("../../../examples/events/clicked.json");
+/// The one account, which has one domain.
+const ACCOUNT: &str = "demo";
 /// The other ends, which are not the platform.
 const OTHER_ENDS: [&str; 2] = ["receiver", "load"];
 
@@ -59,14 +60,6 @@ struct Report {
     repeated: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Machine {
-    cpu: String,
-    cores: usize,
-    load_before: String,
-    nats_sync: &'static str,
-}
-
 struct Round {
     cpu: BTreeMap<String, f64>,
     rate: f64,
@@ -75,9 +68,12 @@ struct Round {
 
 /// Runs the benchmark and prints its report.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let machine = machine(options.sync_always);
-    let sync = if options.sync_always { NatsSync::Always } else { NatsSync::Lazy };
-    let platform = Platform::start(options.binary.clone(), sync, "clicked").await?;
+    let sync = report::sync(options.sync_always);
+    let machine = Machine::this(sync);
+    let setup = Setup { binary: options.binary.clone(), sync, settings: Vec::new() };
+    let platform = Platform::start(setup).await?;
+    let url = format!("http://{}/hook", platform.receiver_addr);
+    platform.add_customer(ACCOUNT, "clicked", &[url]).await?;
     let mut rounds = Vec::new();
     for number in 0..options.rounds.max(2) {
         let before_it = options.events * number as u64;
@@ -113,12 +109,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         latency_ms: paced.seen.latency_ms,
         repeated: all.map(|round| round.seen.requests - round.seen.deliveries).sum(),
     };
-    let json = serde_json::to_string_pretty(&report)?;
-    println!("{json}");
-    if let Some(path) = &options.json {
-        std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
-    }
-    Ok(())
+    report::publish(&report, options.json.as_deref())
 }
 
 /// Publishes, waits until everything has arrived and history has caught up, and
@@ -129,47 +120,20 @@ async fn round(
     rate: Option<u64>,
     before_it: u64,
 ) -> Result<Round> {
-    get(&platform.receiver_addr, "/forget").await?;
+    platform.forget().await?;
     let before = platform.cpu();
     let started = Instant::now();
-    let mut load = Command::new(std::env::current_exe()?);
-    load.args([
-        "load",
-        "--ingest",
-        &platform.ingest,
-        "--events",
-        &events.to_string(),
-        "--event",
-        EVENT,
-    ]);
-    if let Some(rate) = rate {
-        load.args(["--rate", &rate.to_string()]);
-    }
-    let load = load.stdin(Stdio::null()).kill_on_drop(true).stdout(Stdio::piped()).spawn()?;
     let load_cpu_before = children_ticks();
-    let output = load.wait_with_output().await?;
-    anyhow::ensure!(output.status.success(), "the load generator failed");
+    let group = Group { account: ACCOUNT.to_owned(), domains: 1, weight: 1 };
+    platform.publish(&[group], events, rate).await?;
     let load_cpu = children_ticks() - load_cpu_before;
-    let deadline = Instant::now() + Duration::from_secs(300);
-    let seen = loop {
-        let answer = get(&platform.receiver_addr, "/").await?;
-        let body = answer.split("\r\n\r\n").nth(1).context("the receiver answers")?;
-        let seen: Seen = serde_json::from_str(body)?;
-        if seen.deliveries >= events {
-            break seen;
-        }
-        anyhow::ensure!(Instant::now() < deadline, "{} of {events} arrived", seen.deliveries);
-        sleep_until(Instant::now() + Duration::from_millis(25)).await;
-    };
+    let seen = platform.arrived(events, Duration::from_secs(300)).await?;
+    anyhow::ensure!(seen.deliveries >= events, "{} of {events} arrived", seen.deliveries);
     let elapsed = started.elapsed();
     // History lags behind; its work belongs to these deliveries too.
     platform.wait_for_history(before_it + events).await?;
     let scale = 10_000.0 / events as f64;
-    let mut cpu: BTreeMap<String, f64> = platform
-        .cpu()
-        .into_iter()
-        .map(|(name, after)| (name.clone(), (after - before[&name]) * scale))
-        .collect();
+    let mut cpu = since(&platform.cpu(), &before, |now, then| (now - then) * scale);
     cpu.insert("load".into(), load_cpu * scale);
     Ok(Round { cpu, rate: events as f64 / elapsed.as_secs_f64(), seen })
 }
@@ -188,28 +152,4 @@ fn platform_total(cpu: &BTreeMap<String, f64>) -> f64 {
         .filter(|(name, _)| !OTHER_ENDS.contains(&name.as_str()))
         .map(|(_, seconds)| seconds)
         .sum()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-}
-
-fn spread(values: &[f64]) -> [f64; 2] {
-    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = values.iter().copied().fold(0.0, f64::max);
-    [smallest, largest]
-}
-
-fn machine(sync_always: bool) -> Machine {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    Machine {
-        cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        load_before: load.split(' ').next().unwrap_or_default().to_owned(),
-        nats_sync: if sync_always { "always" } else { "the server's default" },
-    }
 }

@@ -32,7 +32,13 @@ impl Schedule {
     /// From first due to `give_up_at`: every wait with its tenth of jitter, and a
     /// minute for the try before it.
     pub(crate) fn give_up_after(&self) -> Duration {
-        self.0.iter().map(|wait| wait.mul_f64(1.1) + Duration::from_secs(60)).sum()
+        let first = Duration::from_secs(60);
+        first
+            + self
+                .0
+                .iter()
+                .map(|wait| wait.mul_f64(1.1) + Duration::from_secs(60))
+                .sum::<Duration>()
     }
 
     /// By when everything has to be over that is published until now.

@@ -61,3 +61,25 @@ CREATE TABLE resends (
 
 CREATE INDEX resends_of ON resends (account_id, created_at);
 CREATE INDEX resends_due ON resends (next_batch_at) WHERE state = 'running';
+
+-- Mails to the owners of accounts about alerts that do not arrive. A row stays
+-- when it was sent, as the memory of what was told.
+CREATE TABLE notices (
+    notice_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id text NOT NULL REFERENCES accounts,
+    setting_id uuid NOT NULL,
+    stage text NOT NULL CHECK (stage IN ('first_failure', 'last_chance', 'disabled')),
+    event_type text NOT NULL,
+    -- Where the alert goes, as its setting says it.
+    destination text NOT NULL,
+    -- Why it did not arrive.
+    reason text NOT NULL,
+    happened_at timestamptz NOT NULL,
+    next_attempt_at timestamptz,
+    -- When the mail is to be tried next; NULL when it was sent or given up.
+    next_try_at timestamptz,
+    tries smallint NOT NULL DEFAULT 0
+);
+
+CREATE INDEX notices_due ON notices (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX notices_of ON notices (setting_id, stage, happened_at);

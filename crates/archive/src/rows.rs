@@ -91,7 +91,7 @@ impl Rows {
                 return end.and(last.map(drop));
             }
             // What settings-api acts on; the end of that delivery is history.
-            outcome::Kind::Exhausted(_) => {}
+            outcome::Kind::Exhausted(_) | outcome::Kind::Trouble(_) => {}
         }
         Ok(())
     }

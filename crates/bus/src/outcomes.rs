@@ -56,7 +56,8 @@ impl OutcomeKind {
             outcome::Kind::Routed(_) => Self::Routed,
             outcome::Kind::Attempted(_) => Self::Attempted,
             outcome::Kind::Ended(_) => Self::Ended,
-            outcome::Kind::Exhausted(_) => Self::Exhausted,
+            // Both are for settings-api.
+            outcome::Kind::Exhausted(_) | outcome::Kind::Trouble(_) => Self::Exhausted,
         }
     }
 }

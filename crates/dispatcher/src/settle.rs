@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use model::{AfterFailure, Answered, after_our_fault};
 use prost::Message as _;
 use protocol::Timestamp;
+use protocol::v1::alert_trouble::Stage;
 use protocol::v1::ended::End;
 use protocol::v1::target::Kind as TargetKind;
-use protocol::v1::{AcceptedEvent, Attempted, Delivery, Ended, Exhausted, outcome};
+use protocol::v1::{AcceptedEvent, AlertTrouble, Attempted, Delivery, Ended, Exhausted, outcome};
 
 use crate::Dispatcher;
 use crate::attempt::{Answer, Tried, Work};
@@ -127,6 +128,7 @@ impl Dispatcher {
         mut attempted: Attempted,
         at: DateTime<Utc>,
     ) -> Answer {
+        let trouble = trouble(&work, &attempted, at);
         let Work { mut delivery, event, .. } = *work;
         attempted.next_attempt_at = Some(timestamp(at));
         delivery.hop += 1;
@@ -142,6 +144,9 @@ impl Dispatcher {
         }
         // Dying after this line repeats the try; history keeps both.
         self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
+        if let Some(trouble) = trouble {
+            self.outcomes.record(&event.account_id, outcome::Kind::Trouble(trouble)).await;
+        }
         chassis::crash_point("dispatcher.outcome_stored");
         self.reschedule(pulled, &delivery, at).await
     }
@@ -317,6 +322,35 @@ impl Dispatcher {
         };
         self.outcomes.record("unknown", outcome::Kind::Ended(ended)).await;
     }
+}
+
+/// What the owner of an alert is to hear after a try that was charged: of the
+/// first one, and of the last but one before the setting is disabled.
+fn trouble(work: &Work, attempted: &Attempted, at: DateTime<Utc>) -> Option<AlertTrouble> {
+    let Some(TargetKind::Alert(target)) = work.delivery.target.as_ref()?.kind.as_ref() else {
+        return None;
+    };
+    let tries = usize::try_from(attempted.attempt).ok()?;
+    let stage = match tries {
+        _ if !attempted.charged => return None,
+        _ if tries == work.policy.waits.len() && work.policy.disables => Stage::LastChance,
+        1 => Stage::FirstFailure,
+        _ => return None,
+    };
+    let reason = match attempted.status {
+        0 if attempted.detail.is_empty() => attempted.reason.clone(),
+        0 => attempted.detail.clone(),
+        status => format!("it was answered with status {status}"),
+    };
+    Some(AlertTrouble {
+        account_id: work.event.account_id.clone(),
+        setting_id: target.setting_id.clone(),
+        setting_generation: target.setting_generation,
+        stage: stage.into(),
+        reason,
+        at: attempted.started_at,
+        next_attempt_at: Some(timestamp(at)),
+    })
 }
 
 /// The report that disables an alert setting. It carries the generation that

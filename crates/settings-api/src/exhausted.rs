@@ -89,9 +89,15 @@ impl SettingsApi {
     async fn disable_all(&self, batch: &OutcomeBatch) -> anyhow::Result<()> {
         let mut accounts = BTreeSet::new();
         for outcome in &batch.outcomes {
-            let Some(outcome::Kind::Exhausted(exhausted)) = &outcome.kind else { continue };
-            self.disable(exhausted).await?;
-            accounts.insert(exhausted.account_id.clone());
+            match &outcome.kind {
+                Some(outcome::Kind::Exhausted(exhausted)) => {
+                    self.disable(exhausted).await?;
+                    accounts.insert(exhausted.account_id.clone());
+                }
+                // Dying before the ack notes it again, which changes nothing.
+                Some(outcome::Kind::Trouble(trouble)) => self.note_trouble(trouble).await?,
+                _ => {}
+            }
         }
         for account_id in accounts {
             // Also when nothing was disabled now: an earlier try may have died

@@ -33,6 +33,7 @@ mod features;
 mod form;
 mod keys;
 mod limits;
+mod notices;
 mod openapi;
 mod outbound;
 mod path;

@@ -81,6 +81,10 @@ impl Server {
             Box::pin(api.run_resends(&tasks)).await;
             Ok(())
         };
+        let notices = async {
+            Box::pin(api.send_notices(&tasks)).await;
+            Ok(())
+        };
         let erasure = async {
             api.erase(&tasks).await;
             Ok(())
@@ -102,7 +106,7 @@ impl Server {
                 .await
                 .map_err(anyhow::Error::from)
         };
-        tokio::try_join!(relay, exhausted, resends, erasure, http, admin)?;
+        tokio::try_join!(relay, exhausted, resends, notices, erasure, http, admin)?;
         readiness.set(READINESS, false);
         Ok(())
     }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::accounts::{account_changed, lock_account};
 use crate::error::is_duplicate;
+use crate::notices::{AlertTrouble, NoticeStage, note};
 use crate::quotas::check_quota;
 use crate::{DocumentKey, Quota, Quotas, Store, StoreError, Thing};
 
@@ -260,6 +261,12 @@ impl Store {
         if disabled.rows_affected() == 0 {
             return Ok(false);
         }
+        // The owner is told of it, or nothing of this has happened.
+        let stage = NoticeStage::Disabled;
+        let next_attempt_at = None;
+        let trouble =
+            AlertTrouble { account_id, setting_id, generation, stage, reason, at, next_attempt_at };
+        note(&mut tx, trouble).await?;
         account_changed(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(true)

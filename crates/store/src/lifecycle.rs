@@ -222,6 +222,7 @@ async fn erase_what_they_have(tx: &mut PgConnection, ids: &[String]) -> Result<(
     )
     .execute(&mut *tx)
     .await?;
+    sqlx::query!("DELETE FROM notices WHERE account_id = ANY($1)", ids).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM resends WHERE account_id = ANY($1)", ids).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM url_options WHERE account_id = ANY($1)", ids)
         .execute(&mut *tx)

@@ -362,3 +362,40 @@ async fn a_relay_that_hangs_holds_up_nothing_but_mail() {
         "0"
     );
 }
+
+#[tokio::test]
+async fn owners_hear_of_alerts_that_do_not_arrive_and_nobody_twice() {
+    let mailbox = Mailbox::start().await;
+    let system = start(&mailbox.url(), &[("ALERTS_RETRY_SCHEDULE", "1s,1s")]).await;
+    let contact = testkit::http::put(system.url("/postrider/v1/account"));
+    let contact =
+        contact.basic_auth("api", "key-demo").form(&[("contact_email", "owner@shop.example")]);
+    contact.send().await.expect("answered").expect_status(200);
+    system.receiver.on_post("/alert", [testkit::Reply::status(500)]);
+    let url = system.receiver.url("/alert");
+    system.add_alert("demo", "ip_listed", &url).await;
+    for id in ["one", "two", "three"] {
+        system.publish(alert(id)).await;
+    }
+    let letters = eventually(SOON, "three notices", || async {
+        let letters = mailbox.letters();
+        (letters.len() >= 3).then_some(letters)
+    })
+    .await;
+    let answered = "Why       it was answered with status 500\n";
+    let wanted = [
+        ("An alert did not arrive (ip_listed)", answered),
+        ("Your ip_listed alerts are about to be disabled", answered),
+        ("Your ip_listed alerts are disabled", "Why       all tries of its schedule have failed\n"),
+    ];
+    for (letter, (subject, why)) in letters.iter().zip(wanted) {
+        assert_eq!(letter.subject(), subject);
+        assert_eq!(letter.header("to").as_deref(), Some("owner@shop.example"));
+        assert!(letter.text().contains(why), "{}", letter.text());
+    }
+    // Three alerts have failed three times each, and each stage was told once.
+    let notices = "SELECT stage, count(*) FROM notices GROUP BY 1 ORDER BY 1";
+    let told = system.sql(notices).replace([' ', '\t'], "");
+    assert_eq!(told.trim(), "disabled|1\nfirst_failure|1\nlast_chance|1");
+    assert_eq!(mailbox.letters().len(), 3);
+}

@@ -21,8 +21,8 @@ use crate::error::{Problem, TooManyRequests};
 /// Name of the one way to authenticate.
 const BASIC: &str = "basic";
 
-/// The calls below this take JSON and no forms (reference §1.4).
-const JSON_ONLY: &str = "/v1/alerts";
+/// The calls below these take JSON and no forms (reference §1.4).
+const JSON_ONLY: [&str; 2] = ["/v1/alerts", "/v1/analytics"];
 const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
 
 /// The description that the calls are added to.
@@ -54,6 +54,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("accounts", "Signing keys, switches, subaccounts."),
             tag("domains", "The domains of an account."),
             tag("keys", "API keys."),
+            tag("events", "What has happened, and what became of it."),
         ]))
         .build()
 }
@@ -86,7 +87,7 @@ pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool)
             );
             if let Some(body) = &mut operation.request_body {
                 if let RefOr::T(body) = body
-                    && !path.starts_with(JSON_ONLY)
+                    && !JSON_ONLY.iter().any(|start| path.starts_with(start))
                     && let Some(form) = body.content.get("application/json").cloned()
                 {
                     body.content.extend(FORMS.map(|media| (media.to_owned(), form.clone())));

@@ -98,7 +98,7 @@ impl Server {
                 .await
                 .map_err(anyhow::Error::from)
         };
-        tokio::try_join!(relay, exhausted, erasure, http, admin)?;
+        tokio::try_join!(relay, exhausted, Box::pin(erasure), Box::pin(http), admin)?;
         readiness.set(READINESS, false);
         Ok(())
     }

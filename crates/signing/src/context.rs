@@ -1,12 +1,15 @@
 //! What a sealed secret is for: sealed as one thing, it never unseals as another.
 
-/// The secrets of an account that are sealed at rest and on the broker.
+/// The secrets of an account that are sealed at rest and on the broker, and what
+/// callers hold for us and are not to read or change.
 #[derive(Clone, Copy, Debug)]
 pub enum Sealed<'a> {
     /// The key that signs message events; of this account.
     HttpSigningKey(&'a str),
     /// The key that signs alerts; of this account.
     AlertsSigningKey(&'a str),
+    /// Where a page of history begins; in this account's list of this name.
+    Page(&'a str, &'a str),
 }
 
 impl Sealed<'_> {
@@ -15,6 +18,7 @@ impl Sealed<'_> {
         match self {
             Self::HttpSigningKey(account_id) => format!("http-signing-key:{account_id}"),
             Self::AlertsSigningKey(account_id) => format!("alerts-signing-key:{account_id}"),
+            Self::Page(account_id, list) => format!("page:{account_id}:{list}"),
         }
         .into_bytes()
     }

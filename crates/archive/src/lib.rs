@@ -7,12 +7,15 @@
 //! - what cannot be stored whatever happens is set aside loudly, alone, and
 //!   holds up nothing; it stays in its stream until that is trimmed;
 //! - what only a newer version can read is never acked by this one;
-//! - of an account that is erased nothing is stored any more.
+//! - of an account that is erased nothing is stored any more;
+//! - days are given up when all of them is older than they are kept, and bodies
+//!   of what was not delivered are counted then.
 //!
 //! Deliberately absent: decisions. This role is not on the delivery path: with
 //! it or PostgreSQL away, deliveries go on and history catches up later.
 
 mod config;
+mod days;
 mod health;
 mod projection;
 mod rows;
@@ -55,6 +58,7 @@ pub async fn run(
     if !claim(&store, bus.config().names.region(), &clock, &tasks).await? {
         return Ok(());
     }
+    tasks.background(days::keep(store.clone(), config.retention, clock.clone()));
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
     let consumers = [

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use model::EventType;
+use model::event_filter::SearchTexts;
 use prost::Message as _;
 use prost::bytes::Bytes;
 use protocol::Timestamp;
@@ -121,6 +122,7 @@ fn event(accepted: AcceptedEvent) -> Result<EventRow, Flaw> {
         occurred_at: moment(event.timestamp.as_ref(), "the event's timestamp")?,
         accepted_at: moment(accepted.accepted_at.as_ref(), "accepted_at")?,
         caller: accepted.caller,
+        search: SearchTexts::of(kind),
         event: event.encode_to_vec(),
     })
 }

@@ -49,6 +49,12 @@ async fn prepare(
         ("POSTRIDER_DATABASE_URL".to_owned(), database_url.to_owned()),
         ("POSTRIDER_REGION".to_owned(), region.to_owned()),
         ("POSTRIDER_LEASE".to_owned(), "2s".to_owned()),
+        // What the tests tell of happened long ago.
+        ("POSTRIDER_RETENTION_EVENTS_DAYS".to_owned(), "3650".to_owned()),
+        ("POSTRIDER_RETENTION_ROUTINGS_DAYS".to_owned(), "3650".to_owned()),
+        ("POSTRIDER_RETENTION_ATTEMPTS_DAYS".to_owned(), "3650".to_owned()),
+        ("POSTRIDER_RETENTION_ENDS_DAYS".to_owned(), "3650".to_owned()),
+        ("POSTRIDER_RETENTION_UNDELIVERED_DAYS".to_owned(), "3650".to_owned()),
     ]);
     let (bus_config, config) = (BusConfig::read(&mut env), ArchiveConfig::read(&mut env));
     let known = env.settings().to_vec();

@@ -8,6 +8,7 @@
 //! Deliberately absent: the clock, chance, tokio, and everything else that
 //! touches the world. Time and random bytes come in as arguments.
 
+pub mod event_filter;
 mod event_type;
 mod ids;
 mod payload;

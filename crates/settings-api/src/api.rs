@@ -24,6 +24,8 @@ pub struct SettingsApi {
     /// Where the links of mails lead to.
     pub(crate) console_url: Option<String>,
     pub(crate) outbound: Outbound,
+    /// Places for searches of the history.
+    pub(crate) reading: Outbound,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) webhooks: WebhookOptions,
@@ -54,6 +56,7 @@ impl SettingsApi {
             mailer,
             console_url: config.console_url.clone(),
             outbound: Outbound::new(clock.clone()),
+            reading: Outbound::searches(clock.clone()),
             clock,
             limits: config.limits,
             webhooks: config.webhooks,

@@ -18,6 +18,11 @@ use crate::error::ApiError;
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
+    #[cfg(test)]
+    pub(crate) fn of(fields: impl Iterator<Item = (String, String)>) -> Self {
+        Self(fields.collect())
+    }
+
     /// The first value of a field that is not empty.
     pub(crate) fn first(&self, name: &'static str) -> Option<&str> {
         self.values(name).next()

@@ -21,9 +21,14 @@ use crate::error::{Problem, TooManyRequests};
 /// Name of the one way to authenticate.
 const BASIC: &str = "basic";
 
-/// The calls below this take JSON and no forms (reference §1.4).
-const JSON_ONLY: [&str; 4] =
-    ["/v1/alerts", "/postrider/v1/policies", "/postrider/v1/urls", "/postrider/v1/resends"];
+/// The calls below these take JSON and no forms (reference §1.4).
+const JSON_ONLY: [&str; 5] = [
+    "/v1/alerts",
+    "/v1/analytics",
+    "/postrider/v1/policies",
+    "/postrider/v1/urls",
+    "/postrider/v1/resends",
+];
 const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
 
 /// The description that the calls are added to.
@@ -56,6 +61,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("domains", "The domains of an account."),
             tag("keys", "API keys."),
             tag("delivery", "How deliveries are made."),
+            tag("events", "What has happened, and what became of it."),
         ]))
         .build()
 }

@@ -1,4 +1,5 @@
-//! How many requests to the outside customers can cause at one time.
+//! How much work customers can cause at one time, where each piece takes long:
+//! requests to the outside, and searches of the history.
 //!
 //! A test call, or the check of a URL, makes this service ask a receiver, which
 //! may take seconds. Without a bound, one customer could have us flood somebody,
@@ -19,6 +20,11 @@ use crate::error::ApiError;
 const OF_ONE_ACCOUNT: usize = 4;
 /// Places of all accounts together, in each process.
 const OF_ALL: usize = 64;
+/// Searches of one account, in each process.
+const SEARCHES_OF_ONE_ACCOUNT: usize = 3;
+/// Searches of all accounts together: they leave connections to the calls that
+/// are about settings.
+const SEARCHES_OF_ALL: usize = 6;
 /// How long a call waits for a place: long enough for a script that sends a
 /// handful of calls at once to receivers that answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +41,9 @@ pub(crate) struct Outbound {
 #[derive(Debug)]
 struct Shared {
     all: Arc<Semaphore>,
+    of_one_account: usize,
+    /// What whoever has waited too long is told.
+    refusal: &'static str,
     patience: Duration,
     /// Only accounts that have a call under way.
     accounts: Mutex<HashMap<String, Account>>,
@@ -67,9 +76,28 @@ impl Outbound {
         Self::with_patience(clock, PATIENCE)
     }
 
+    /// Places for searches of the history.
+    pub(crate) fn searches(clock: Clock) -> Self {
+        let refusal = "Too many searches at once";
+        Self::with(clock, PATIENCE, SEARCHES_OF_ALL, SEARCHES_OF_ONE_ACCOUNT, refusal)
+    }
+
     fn with_patience(clock: Clock, patience: Duration) -> Self {
-        let all = Arc::new(Semaphore::new(OF_ALL));
-        Self { shared: Arc::new(Shared { all, patience, accounts: Mutex::default() }), clock }
+        let refusal = "Too many test calls and checks of URLs at once";
+        Self::with(clock, patience, OF_ALL, OF_ONE_ACCOUNT, refusal)
+    }
+
+    fn with(
+        clock: Clock,
+        patience: Duration,
+        of_all: usize,
+        of_one_account: usize,
+        refusal: &'static str,
+    ) -> Self {
+        let all = Arc::new(Semaphore::new(of_all));
+        let accounts = Mutex::default();
+        let shared = Shared { all, of_one_account, refusal, patience, accounts };
+        Self { shared: Arc::new(shared), clock }
     }
 
     /// Waits for a place, to be held for as long as the receiver is asked.
@@ -90,7 +118,7 @@ impl Outbound {
         };
         let Some((of_account, of_all)) = places else {
             metrics::counter!("postrider_settings_api_outbound_refused_total").increment(1);
-            let message = "Too many test calls and checks of URLs at once";
+            let message = self.shared.refusal;
             return Err(ApiError::TooManyRequests { retry_seconds: RETRY_SECONDS, message });
         };
         Ok(Place { _of_all: of_all, _of_account: of_account, _call: call })
@@ -101,7 +129,7 @@ impl Call {
     fn begin(shared: &Arc<Shared>, account_id: &str) -> (Self, Arc<Semaphore>) {
         let mut accounts = shared.accounts();
         let account = accounts.entry(account_id.to_owned()).or_insert_with(|| {
-            let places = Arc::new(Semaphore::new(OF_ONE_ACCOUNT));
+            let places = Arc::new(Semaphore::new(shared.of_one_account));
             Account { places, calls: 0 }
         });
         account.calls += 1;

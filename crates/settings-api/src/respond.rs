@@ -32,6 +32,21 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
+/// Appends JSON to a body that is put together of parts.
+pub(crate) fn append_json(body: &mut Vec<u8>, value: &impl Serialize) {
+    // Strings, numbers and lists of them can be written to memory.
+    if let Err(error) = serde_json::to_writer(body, value) {
+        tracing::error!(%error, "a part of an answer cannot be written as JSON");
+    }
+}
+
+/// An answer with status 200 of JSON that is written already.
+pub(crate) fn ok_bytes(mut body: Vec<u8>) -> Response {
+    body.push(b'\n');
+    let content_type = HeaderValue::from_static("application/json; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
 /// A JSON answer with status 200.
 pub(crate) fn ok(value: &impl Serialize) -> Response {
     json(StatusCode::OK, value)

@@ -11,7 +11,8 @@ use crate::auth::Area;
 use crate::error::ApiError;
 use crate::{
     SettingsApi, account, account_webhooks, alerts, api_keys, auth, delivery, domain_webhooks,
-    domains, drain, features, openapi, rate_limit, resends, respond, signing_key, subaccounts,
+    domains, drain, events, export, failures, features, logs, openapi, rate_limit, resends,
+    respond, signing_key, subaccounts,
 };
 
 /// Largest request, in bytes.
@@ -24,6 +25,9 @@ const LIMITED: [&str; 4] = [
     "/v3/domains/{domain}/webhooks",
     "/v4/domains/{domain}/webhooks",
 ];
+
+/// Searches, of which an account may have only so many at one time.
+const SEARCHES: [&str; 3] = ["/v3/{domain}/events", "/v1/analytics/logs", "/postrider/v1/failures"];
 
 /// The customers' calls. A router that is merged with others keeps its own
 /// headers and its own answers to methods that it does not know; what has no
@@ -48,14 +52,23 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(subaccounts::routes())
         .merge(api_keys::routes())
         .route_layer(only(Area::Account));
+    let history = OpenApiRouter::new()
+        .merge(events::routes())
+        .merge(failures::routes())
+        .merge(logs::routes())
+        .merge(export::routes())
+        .route_layer(only(Area::History));
     let closing = subaccounts::closing_routes().route_layer(only(Area::Closing));
     let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())
         .merge(limited)
         .merge(settings)
         .merge(account)
         .merge(closing)
+        .merge(history)
         .split_for_parts();
-    openapi::complete(&mut openapi, |path| LIMITED.iter().any(|start| path.starts_with(start)));
+    openapi::complete(&mut openapi, |path| {
+        LIMITED.iter().chain(&SEARCHES).any(|start| path.starts_with(start))
+    });
     let authenticate = from_fn_with_state(api.clone(), auth::authenticate);
     calls
         .method_not_allowed_fallback(method_not_allowed)

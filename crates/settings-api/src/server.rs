@@ -106,7 +106,15 @@ impl Server {
                 .await
                 .map_err(anyhow::Error::from)
         };
-        tokio::try_join!(relay, exhausted, resends, notices, erasure, http, admin)?;
+        tokio::try_join!(
+            relay,
+            exhausted,
+            resends,
+            notices,
+            Box::pin(erasure),
+            Box::pin(http),
+            admin
+        )?;
         readiness.set(READINESS, false);
         Ok(())
     }

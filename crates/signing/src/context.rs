@@ -1,6 +1,7 @@
 //! What a sealed secret is for: sealed as one thing, it never unseals as another.
 
-/// The secrets of an account that are sealed at rest and on the broker.
+/// The secrets of an account that are sealed at rest and on the broker, and what
+/// callers hold for us and are not to read or change.
 #[derive(Clone, Copy, Debug)]
 pub enum Sealed<'a> {
     /// The key that signs message events; of this account.
@@ -9,6 +10,8 @@ pub enum Sealed<'a> {
     AlertsSigningKey(&'a str),
     /// The value of a header that is sent along with deliveries; of this account.
     Header(&'a str),
+    /// Where a page of history begins; in this account's list of this name.
+    Page(&'a str, &'a str),
 }
 
 impl Sealed<'_> {
@@ -18,6 +21,7 @@ impl Sealed<'_> {
             Self::HttpSigningKey(account_id) => format!("http-signing-key:{account_id}"),
             Self::AlertsSigningKey(account_id) => format!("alerts-signing-key:{account_id}"),
             Self::Header(account_id) => format!("header:{account_id}"),
+            Self::Page(account_id, list) => format!("page:{account_id}:{list}"),
         }
         .into_bytes()
     }

@@ -31,6 +31,15 @@ pub struct CallerAccount {
     pub status: AccountStatus,
 }
 
+/// To whom an account belongs, and who belongs to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Family {
+    /// Of a subaccount.
+    pub parent_id: Option<String>,
+    /// Of a primary account.
+    pub subaccount_ids: Vec<String>,
+}
+
 impl Store {
     /// Looks up the account of an API key by the key's hash, and the
     /// subaccount of that account which has this id.
@@ -96,5 +105,23 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(account_id)
+    }
+
+    /// The parent of an account, and its subaccounts, closed ones too: what has
+    /// happened to them is theirs.
+    ///
+    /// # Errors
+    /// Those of the database; an unknown account has no family.
+    pub async fn account_family(&self, account_id: &str) -> Result<Family, StoreError> {
+        let family = sqlx::query_as!(
+            Family,
+            "SELECT (SELECT parent_id FROM accounts WHERE account_id = $1) AS parent_id, \
+             ARRAY(SELECT account_id FROM accounts WHERE parent_id = $1 \
+             ORDER BY account_id) AS \"subaccount_ids!\"",
+            account_id
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(family)
     }
 }

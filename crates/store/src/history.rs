@@ -12,13 +12,19 @@ mod attempts;
 mod ends;
 mod erase;
 mod events;
+mod failures;
+mod partitions;
 mod routings;
+mod search;
 
 pub use attempts::AttemptRow;
 pub use ends::EndRow;
 pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;
+pub use failures::{AttemptPlace, FailedAttempt, FailureSearch};
+pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
+pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
 pub use uuid::Uuid;
 
 /// An id as history has it: 32 lower-case hex characters as 16 bytes. `None`

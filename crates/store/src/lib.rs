@@ -43,7 +43,7 @@ pub use account_webhooks::{AccountWebhook, AccountWebhooks, NewAccountWebhook, R
 pub use accounts::{Account, AccountStatus, NewAccount, SealedKeys};
 pub use alerts::{AlertDestination, AlertSetting, ExhaustedAlert, NewAlert};
 pub use api_keys::{ApiKey, KeyFilter, KeyKind, NewKey, Role};
-pub use callers::{Authenticated, CallerAccount};
+pub use callers::{Authenticated, CallerAccount, Family};
 pub use config::StoreConfig;
 pub use database::{DatabaseUrl, Store};
 pub use documents::{Document, Documents};

@@ -27,7 +27,7 @@ fn dump(env: &TestEnv) -> String {
 fn history(account_id: &str, n: u32) -> String {
     format!(
         "INSERT INTO events VALUES (gen_random_uuid(), '{account_id}', NULL, 'clicked', \
-         'marker-event', now(), now(), '', '\\x00'); \
+         'marker-event', now(), now(), {n}, '', '\\x00'); \
          INSERT INTO routings VALUES ('{n:032}', now(), '{account_id}', 1); \
          INSERT INTO routing_decisions SELECT event_key, routed_at, 0, 'duplicate', 'domain', \
          'x', NULL, 'https://marker.example/', NULL, 'y', NULL FROM routings \

@@ -9,6 +9,7 @@ use egress::EgressConfig;
 use protocol::v1;
 use protocol::v1::admin_client::AdminClient;
 use settings_api::{Server, SettingsApi, SettingsApiConfig};
+use store::{Store, StoreConfig};
 use testkit::Mailbox;
 use testkit::http::{self, Request, Response};
 use tonic::transport::Channel;
@@ -22,6 +23,7 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     settings: Settings,
     pub(crate) base: String,
+    database_url: String,
     /// Takes every mail, where a test names no other relay.
     _mailbox: Mailbox,
 }
@@ -94,7 +96,8 @@ impl World {
         })
         .await;
         let admin = AdminClient::connect(admin).await.expect("the admin door");
-        Self { admin, bus, tasks, settings, base, _mailbox: mailbox }
+        let database_url = database_url.to_owned();
+        Self { admin, bus, tasks, settings, base, database_url, _mailbox: mailbox }
     }
 
     /// With account `demo`, key `key-demo` and domain `mail.demo.example`.
@@ -138,6 +141,17 @@ impl World {
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {
         self.admin.clone()
+    }
+
+    /// Where it is called.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The store that archive writes to.
+    pub(crate) fn store(&self) -> Store {
+        let url = self.database_url.parse().expect("a URL");
+        Store::open(&StoreConfig { url, max_connections: 4 })
     }
 
     /// A request without a key.

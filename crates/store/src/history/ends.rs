@@ -1,10 +1,16 @@
 //! How deliveries ended, and the bodies of those that were not delivered.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::attempts::status;
 use super::{Uuid, by_key, clean, clean_option, distinct};
 use crate::{Store, StoreError};
+
+/// Held while ends are inserted. Any number that no other lock has.
+const ONE_END: i64 = 0x706f_7374_0000_0002;
+/// Two ends of one delivery lie closer together than this: the second is that of
+/// a copy which the broker has handed out again.
+const WITHIN: TimeDelta = TimeDelta::days(2);
 
 /// The end of one delivery.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,15 +45,20 @@ pub struct EndRow {
 
 impl Store {
     /// Inserts those ends that are not there yet, and with each of them the body
-    /// that is to be kept. Of two ends of one delivery the first to come counts,
-    /// in one batch the earlier one, and a body only ever comes with its own end:
+    /// that is to be kept. Of two ends of one delivery that lie within two days
+    /// the first to come counts, in one batch the earlier one, and a body only ever comes with its own end:
     /// what was delivered never stands among what was not, whatever a later
     /// report says.
     ///
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_ends(&self, rows: &[EndRow]) -> Result<(), StoreError> {
-        let rows = by_key(rows, |row| (row.delivery_id, row.ended_at));
+        let mut rows = by_key(rows, |row| (row.delivery_id, row.ended_at));
+        // Of one delivery the earliest, which stands first.
+        rows.dedup_by_key(|row| row.delivery_id);
+        let Some((first, last)) = span(rows.iter().map(|row| row.ended_at)) else {
+            return Ok(());
+        };
         let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
         let event_keys: Vec<Option<Uuid>> = rows.iter().map(|row| row.event_key).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
@@ -69,6 +80,11 @@ impl Store {
         let kept_outcomes: Vec<&str> = kept.iter().map(|(row, _)| row.outcome.as_str()).collect();
         let kept_ended: Vec<DateTime<Utc>> = kept.iter().map(|(row, _)| row.ended_at).collect();
         let bodies: Vec<&[u8]> = kept.iter().map(|(_, body)| *body).collect();
+        let mut tx = self.pool.begin().await?;
+        // No unique key reaches over partitions. So ends are inserted one batch
+        // after the other, and each looks for what was there before: the second
+        // statement sees all that was committed before the lock was free.
+        sqlx::query!("SELECT pg_advisory_xact_lock($1)", ONE_END).execute(&mut *tx).await?;
         sqlx::query!(
             "WITH ended AS (\
              INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, hop, \
@@ -80,6 +96,8 @@ impl Store {
              reason, ended_at, attempts, last_url, last_status) \
              WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
              WHERE a.account_id = ANY($17::text[]) AND a.erased_at IS NOT NULL) \
+             AND r.delivery_id NOT IN (SELECT e.delivery_id FROM ends e \
+             WHERE e.delivery_id = ANY($1::uuid[]) AND e.ended_at BETWEEN $18 AND $19) \
              ON CONFLICT DO NOTHING \
              RETURNING delivery_id, account_id, target_id, outcome, ended_at) \
              INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
@@ -103,10 +121,23 @@ impl Store {
             &kept_outcomes as &[&str],
             &kept_ended,
             &bodies as &[&[u8]],
-            &distinct(&accounts) as &[&str]
+            &distinct(&accounts) as &[&str],
+            first - WITHIN,
+            last + WITHIN
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
+}
+
+/// The earliest and the latest of these moments.
+fn span(moments: impl Iterator<Item = DateTime<Utc>>) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    moments.fold(None, |span, at| {
+        Some(
+            span.map_or((at, at), |(first, last): (DateTime<Utc>, _)| {
+                (first.min(at), last.max(at))
+            }),
+        )
+    })
 }

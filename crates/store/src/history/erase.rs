@@ -3,7 +3,10 @@
 //! No table of history has an index by account that covers every row: each
 //! index costs CPU for every delivery, and accounts are erased seldom. So a
 //! table is gone through from its first block to its last, some blocks at a
-//! time, which reads the disk in order and keeps statements short.
+//! time, which reads the disk in order and keeps statements short. All its days
+//! are gone through together: a part is the same blocks of each of them. A row
+//! that moves meanwhile, out of the default partition into its day, may be missed
+//! by one pass; the second one comes minutes later, when it stands still.
 
 use crate::{Store, StoreError};
 
@@ -20,6 +23,8 @@ pub enum HistoryTable {
     Attempts,
     Ends,
     Undelivered,
+    /// Counts of bodies that were given up.
+    Expired,
 }
 
 /// What became of one part of a table.
@@ -33,16 +38,23 @@ pub struct ErasedPart {
 
 impl HistoryTable {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Events, Self::Routings, Self::Attempts, Self::Ends, Self::Undelivered];
+    pub const ALL: [Self; 6] = [
+        Self::Events,
+        Self::Routings,
+        Self::Attempts,
+        Self::Ends,
+        Self::Undelivered,
+        Self::Expired,
+    ];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Routings => "routings",
             Self::Attempts => "attempts",
             Self::Ends => "ends",
             Self::Undelivered => "undelivered",
+            Self::Expired => "expired",
         }
     }
 }
@@ -120,6 +132,17 @@ impl Store {
                 )
                 .execute(&self.pool)
                 .await?,
+                HistoryTable::Expired => {
+                    sqlx::query!(
+                        "DELETE FROM expired WHERE ctid >= $1::text::tid AND ctid < $2::text::tid \
+                     AND account_id = ANY($3)",
+                        from,
+                        to,
+                        account_ids
+                    )
+                    .execute(&self.pool)
+                    .await?
+                }
             };
         let next = (to_block < self.blocks(table).await?).then_some(to_block);
         Ok(ErasedPart { rows: deleted.rows_affected(), next })

@@ -1,5 +1,6 @@
 //! History can be written again and again.
 
+use model::event_filter::SearchTexts;
 use store::history::{AttemptRow, DecisionRow, EndRow, EventRow, HistoryTable, RoutedRow, Uuid};
 use testkit::TestEnv;
 
@@ -21,6 +22,7 @@ fn event(key: &str) -> EventRow {
         accepted_at: at(1),
         caller: "test".to_owned(),
         event: vec![0, 1, 2, 255],
+        search: SearchTexts::default(),
     }
 }
 
@@ -315,6 +317,10 @@ async fn history_is_erased_block_by_block() {
     let store = open(&env).await;
     let [one, two] = [account(&store, "one").await, account(&store, "two").await];
     insert_all(&store, [&one, &two]).await;
+    env.sql(&format!(
+        "INSERT INTO expired SELECT id, current_date, 'held', 1 \
+         FROM unnest('{{{one},{two}}}'::text[]) AS id"
+    ));
     let accounts = [one];
     for table in HistoryTable::ALL {
         // The first block is another part's.

@@ -1,7 +1,11 @@
-//! What the store promises, on a real PostgreSQL.
+//! Settings and history on a real PostgreSQL.
 
 mod constraints;
+mod event_filters;
+mod event_order;
+mod event_plans;
 mod history;
 mod lifecycle;
 mod outbox;
+mod partitions;
 mod world;

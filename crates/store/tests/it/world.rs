@@ -1,6 +1,11 @@
 //! A store of its own for each test.
 
 use chrono::{DateTime, Utc};
+use model::EventType;
+use model::event_filter::SearchTexts;
+use prost::Message as _;
+use protocol::v1::Event;
+use store::history::EventRow;
 use store::{
     DatabaseUrl, DocumentKey, NewAccount, NewDomain, NewKey, Quotas, SealedKeys, Store, StoreConfig,
 };
@@ -42,4 +47,43 @@ pub(crate) async fn domain(store: &Store, name: &str, account_name: &str) -> (St
     let new = NewDomain { name: name.to_owned(), account_name: account_name.to_owned() };
     let (domain, key) = store.create_domain(&new, at(0)).await.expect("made");
     (domain.domain_id, key)
+}
+
+/// A message event as archive stores it.
+pub(crate) fn event_row(
+    event_type: &str,
+    event_id: &str,
+    account_id: &str,
+    occurred_at: DateTime<Utc>,
+    accepted_at: DateTime<Utc>,
+) -> EventRow {
+    let kinds = EventType::WEBHOOKS.into_iter();
+    let event_type = kinds.into_iter().find(|kind| kind.as_str() == event_type).expect("a kind");
+    let domain = "mail.demo.example";
+    let event = model::sample(event_type, event_id, occurred_at.into(), account_id, domain);
+    row_of(event, account_id, occurred_at, accepted_at)
+}
+
+/// This event as archive stores it.
+pub(crate) fn row_of(
+    event: Event,
+    account_id: &str,
+    occurred_at: DateTime<Utc>,
+    accepted_at: DateTime<Utc>,
+) -> EventRow {
+    let kind = event.kind.as_ref().expect("a kind");
+    let event_type = EventType::of(kind);
+    let key = model::event_key(account_id, event_type, &event.id);
+    EventRow {
+        event_key: store::history::id(&key).expect("an id"),
+        account_id: account_id.to_owned(),
+        domain_id: store::history::id(&model::domain_id(&event.domain)),
+        event_type: event_type.as_str().to_owned(),
+        event_id: event.id.clone(),
+        occurred_at,
+        accepted_at,
+        caller: "test".to_owned(),
+        search: SearchTexts::of(kind),
+        event: event.encode_to_vec(),
+    }
 }

@@ -65,6 +65,11 @@ impl Account {
         // Paused if it is not done already; from here on it stays as it is.
         put(&format!("/postrider/v1/resends/{resend}"), json!({"state": "paused"})).await;
         let key = account.make_key(world, &[("role", "basic"), ("description", name)]).await;
+        let events = account.request(world, "GET", &format!("/v3/{domain}/events"));
+        let events = send(events).await.expect_status(200).json();
+        let page = text(&events["paging"], "first");
+        let page = page.rsplit('/').next().expect("a link's last part");
+        account.ids.set("page", page);
         account.ids.set("domain", &domain);
         account.ids.set("webhook_id", &webhook);
         account.ids.set("id", &alert);

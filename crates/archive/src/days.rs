@@ -1,0 +1,53 @@
+//! Makes the days of history ahead, and gives up those that are over.
+//!
+//! Every replica tries; the database lets one at a time do it. A process that dies
+//! on the way leaves the rest to the next pass, of whichever replica.
+
+use std::time::Duration;
+
+use chassis::Clock;
+use store::Store;
+use store::history::{DaysKept, Retention};
+
+/// How often to look. A day that is not made in time costs nothing but a move of
+/// its first rows, and one that is kept an hour longer nothing but its room.
+const EVERY: Duration = Duration::from_secs(600);
+/// How soon to look again when the database could not do it.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Runs until the process ends.
+pub(crate) async fn keep(store: Store, retention: Retention, clock: Clock) {
+    loop {
+        let pause = match store.keep_days(&retention, clock.now()).await {
+            Ok(None) => EVERY,
+            Ok(Some(done)) => {
+                tell(&done);
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the days of history could not be kept");
+                AGAIN
+            }
+        };
+        clock.sleep(pause).await;
+    }
+}
+
+fn tell(done: &DaysKept) {
+    let DaysKept { made, dropped, expired, late } = done;
+    metrics::counter!("postrider_archive_expired_total").increment(*expired);
+    if *expired > 0 {
+        tracing::warn!(
+            deliveries = expired,
+            "bodies of what was not delivered were given up, as old as they are kept"
+        );
+    }
+    if !made.is_empty() || !dropped.is_empty() || *late > 0 {
+        tracing::info!(
+            made = made.join(" "),
+            dropped = dropped.join(" "),
+            late_rows = late,
+            "days of history were made and given up"
+        );
+    }
+}

@@ -252,7 +252,7 @@ impl Store {
 async fn count_expired(tx: &mut Transaction<'_, Postgres>, rows: &str) -> Result<u64, StoreError> {
     let counts: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
         "WITH counted AS (SELECT account_id, (ended_at AT TIME ZONE 'UTC')::date AS ended_on, \
-         outcome, count(*) AS deliveries FROM {rows} GROUP BY 1, 2, 3), \
+         outcome, count(*) AS deliveries FROM {rows} WHERE sent_again_at IS NULL GROUP BY 1, 2, 3), \
          kept AS (INSERT INTO expired AS e (account_id, ended_on, outcome, deliveries) \
          SELECT * FROM counted ON CONFLICT (account_id, ended_on, outcome) \
          DO UPDATE SET deliveries = e.deliveries + excluded.deliveries) \

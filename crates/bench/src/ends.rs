@@ -159,7 +159,7 @@ mod tests {
     fn a_schedule_ends_after_its_waits_and_a_minute_each() {
         let schedule = Schedule(vec![Duration::from_secs(10), Duration::from_secs(20)]);
         assert_eq!(schedule.setting(), "10s,20s");
-        assert_eq!(schedule.give_up_after(), Duration::from_secs(153));
+        assert_eq!(schedule.give_up_after(), Duration::from_secs(213));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::policy::Policy;
 use crate::auth::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::form::{Body, Query, json};
 use crate::{SettingsApi, destination, respond};
 
@@ -112,7 +112,8 @@ async fn pause(
     params(WhichUrl),
     responses(
         (status = 200, description = "Deleted", body = Deleted),
-        (status = 404, description = "Nothing was said of it", body = crate::error::Problem),
+        (status = 400, description = "It does not say of which", body = Problem),
+        (status = 404, description = "Nothing was said of it", body = Problem),
     )
 )]
 async fn delete(

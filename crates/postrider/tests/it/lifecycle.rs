@@ -66,7 +66,7 @@ impl System {
     async fn verdicts_of(&self, event_id: &str) -> Vec<String> {
         let query = format!(
             "SELECT verdict FROM routing_decisions JOIN events USING (event_key) \
-             WHERE event_id = '{event_id}' ORDER BY position"
+             WHERE event_id = '{event_id}' ORDER BY routing_decisions.position"
         );
         eventually(SOON, &format!("the routing of {event_id}"), || async {
             let verdicts = self.sql(&query);

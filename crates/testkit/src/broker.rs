@@ -66,6 +66,17 @@ pub async fn messages(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
     }
 }
 
+/// Whether every consumer of a stream has taken and acknowledged all of it.
+///
+/// # Panics
+///
+/// As [`jetstream`].
+pub async fn is_consumed(url: &str, stream: &str) -> bool {
+    let list = jetstream(url, &format!("CONSUMER.LIST.{stream}"), &json!({})).await;
+    let consumers = list["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    consumers.iter().all(|info| info["num_pending"] == 0 && info["num_ack_pending"] == 0)
+}
+
 async fn ask(url: &str, subject: &str, question: &Value) -> Result<Value> {
     let address = url.strip_prefix("nats://").context("a nats:// URL")?;
     let stream = TcpStream::connect(address).await?;

@@ -171,17 +171,18 @@ impl Matrix {
         ))
     }
 
-    /// Waits until the broker holds no delivery and history has every end.
+    /// Waits until the broker holds no delivery, history has every end, and
+    /// nothing is left that the role of the next round would be given at once:
+    /// that would kill it before it is ready.
     async fn wait_until_settled(&self, ids: &[String]) {
+        let (url, region) = (self.servers.nats.url(), &self.servers.region);
         eventually(SOON, "all deliveries to end", || async {
-            let stream = format!("STREAM.INFO.{}_DELIVERIES_0", self.servers.region);
-            let info = testkit::broker::jetstream(
-                &self.servers.nats.url(),
-                &stream,
-                &serde_json::json!({}),
-            )
-            .await;
-            (info["state"]["messages"] == 0 && self.ends(ids).lines().count() >= 3 * EVENTS)
+            let stream = format!("STREAM.INFO.{region}_DELIVERIES_0");
+            let info = testkit::broker::jetstream(&url, &stream, &serde_json::json!({})).await;
+            (info["state"]["messages"] == 0
+                && self.ends(ids).lines().count() >= 3 * EVENTS
+                && testkit::broker::is_consumed(&url, &format!("{region}_EVENTS")).await
+                && testkit::broker::is_consumed(&url, &format!("{region}_OUTCOMES")).await)
                 .then_some(())
         })
         .await;

@@ -1,5 +1,5 @@
-//! What dispatchers tell each other: which targets are in trouble, and that they
-//! are there.
+//! What dispatchers tell each other: which targets are in trouble, that they are
+//! there, and how much waits for which target.
 //!
 //! What must always hold:
 //! - nobody waits for the broker: [`TargetBoard::open`] and [`TargetBoard::close`]
@@ -18,11 +18,12 @@ mod feed;
 mod state;
 mod tasks;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chassis::Tasks;
-use protocol::v1::TargetTrouble;
+use protocol::v1::{TargetBacklog, TargetTrouble};
 use tokio::sync::{Notify, watch};
 
 pub use self::feed::Changes;
@@ -125,6 +126,17 @@ impl TargetBoard {
         }
         let said = self.state().close(target_id);
         self.say(said);
+    }
+
+    /// What waits for targets, as this process knows: told with the next sign of
+    /// life.
+    pub fn set_backlogs(&self, backlogs: Vec<TargetBacklog>) {
+        self.state().set_backlogs(backlogs);
+    }
+
+    /// How many deliveries wait for targets as the other dispatchers know, by target.
+    pub fn waiting_elsewhere(&self) -> HashMap<String, u64> {
+        self.state().waiting_elsewhere()
     }
 
     /// What other processes say: first everything that stands there, then each

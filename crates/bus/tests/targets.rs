@@ -6,7 +6,7 @@ use bus::{BoardTimes, Bus, BusConfig, Changes, TargetBoard};
 use chassis::{Clock, Env, Tasks};
 use chrono::TimeDelta;
 use protocol::Timestamp;
-use protocol::v1::TargetTrouble;
+use protocol::v1::{TargetBacklog, TargetTrouble};
 use serde_json::json;
 
 /// Enough for anything that the broker does by whole seconds.
@@ -213,6 +213,32 @@ async fn the_live_count_rises_and_falls() {
 }
 
 /// The bucket lives in memory: with a broker of one node it is gone after this.
+#[tokio::test]
+async fn what_waits_is_summed_over_the_others_and_goes_with_them() {
+    let [first, second, third] = [
+        join("backlogs", "first").await,
+        join("backlogs", "second").await,
+        join("backlogs", "third").await,
+    ];
+    let backlog = |target: &str, waiting| TargetBacklog { target_id: target.into(), waiting };
+    first.board.set_backlogs(vec![backlog("a", 3), backlog("b", 5)]);
+    second.board.set_backlogs(vec![backlog("a", 4)]);
+    let waits = |wanted: &'static [(&'static str, u64)]| {
+        let board = &third.board;
+        let wanted = wanted.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect();
+        testkit::eventually(SOON, "the sum of what waits", move || {
+            let is_there = board.waiting_elsewhere() == wanted;
+            async move { is_there.then_some(()) }
+        })
+    };
+    waits(&[("a", 7), ("b", 5)]).await;
+    first.board.set_backlogs(vec![backlog("a", 1)]);
+    waits(&[("a", 5)]).await;
+    second.tasks.stop();
+    waits(&[("a", 1)]).await;
+    assert!(first.board.waiting_elsewhere().is_empty(), "its own is not elsewhere");
+}
+
 #[tokio::test]
 async fn a_restart_of_the_broker_loses_nothing_that_is_still_true() {
     let scratch = testkit::Scratch::new().expect("a directory");

@@ -16,6 +16,8 @@ pub struct DispatcherConfig {
     pub target_concurrency: u32,
     /// Tries at one target in a second, over all dispatchers; 0 for no limit.
     pub target_rate: f64,
+    /// Deliveries that may wait for one target, over all dispatchers.
+    pub target_backlog: u64,
     /// How often and when deliveries are tried.
     pub policies: Policies,
     /// Unseals the signing keys.
@@ -50,6 +52,11 @@ impl DispatcherConfig {
                 "0",
                 "Tries at one target in a second, over all dispatchers; 0 for no limit.",
             ),
+            target_backlog: env.read(
+                "POSTRIDER_TARGET_BACKLOG",
+                "1000000",
+                "Deliveries that may wait for one target, over all dispatchers, give or take some; what comes then ends as exhausted.",
+            ),
             policies: Policies::read(env),
             secret_key: read_secret_key(env),
             mail: MailConfig::read(env),
@@ -63,6 +70,9 @@ impl DispatcherConfig {
         });
         env.check(config.target_concurrency > 0, || {
             "POSTRIDER_TARGET_CONCURRENCY must be at least 1".to_owned()
+        });
+        env.check(config.target_backlog > 0, || {
+            "POSTRIDER_TARGET_BACKLOG must be at least 1".to_owned()
         });
         env.check((0.0..=1e6).contains(&config.target_rate), || {
             format!("POSTRIDER_TARGET_RATE: expected 0 to 1000000, found {}", config.target_rate)

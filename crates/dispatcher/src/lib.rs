@@ -32,7 +32,7 @@ pub use config::DispatcherConfig;
 
 use crate::targets::{TargetLimits, Targets};
 
-/// How often to count the targets that are left alone.
+/// How often to count the targets that are left alone, and what waits for them.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until a stop is asked for, then finishes what is in flight.
@@ -56,6 +56,7 @@ pub async fn run(
         concurrency: config.target_concurrency,
         rate: (config.target_rate > 0.0).then_some(config.target_rate),
         slots,
+        backlog: config.target_backlog,
     });
     let instance = hex::encode(chassis::entropy::bytes::<8>());
     let board = TargetBoard::start(bus.clone(), &tasks, &instance);
@@ -125,6 +126,8 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
                 targets.set_live(*live.borrow_and_update());
             }
             () = clock.sleep(GAUGES_EVERY) => {
+                board.set_backlogs(targets.backlogs(clock.now()));
+                targets.set_waiting_elsewhere(board.waiting_elsewhere());
                 let open = targets.open_breakers(clock.now());
                 metrics::gauge!("postrider_breakers_open").set(u32::try_from(open).unwrap_or(u32::MAX));
             }

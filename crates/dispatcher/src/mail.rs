@@ -67,6 +67,8 @@ impl Post {
             // Of which a relay that has not taken anything lately gets a quarter:
             // all of its connections.
             slots: connections.saturating_mul(4),
+            // Mails wait for their alerts, and nothing for the relay itself.
+            backlog: u64::MAX,
         });
         let mailer = Mailer::new(mail, clock.clone())?;
         Ok(Some(Self { mailer, relay, console_url: config.console_url.clone() }))

@@ -20,6 +20,9 @@ use crate::targets::Wait;
 /// Uncharged returns after which a delivery is set aside.
 const MAX_UNCHARGED_RETURNS: u32 = 20;
 
+/// The name of the end of what finds its target's backlog full.
+const BACKLOG: &str = "target_backlog";
+
 /// What comes next for a delivery that was tried.
 enum Next {
     End { end: End, reason: String },
@@ -38,6 +41,9 @@ impl Dispatcher {
         attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay);
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
+            Next::Retry { .. } if attempted.charged && self.is_too_much(&work.delivery) => {
+                self.end_after(work, End::Exhausted, BACKLOG, Some(attempted)).await
+            }
             // Boxed, so that the common way stays small.
             Next::Retry { at } => Box::pin(self.retry(pulled, work, attempted, at)).await,
         }
@@ -168,6 +174,9 @@ impl Dispatcher {
             let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
             return self.end(work, end, wait.as_str()).await;
         }
+        if wait != Wait::Relay && self.is_too_much(&work.delivery) {
+            return self.end(work, End::Exhausted, BACKLOG).await;
+        }
         let at = at.min(last_chance);
         let Work { mut delivery, event, .. } = *work;
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
@@ -194,6 +203,13 @@ impl Dispatcher {
         self.reschedule(pulled, &delivery, at).await
     }
 
+    /// Whether a delivery finds so many waiting for its target that it may not wait
+    /// too. One that has waited already goes on: there is nowhere to put it back to.
+    fn is_too_much(&self, delivery: &Delivery) -> bool {
+        delivery.hop == 0
+            && self.targets.is_backlog_full(target_id(delivery).as_str(), self.clock.now())
+    }
+
     /// Stores the next hop. From then on the copy that is held is done.
     async fn reschedule(&self, pulled: &Pulled, delivery: &Delivery, at: DateTime<Utc>) -> Answer {
         let mut wait = Duration::from_millis(250);
@@ -211,6 +227,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.targets.waits(&target_id(delivery), at, self.clock.now());
         chassis::crash_point("dispatcher.retry_stored");
         Answer::Ack
     }

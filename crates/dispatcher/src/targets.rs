@@ -17,6 +17,7 @@
 //! Deliberately absent: the clock and the broker. Moments come in as arguments;
 //! what others should know is returned.
 
+mod backlog;
 mod breaker;
 
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::oneshot;
 
+use self::backlog::Backlog;
 pub(crate) use self::breaker::Change;
 use self::breaker::{Breaker, Passage};
 
@@ -65,6 +67,8 @@ pub(crate) struct TargetLimits {
     pub(crate) rate: Option<f64>,
     /// Tries of this process at once.
     pub(crate) slots: usize,
+    /// Deliveries that wait for one target, over all dispatchers.
+    pub(crate) backlog: u64,
 }
 
 /// What came of a try, as far as the target's state is concerned.
@@ -142,6 +146,8 @@ struct State {
     next_unproven: DateTime<Utc>,
     /// Dispatchers that share each target's limits, this one included.
     live: u32,
+    /// What the others have sent to later moments, by target.
+    waiting_elsewhere: HashMap<String, u64>,
     until_sweep: u32,
 }
 
@@ -159,6 +165,7 @@ struct Target {
     next_free: DateTime<Utc>,
     /// When the rate allows the next try.
     next_by_rate: DateTime<Utc>,
+    backlog: Backlog,
     last_used: DateTime<Utc>,
 }
 
@@ -172,6 +179,7 @@ impl Target {
             usual_try: USUAL_TRY,
             next_free: now,
             next_by_rate: now,
+            backlog: Backlog::default(),
             last_used: now,
         }
     }
@@ -206,6 +214,7 @@ impl Targets {
             usual_unproven_try: USUAL_TRY,
             next_unproven: DateTime::UNIX_EPOCH,
             live: 1,
+            waiting_elsewhere: HashMap::new(),
             until_sweep: SWEEP_EVERY,
         };
         Arc::new(Self { limits, state: Mutex::new(state) })
@@ -364,6 +373,7 @@ impl State {
             !target.under_way.is_empty()
                 || !target.breaker.is_default()
                 || target.next_free > now
+                || !target.backlog.is_empty(now)
                 || now - target.last_used < PROVEN_FOR
         });
     }

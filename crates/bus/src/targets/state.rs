@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use protocol::v1::TargetTrouble;
+use protocol::v1::{DispatcherBeat, TargetBacklog, TargetTrouble};
 
 use super::feed::{Changes, Feed, Newest};
 
@@ -23,6 +23,10 @@ pub(super) struct State {
     theirs: HashMap<String, (TargetTrouble, DateTime<Utc>)>,
     /// The other dispatchers, and when they were last heard of.
     live: HashMap<String, Instant>,
+    /// What they last said of their backlogs.
+    backlogs: HashMap<String, Vec<TargetBacklog>>,
+    /// What this one says.
+    own_beat: DispatcherBeat,
     feeds: Vec<Weak<Feed>>,
     versions: u64,
 }
@@ -228,14 +232,33 @@ impl State {
         }
     }
 
+    pub(super) fn set_backlogs(&mut self, backlogs: Vec<TargetBacklog>) {
+        self.own_beat = DispatcherBeat { backlogs };
+    }
+
+    pub(super) fn own_beat(&self) -> &DispatcherBeat {
+        &self.own_beat
+    }
+
+    pub(super) fn waiting_elsewhere(&self) -> HashMap<String, u64> {
+        let mut waiting = HashMap::new();
+        for backlog in self.backlogs.values().flatten() {
+            let sum: &mut u64 = waiting.entry(backlog.target_id.clone()).or_default();
+            *sum = sum.saturating_add(backlog.waiting);
+        }
+        waiting
+    }
+
     /// Another dispatcher has said that it is there.
-    pub(super) fn heard(&mut self, instance: &str, now: Instant) {
+    pub(super) fn heard(&mut self, instance: &str, beat: DispatcherBeat, now: Instant) {
         self.live.insert(instance.to_owned(), now);
+        self.backlogs.insert(instance.to_owned(), beat.backlogs);
     }
 
     /// Another dispatcher has taken its leave.
     pub(super) fn left(&mut self, instance: &str) {
         self.live.remove(instance);
+        self.backlogs.remove(instance);
     }
 
     /// The broker says that another dispatcher has been silent. That counts if it
@@ -251,13 +274,14 @@ impl State {
         if self.live.get(instance).is_some_and(|heard| !silent_for(*heard, silence, since, now)) {
             return;
         }
-        self.live.remove(instance);
+        self.left(instance);
     }
 
     /// Forgets dispatchers that have been silent for this long, of which we have
     /// listened since `since`.
     pub(super) fn forget_silent(&mut self, silence: Duration, since: Instant, now: Instant) {
         self.live.retain(|_, heard| !silent_for(*heard, silence, since, now));
+        self.backlogs.retain(|instance, _| self.live.contains_key(instance));
     }
 
     /// The other dispatchers.

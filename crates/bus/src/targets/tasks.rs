@@ -13,7 +13,7 @@ use chassis::Tasks;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use prost::Message as _;
-use protocol::v1::TargetTrouble;
+use protocol::v1::{DispatcherBeat, TargetTrouble};
 
 use super::state::{Entry, Said, ToWrite};
 use super::{TargetBoard, dropped, expires_at};
@@ -150,8 +150,9 @@ impl TargetBoard {
         let times = self.0.times;
         let key = format!("dispatcher.{}", self.0.instance);
         loop {
+            let value = self.state().own_beat().encode_to_vec().into();
             let beat = tokio::select! {
-                beat = self.put(&key, Bytes::new(), times.live_ttl) => beat,
+                beat = self.put(&key, value, times.live_ttl) => beat,
                 // Over a new connection, or into a new bucket.
                 () = self.0.to_beat.notified() => continue,
                 () = tasks.stopping() => break,
@@ -305,7 +306,8 @@ impl TargetBoard {
                 let silence = times.live_ttl.saturating_sub(times.live_every);
                 state.silent(instance, silence, since, now);
             } else {
-                state.heard(instance, now);
+                // One of another version is there all the same.
+                state.heard(instance, DispatcherBeat::decode(value).unwrap_or_default(), now);
             }
             let live = state.others() + 1;
             drop(state);

@@ -5,7 +5,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 fn targets(concurrency: u32, slots: usize) -> Arc<Targets> {
-    Targets::new(TargetLimits { concurrency, rate: None, slots })
+    Targets::new(TargetLimits { concurrency, rate: None, slots, backlog: u64::MAX })
 }
 
 #[track_caller]
@@ -183,7 +183,8 @@ fn what_others_know_is_taken_over() {
 
 #[test]
 fn a_rate_is_kept_over_all_dispatchers() {
-    let limits = TargetLimits { concurrency: 64, rate: Some(10.0), slots: 4_096 };
+    let limits =
+        TargetLimits { concurrency: 64, rate: Some(10.0), slots: 4_096, backlog: u64::MAX };
     let targets = Targets::new(limits);
     targets.set_live(2);
     drop(go(&targets, "a", at(0)));

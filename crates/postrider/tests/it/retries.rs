@@ -72,6 +72,34 @@ async fn a_406_stops_at_once_and_a_delivered_event_gets_one_try() {
 }
 
 #[tokio::test]
+async fn what_finds_a_full_backlog_ends_by_that_name_and_can_be_sent_again() {
+    let extra = [("SEND_RETRY_SCHEDULE", "1h"), ("TARGET_BACKLOG", "3")];
+    let system = System::start(&extra).await;
+    system.receiver.on_post("/dead", [Reply::status(500)]);
+    let dead = system.receiver.url("/dead");
+    let well = system.receiver.url("/well");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&dead, &well]).await;
+    for n in 0..5 {
+        system.publish(clicked(&format!("event-{n}"))).await;
+        system.receiver.wait_for_posts("/dead", n + 1, SOON).await;
+        // Three wait; what comes then has its one try, and ends.
+        let (waiting, ended) = ((n + 1).min(3), (n + 1).saturating_sub(3));
+        eventually(SOON, &format!("event {n} to wait or to end"), || async {
+            let count = |query: &str| system.sql(query).trim().parse::<usize>();
+            let there = count("SELECT count(*) FROM attempts WHERE next_attempt_at IS NOT NULL");
+            let ends = count(
+                "SELECT count(*) FROM ends JOIN undelivered USING (delivery_id) \
+                 WHERE ends.outcome = 'exhausted' AND ends.reason = 'target_backlog'",
+            );
+            (there == Ok(waiting) && ends == Ok(ended)).then_some(())
+        })
+        .await;
+    }
+    // Nobody else is touched by it.
+    system.receiver.wait_for_posts("/well", 5, SOON).await;
+}
+
+#[tokio::test]
 async fn an_alert_that_is_exhausted_is_disabled_and_nothing_more_is_sent() {
     let system = System::start(&[("ALERTS_RETRY_SCHEDULE", "1s,1s")]).await;
     system.receiver.on_post("/alert", [Reply::status(503)]);

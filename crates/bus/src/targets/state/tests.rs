@@ -172,14 +172,14 @@ fn silence_counts_only_while_we_listen() {
     let begun = Instant::now();
     let after = |seconds| begun + Duration::from_secs(seconds);
     let silence = Duration::from_secs(10);
-    state.heard("a", begun);
-    state.heard("b", begun);
+    state.heard("a", DispatcherBeat::default(), begun);
+    state.heard("b", DispatcherBeat::default(), begun);
     state.forget_silent(silence, begun, after(9));
     assert_eq!(state.others(), 2);
     // The broker was away for a minute.
     state.forget_silent(silence, after(60), after(69));
     assert_eq!(state.others(), 2);
-    state.heard("a", after(69));
+    state.heard("a", DispatcherBeat::default(), after(69));
     state.forget_silent(silence, after(60), after(70));
     assert_eq!(state.others(), 1);
     state.left("a");
@@ -192,10 +192,10 @@ fn after_an_outage_the_broker_calls_everybody_silent() {
     let begun = Instant::now();
     let after = |seconds| begun + Duration::from_secs(seconds);
     let silence = Duration::from_secs(10);
-    state.heard("a", begun);
+    state.heard("a", DispatcherBeat::default(), begun);
     state.silent("a", silence, after(60), after(61));
     assert_eq!(state.others(), 1);
-    state.heard("a", after(62));
+    state.heard("a", DispatcherBeat::default(), after(62));
     state.silent("a", silence, after(60), after(77));
     assert_eq!(state.others(), 0);
     state.silent("never heard of", silence, after(60), after(77));

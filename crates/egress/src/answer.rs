@@ -67,11 +67,13 @@ pub enum FailureKind {
     BadAnswer,
     /// We had no sockets, no ports or no network.
     Local,
+    /// The operator's proxy on the way out did not let us through.
+    Proxy,
 }
 
 impl FailureKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Blocked,
         Self::InvalidUrl,
         Self::Dns,
@@ -84,11 +86,12 @@ impl FailureKind {
         Self::NoAnswer,
         Self::BadAnswer,
         Self::Local,
+        Self::Proxy,
     ];
 
     /// Whether it was our fault, which is never charged to the receiver.
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::DnsOurs | Self::Local)
+        matches!(self, Self::DnsOurs | Self::Local | Self::Proxy)
     }
 
     /// A short name for logs, metrics and failure logs.
@@ -106,6 +109,7 @@ impl FailureKind {
             Self::NoAnswer => "no_answer",
             Self::BadAnswer => "bad_answer",
             Self::Local => "local",
+            Self::Proxy => "egress_proxy",
         }
     }
 }

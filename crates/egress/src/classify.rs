@@ -8,7 +8,7 @@ use rustls::pki_types::InvalidDnsNameError;
 use crate::answer::{Failure, FailureKind};
 use crate::client::MAX_ANSWER_HEADERS;
 use crate::progress::Stage;
-use crate::tls;
+use crate::{proxy, tls};
 
 /// Longest detail, in characters.
 const DETAIL_CHARS: usize = 300;
@@ -64,6 +64,9 @@ fn of_a_connection(causes: &[&(dyn Error + 'static)]) -> Option<Failure> {
     }
     if let Some(error) = find::<rustls::Error>(causes) {
         return Some(Failure::new(FailureKind::Tls, tls::detail(error)));
+    }
+    if let Some(failure) = proxy::classify(causes) {
+        return Some(failure);
     }
     let detail = "no certificate can be for the URL's host";
     let is_name = find::<InvalidDnsNameError>(causes).is_some();

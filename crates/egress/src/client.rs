@@ -18,6 +18,7 @@ use crate::answer::{Answer, Attempt, Failure, FailureKind};
 use crate::classify::{classify, has_hung_up, too_late};
 use crate::connect::ConnectLimit;
 use crate::progress::{Progress, Stage};
+use crate::proxy::EgressProxy;
 use crate::resolver::{self, LookUp, VettingResolver};
 use crate::retry_after::retry_after;
 use crate::target::UrlError;
@@ -59,6 +60,8 @@ pub struct EgressConfig {
     pub idle_timeout: Duration,
     /// Names that are looked up at the same time.
     pub max_look_ups: usize,
+    /// The way out, where there is but one.
+    pub proxy: Option<EgressProxy>,
 }
 
 impl Default for EgressConfig {
@@ -77,6 +80,7 @@ impl Default for EgressConfig {
             // request on a connection that is just being closed fails.
             idle_timeout: Duration::from_secs(4),
             max_look_ups: 256,
+            proxy: None,
         }
     }
 }
@@ -103,6 +107,7 @@ pub struct Client {
     unpooled: Http,
     policy: Arc<AddressPolicy>,
     resolver: VettingResolver,
+    proxy: Option<EgressProxy>,
     total_timeout: Duration,
     max_response_body_bytes: usize,
 }
@@ -126,16 +131,27 @@ impl Client {
         // A slow resolver must be found out before the whole time is up, which
         // the receiver would be charged with.
         let dns_timeout = config.dns_timeout.min(config.total_timeout / 2);
-        let resolver =
-            VettingResolver::new(Arc::clone(&policy), look_up, dns_timeout, config.max_look_ups);
+        let resolver = VettingResolver::new(
+            Arc::clone(&policy),
+            look_up,
+            dns_timeout,
+            config.max_look_ups,
+            config.proxy.clone(),
+        );
         let tls = tls::receivers_config(&config.extra_ca_pem)?;
         let http = |max_idle_per_host| {
             #[expect(clippy::disallowed_methods, reason = "this is the one place")]
             let builder = Http::builder();
+            let builder = match &config.proxy {
+                Some(proxy) => builder.no_proxy().proxy(
+                    reqwest::Proxy::all(proxy.url())
+                        .map_err(|error| EgressError::Http(error.to_string()))?,
+                ),
+                None => builder.no_proxy(),
+            };
             builder
                 .tls_backend_preconfigured(tls.clone())
                 .dns_resolver(resolver.clone())
-                .no_proxy()
                 .redirect(redirect::Policy::none())
                 .retry(retry::never())
                 .referer(false)
@@ -156,6 +172,7 @@ impl Client {
             unpooled: http(0)?,
             policy,
             resolver,
+            proxy: config.proxy,
             total_timeout: config.total_timeout,
             max_response_body_bytes: config.max_response_body_bytes,
         })
@@ -167,7 +184,13 @@ impl Client {
     /// # Errors
     /// See [`AddressPolicy::vet_url`].
     pub fn vet_url(&self, url: &str) -> Result<Url, UrlError> {
-        self.policy.vet_url(url)
+        let url = self.policy.vet_url(url)?;
+        let is_proxy =
+            |proxy: &EgressProxy| url.host_str().is_some_and(|host| proxy.has_name(host));
+        if self.proxy.as_ref().is_some_and(is_proxy) {
+            return Err(UrlError::Invalid("the URL leads to the operator's own proxy"));
+        }
+        Ok(url)
     }
 
     /// Looks the host of a URL up, without calling it: whether a request to it
@@ -178,7 +201,7 @@ impl Client {
     /// [`FailureKind::Blocked`] from [`FailureKind::Dns`]: the difference says
     /// which internal names there are.
     pub async fn look_up(&self, url: &str) -> Result<(), Failure> {
-        match self.policy.vet_url(url)?.host() {
+        match self.vet_url(url)?.host() {
             Some(Host::Domain(name)) => self.resolver.addresses(name.to_owned()).await.map(|_| ()),
             // Addresses have been vetted with the URL.
             Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Ok(()),
@@ -217,7 +240,7 @@ impl Client {
         let deadline = started + self.total_timeout;
         // The library does not ask the resolver for addresses that stand in
         // the URL, so that these are vetted here.
-        let answer = match self.policy.vet_url(url) {
+        let answer = match self.vet_url(url) {
             Ok(url) => match fill(self.http.request(method, url)).build() {
                 Ok(request) => self.ask(request, deadline).await,
                 Err(error) => Answer::Failed(classify(&error, Stage::Kept)),
@@ -243,7 +266,17 @@ impl Client {
                     Err(Unanswered { failure, .. }) => Answer::Failed(failure),
                 }
             }
-            Err(Unanswered { failure, .. }) => Answer::Failed(failure),
+            Err(Unanswered { failure, .. }) => Answer::Failed(self.or_the_proxys(failure).await),
+        }
+    }
+
+    /// Whose fault it was that no connection came about in time.
+    async fn or_the_proxys(&self, failure: Failure) -> Failure {
+        match &self.proxy {
+            Some(proxy) if failure.kind == FailureKind::ConnectTimeout && !proxy.greets().await => {
+                Failure::new(FailureKind::Proxy, "the proxy on the way out does not answer")
+            }
+            _ => failure,
         }
     }
 

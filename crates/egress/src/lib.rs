@@ -8,7 +8,8 @@
 //! - Only addresses that were vetted are connected to. A name is resolved once,
 //!   all of its addresses are vetted, and the connection goes to one of those.
 //!   Addresses that stand in the URL itself are vetted before anything is sent.
-//! - No redirect is followed and no proxy is taken from the environment.
+//! - No redirect is followed, and no proxy is taken from the environment: the
+//!   operator names one, or there is none.
 //! - Time and bytes are capped: an answer's status is the answer, however long
 //!   its body drips on. Nothing is decompressed.
 //! - A failure says whose fault it was, so that a receiver is never charged
@@ -31,6 +32,7 @@ pub mod mail;
 mod policies;
 mod ports;
 mod progress;
+mod proxy;
 pub mod request;
 mod resolver;
 mod retry_after;
@@ -44,5 +46,6 @@ pub use answer::{Answer, Attempt, Failure, FailureKind};
 pub use client::{Client, EgressConfig, EgressError};
 pub use ipnet::IpNet;
 pub use policies::Policies;
+pub use proxy::EgressProxy;
 pub use resolver::LookUp;
 pub use target::{MAX_URL_BYTES, UrlError, loggable, loggable_url};

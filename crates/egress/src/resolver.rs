@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::address::AddressPolicy;
 use crate::answer::{Failure, FailureKind};
 use crate::progress::{Progress, Stage};
+use crate::proxy::EgressProxy;
 
 /// The most addresses of a family that are tried. A name may have hundreds, and
 /// none must make us knock at hundreds of doors.
@@ -37,6 +38,7 @@ struct Parts {
     look_up: Box<LookUp>,
     time_limit: Duration,
     look_ups: Arc<Semaphore>,
+    proxy: Option<EgressProxy>,
 }
 
 /// The system's own look-up: hosts file, search domains and all.
@@ -50,17 +52,20 @@ impl VettingResolver {
         look_up: Box<LookUp>,
         time_limit: Duration,
         max_look_ups: usize,
+        proxy: Option<EgressProxy>,
     ) -> Self {
         let look_ups = Arc::new(Semaphore::new(max_look_ups));
-        Self(Arc::new(Parts { policy, look_up, time_limit, look_ups }))
+        Self(Arc::new(Parts { policy, look_up, time_limit, look_ups, proxy }))
     }
 
     /// Addresses of a name, each of which may be connected to.
     pub(crate) async fn addresses(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
-        let found = timeout(self.0.time_limit, self.look_up(name)).await;
-        let addresses = found.map_err(|_| {
-            Failure::new(FailureKind::DnsOurs, "the resolver did not answer in time")
-        })??;
+        // Behind a proxy, addresses that stand in the URL are asked for as well.
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let addresses = match literal {
+            Ok(address) => vec![SocketAddr::new(address, 0)],
+            Err(_) => self.look_up_in_time(name).await?,
+        };
         if addresses.is_empty() {
             return Err(Failure::new(FailureKind::Dns, "the host's name has no address"));
         }
@@ -75,12 +80,28 @@ impl VettingResolver {
             })?;
         }
         let (mut of_v4, mut of_v6) = (0, 0);
+        if self.0.proxy.is_some() {
+            // The library tells the proxy IPv6 addresses in a form that is none.
+            of_v6 = MAX_OF_A_FAMILY;
+            if !addresses.iter().any(SocketAddr::is_ipv4) {
+                let detail =
+                    "the proxy on the way out is told IPv4 addresses, and the host has none";
+                return Err(Failure::new(FailureKind::Proxy, detail));
+            }
+        }
         let is_tried = |address: &SocketAddr| {
             let count = if address.is_ipv4() { &mut of_v4 } else { &mut of_v6 };
             *count += 1;
             *count <= MAX_OF_A_FAMILY
         };
         Ok(addresses.into_iter().filter(is_tried).collect())
+    }
+
+    async fn look_up_in_time(&self, name: String) -> Result<Vec<SocketAddr>, Failure> {
+        let found = timeout(self.0.time_limit, self.look_up(name)).await;
+        found.map_err(|_| {
+            Failure::new(FailureKind::DnsOurs, "the resolver did not answer in time")
+        })?
     }
 
     /// A look-up cannot be called off. So it keeps its permit until it is
@@ -106,7 +127,15 @@ impl Resolve for VettingResolver {
         Box::pin(async move {
             let progress = Progress::of_task();
             progress.reach(Stage::Resolving);
-            match this.addresses(name).await {
+            // The operator's own, which nobody else can ask for: see `Client::vet_url`.
+            let is_proxy = this.0.proxy.as_ref().is_some_and(|proxy| proxy.has_name(&name));
+            let found = if is_proxy {
+                let ours = |failure: Failure| Failure::new(FailureKind::Proxy, failure.detail);
+                this.look_up_in_time(name).await.map_err(ours)
+            } else {
+                this.addresses(name).await
+            };
+            match found {
                 Ok(addresses) => {
                     progress.reach(Stage::Connecting(Instant::now()));
                     Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -147,7 +176,7 @@ mod tests {
     fn resolver(
         look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> VettingResolver {
-        VettingResolver::new(Arc::default(), Box::new(look_up), Duration::from_secs(1), 1)
+        VettingResolver::new(Arc::default(), Box::new(look_up), Duration::from_secs(1), 1, None)
     }
 
     fn at(addresses: &[&str]) -> Vec<SocketAddr> {

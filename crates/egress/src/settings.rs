@@ -6,7 +6,7 @@ use chassis::Env;
 use chassis::config::duration;
 use ipnet::IpNet;
 
-use crate::EgressConfig;
+use crate::{EgressConfig, EgressProxy};
 
 impl EgressConfig {
     /// Reads the settings. What has none keeps its default.
@@ -44,6 +44,11 @@ impl EgressConfig {
                     |path| std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}")),
                 )
                 .unwrap_or_default(),
+            proxy: env.optional(
+                "POSTRIDER_EGRESS_PROXY",
+                "SOCKS5 proxy that all requests to receivers go through, such as `socks5://user:password@proxy.internal:1080`. It is told IPv4 addresses, which are vetted before.",
+                EgressProxy::parse,
+            ),
             ..defaults
         };
         env.check(!config.connect_timeout.is_zero(), || {
@@ -102,9 +107,10 @@ mod tests {
             ("POSTRIDER_EGRESS_DENY_CIDRS", "10.0.0.0/33"),
             ("POSTRIDER_EGRESS_CA_FILE", "/nowhere/roots.pem"),
             ("POSTRIDER_EGRESS_TIMEOUT", "1s"),
+            ("POSTRIDER_EGRESS_PROXY", "http://proxy.internal:3128"),
         ])
         .unwrap_err();
-        for name in ["DENY_CIDRS", "CA_FILE", "CONNECT_TIMEOUT"] {
+        for name in ["DENY_CIDRS", "CA_FILE", "CONNECT_TIMEOUT", "EGRESS_PROXY"] {
             assert!(problems.contains(name), "{problems}");
         }
         assert_eq!(read(&[]).unwrap().total_timeout, Duration::from_secs(10));

@@ -1,6 +1,6 @@
 //! Everything on one machine, for trying out and for development.
 
-mod receiver;
+mod bin;
 mod seed;
 mod state;
 
@@ -41,13 +41,14 @@ const POSTGRES_PORT: u16 = 15432;
 const OPS_PORT: u16 = 9100;
 
 /// The fixed ports, with what they are for.
-const PORTS: [(u16, &str); 6] = [
+const PORTS: [(u16, &str); 7] = [
     (8080, "customer APIs"),
-    (receiver::PORT, "demo receiver"),
+    (bin::PORT, "request bin"),
     (9090, "ingest, gRPC"),
     (9091, "ingest, HTTP"),
     (9092, "admin, gRPC"),
     (OPS_PORT, "ops"),
+    (bin::OPS_PORT, "ops of the request bin"),
 ];
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -105,6 +106,7 @@ struct Running {
     postgres: Option<Postgres>,
     nats: Option<Nats>,
     postrider: Option<ManagedProcess>,
+    bin: Option<ManagedProcess>,
 }
 
 impl Running {
@@ -113,6 +115,9 @@ impl Running {
         if let Some(postrider) = self.postrider.take() {
             say("stopping Postrider");
             result = result.and(postrider.stop(Signal::TERM, STOP_WITHIN));
+        }
+        if let Some(bin) = self.bin.take() {
+            result = result.and(bin.stop(Signal::TERM, STOP_WITHIN));
         }
         if let Some(mut nats) = self.nats.take() {
             say("stopping NATS");
@@ -141,6 +146,11 @@ impl Running {
             && let Some(status) = postrider.ended()?
         {
             bail!("Postrider has ended ({status}); the end of its log:\n{}", log_tail(log, 40));
+        }
+        if let Some(bin) = &mut self.bin
+            && let Some(status) = bin.ended()?
+        {
+            bail!("the request bin has ended ({status}); its log is beside that of Postrider");
         }
         Ok(())
     }
@@ -204,7 +214,8 @@ fn start_and_watch(
     stop.check()?;
 
     say("starting Postrider");
-    receiver::start()?;
+    let bin_log = state.path("request-bin.log");
+    running.bin = Some(bin::start(&postrider, &bin_log)?);
     let log = state.path("postrider.log");
     if log.exists() {
         // The run before is kept, and no more, so that it does not grow for ever.
@@ -215,8 +226,9 @@ fn start_and_watch(
     running.postrider = Some(ManagedProcess::spawn("Postrider", &mut all, &log, Signal::TERM)?);
     wait_ready(running, &log, stop)?;
     seed::seed(&postrider)?;
+    let bin = bin::create(&state.bin_name()?)?;
 
-    print!("{}", greeting(binary, state, &nats_url, &database_url));
+    print!("{}", greeting(binary, state, &bin, &nats_url, &database_url));
     loop {
         stop.check()?;
         running.check(&log)?;
@@ -281,15 +293,23 @@ fn is_ready() -> bool {
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
 }
 
-fn greeting(binary: &Path, state: &State, nats_url: &str, database_url: &str) -> String {
+fn greeting(
+    binary: &Path,
+    state: &State,
+    bin: &bin::Bin,
+    nats_url: &str,
+    database_url: &str,
+) -> String {
     let program = binary.strip_prefix(workspace::root()).unwrap_or(binary).display();
-    let receiver = receiver::PORT;
+    let bin::Bin { url, view_url, api_url } = bin;
     let rows = [
         ("customer APIs", "http://127.0.0.1:8080".to_owned()),
         ("ingest", "gRPC 127.0.0.1:9090, HTTP http://127.0.0.1:9091/v1/events".to_owned()),
         ("admin", "gRPC 127.0.0.1:9092".to_owned()),
         ("ops", format!("http://127.0.0.1:{OPS_PORT}/readyz, /healthz, /metrics")),
-        ("demo receiver", format!("http://127.0.0.1:{receiver}")),
+        ("request bin", format!("http://127.0.0.1:{}", bin::PORT)),
+        ("a bin", url.clone()),
+        ("what it was sent", view_url.clone()),
         ("NATS", nats_url.to_owned()),
         ("PostgreSQL", without_password(database_url)),
         ("data and logs", state.root().display().to_string()),
@@ -299,18 +319,18 @@ fn greeting(binary: &Path, state: &State, nats_url: &str, database_url: &str) ->
     let mut text = String::from("\nPostrider is ready.\n\n");
     for (name, value) in rows {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<15} {value}");
+        let _ = writeln!(text, "  {name:<16} {value}");
     }
     let _ = write!(
         text,
         r#"
 Create an alert, send an event, see it arrive:
 
-curl -s -u api:key-demo http://127.0.0.1:8080/v1/alerts/settings/events -H 'Content-Type: application/json' -d '{{"event_type":"ip_listed","channel":"webhook","settings":{{"url":"http://127.0.0.1:{receiver}/demo"}}}}'
+curl -s -u api:key-demo http://127.0.0.1:8080/v1/alerts/settings/events -H 'Content-Type: application/json' -d '{{"event_type":"ip_listed","channel":"webhook","settings":{{"url":"{url}"}}}}'
 
 {program} send-event examples/events/ip_listed.json
 
-curl -s http://127.0.0.1:{receiver}/requests
+curl -s {api_url}
 
 Ctrl-C stops everything. The next `cargo xtask up` goes on from there; `cargo xtask up --reset` begins anew.
 "#

@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run every role in this process
+    /// Run every role in this process, but for the request bin
     All,
     /// Run settings-api: the customers' REST calls and the internal Admin service
     SettingsApi,
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Dispatcher,
     /// Run archive: keep the history in PostgreSQL
     Archive,
+    /// Run the request bin: throw-away receivers for tests; needs nothing else
+    RequestBin,
     /// Bring the database schema up to date, and end
     Migrate,
     /// Accounts, domains, keys, account-level webhooks

@@ -56,12 +56,13 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::All => serve::serve(&Role::ALL).await,
+        Command::All => serve::serve(&Role::PLATFORM).await,
         Command::SettingsApi => serve::serve(&[Role::SettingsApi]).await,
         Command::Ingest => serve::serve(&[Role::Ingest]).await,
         Command::Fanout => serve::serve(&[Role::Fanout]).await,
         Command::Dispatcher => serve::serve(&[Role::Dispatcher]).await,
         Command::Archive => serve::serve(&[Role::Archive]).await,
+        Command::RequestBin => serve::serve(&[Role::RequestBin]).await,
         Command::Migrate => serve::migrate().await,
         Command::Admin(command) => admin::run(command).await,
         Command::SendEvent(command) => send_event::run(command).await,

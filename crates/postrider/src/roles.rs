@@ -5,6 +5,7 @@ use dispatcher::DispatcherConfig;
 use egress::EgressConfig;
 use fanout::FanoutConfig;
 use ingest::IngestConfig;
+use request_bin::RequestBinConfig;
 use settings_api::SettingsApiConfig;
 
 use chassis::Env;
@@ -17,10 +18,13 @@ pub(crate) enum Role {
     Fanout,
     Dispatcher,
     Archive,
+    RequestBin,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 5] =
+    /// Those that make up a platform. The request bin is for tests, and nobody
+    /// needs it.
+    pub(crate) const PLATFORM: [Self; 5] =
         [Self::SettingsApi, Self::Ingest, Self::Fanout, Self::Dispatcher, Self::Archive];
 
     /// The name on the command line, in logs and in readiness.
@@ -31,12 +35,18 @@ impl Role {
             Self::Fanout => "fanout",
             Self::Dispatcher => "dispatcher",
             Self::Archive => "archive",
+            Self::RequestBin => "request-bin",
         }
     }
 
     /// Whether it reads settings documents.
     pub(crate) const fn is_on_the_path(self) -> bool {
         matches!(self, Self::Ingest | Self::Fanout | Self::Dispatcher)
+    }
+
+    /// Whether it works without the broker.
+    pub(crate) const fn stands_alone(self) -> bool {
+        matches!(self, Self::RequestBin)
     }
 
     /// Whether it calls receivers.
@@ -53,6 +63,7 @@ pub(crate) enum Configured {
     Fanout(FanoutConfig),
     Dispatcher(DispatcherConfig),
     Archive(ArchiveConfig),
+    RequestBin(RequestBinConfig),
 }
 
 impl Configured {
@@ -64,6 +75,7 @@ impl Configured {
             Role::Fanout => Self::Fanout(FanoutConfig::read(env)),
             Role::Dispatcher => Self::Dispatcher(DispatcherConfig::read(env)),
             Role::Archive => Self::Archive(ArchiveConfig::read(env)),
+            Role::RequestBin => Self::RequestBin(RequestBinConfig::read(env)),
         }
     }
 
@@ -74,6 +86,7 @@ impl Configured {
             Self::Fanout(_) => Role::Fanout,
             Self::Dispatcher(_) => Role::Dispatcher,
             Self::Archive(_) => Role::Archive,
+            Self::RequestBin(_) => Role::RequestBin,
         }
     }
 }

@@ -34,7 +34,6 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let tasks = Tasks::new();
     let readiness = Readiness::default();
-    readiness.expect(BROKER);
     for role in roles {
         readiness.expect(role.as_str());
     }
@@ -46,16 +45,21 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let Settings { process, bus, egress, roles } = settings;
     // One connection, one copy of the settings documents and one client for
     // receivers, whatever the number of roles.
-    let bus = match Bus::connect(bus, clock.clone(), &tasks).await {
-        Ok(bus) => bus,
-        Err(_) if tasks.is_stopping() => return Ok(ExitCode::SUCCESS),
-        Err(error) => return Err(error).context("cannot use the broker"),
-    };
-    tasks.background(watch_broker(bus.clone(), readiness.clone(), clock.clone()));
-    let mut shared = Shared { bus, documents: None, egress: None, clock, readiness, tasks };
-    if roles.iter().any(|configured| configured.role().is_on_the_path()) {
-        let watch = bus::Settings::watch(shared.bus.clone(), &shared.tasks).await;
-        shared.documents = Some(watch.context("cannot load the settings documents")?);
+    let mut shared = Shared { bus: None, documents: None, egress: None, clock, readiness, tasks };
+    if !roles.iter().all(|configured| configured.role().stands_alone()) {
+        shared.readiness.expect(BROKER);
+        let bus = match Bus::connect(bus, shared.clock.clone(), &shared.tasks).await {
+            Ok(bus) => bus,
+            Err(_) if shared.tasks.is_stopping() => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(error).context("cannot use the broker"),
+        };
+        let watch = watch_broker(bus.clone(), shared.readiness.clone(), shared.clock.clone());
+        shared.tasks.background(watch);
+        if roles.iter().any(|configured| configured.role().is_on_the_path()) {
+            let watch = bus::Settings::watch(bus.clone(), &shared.tasks).await;
+            shared.documents = Some(watch.context("cannot load the settings documents")?);
+        }
+        shared.bus = Some(bus);
     }
     if let Some(config) = egress {
         shared.egress = Some(egress::Client::new(config).context("cannot call receivers")?);
@@ -68,14 +72,16 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
         running.push(async move { (role, task.await) });
     }
     let all_well = supervise(running, &shared.tasks, process.drain_timeout, &shared.clock).await;
-    shared.bus.flush().await;
+    if let Some(bus) = &shared.bus {
+        bus.flush().await;
+    }
     tracing::info!("stopped");
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What the roles of one process share.
 struct Shared {
-    bus: Bus,
+    bus: Option<Bus>,
     documents: Option<bus::Settings>,
     egress: Option<egress::Client>,
     clock: Clock,
@@ -87,24 +93,24 @@ type Running = BoxFuture<'static, anyhow::Result<()>>;
 
 impl Shared {
     fn start(&self, configured: Configured) -> anyhow::Result<Running> {
-        let bus = self.bus.clone();
+        let bus = || self.bus.clone().context("there is no connection to the broker");
         let (clock, readiness, tasks) =
             (self.clock.clone(), self.readiness.clone(), self.tasks.clone());
         let documents = || self.documents.clone().context("settings documents are not watched");
         let egress = || self.egress.clone().context("there is no client for receivers");
         Ok(match configured {
             Configured::SettingsApi(config) => {
-                Box::pin(settings_api::run(*config, bus, egress()?, clock, readiness, tasks))
+                Box::pin(settings_api::run(*config, bus()?, egress()?, clock, readiness, tasks))
             }
             Configured::Ingest(config) => {
-                Box::pin(ingest::run(config, bus, documents()?, clock, readiness, tasks))
+                Box::pin(ingest::run(config, bus()?, documents()?, clock, readiness, tasks))
             }
             Configured::Fanout(config) => {
-                Box::pin(fanout::run(config, bus, documents()?, clock, readiness, tasks))
+                Box::pin(fanout::run(config, bus()?, documents()?, clock, readiness, tasks))
             }
             Configured::Dispatcher(config) => Box::pin(dispatcher::run(
                 config,
-                bus,
+                bus()?,
                 documents()?,
                 egress()?,
                 clock,
@@ -113,7 +119,10 @@ impl Shared {
             )),
             Configured::Archive(config) => {
                 let store = Store::open(&config.store);
-                Box::pin(archive::run(config, bus, store, clock, readiness, tasks))
+                Box::pin(archive::run(config, bus()?, store, clock, readiness, tasks))
+            }
+            Configured::RequestBin(config) => {
+                Box::pin(request_bin::run(config, clock, readiness, tasks))
             }
         })
     }

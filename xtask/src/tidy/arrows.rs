@@ -4,11 +4,12 @@ use crate::workspace::{Dependency, Metadata, Package};
 
 /// Our crates by height. A crate depends only on lower ones, so services never
 /// depend on each other.
-const HEIGHTS: [(&str, u8); 19] = [
+const HEIGHTS: [(&str, u8); 20] = [
     ("protocol", 0),
     ("model", 1),
     ("signing", 1),
     ("chassis", 2),
+    ("pages", 2),
     ("bus", 3),
     ("egress", 3),
     ("store", 3),

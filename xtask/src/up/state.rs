@@ -73,15 +73,25 @@ impl State {
     /// made on the first call. Without it the database is worth nothing, so they
     /// are kept, and thrown away, together.
     pub(super) fn secret_key(&self) -> Result<String> {
-        let path = self.path("secret-key");
+        self.random("secret-key", 32)
+    }
+
+    /// The name of the demo's bin: 32 hex digits, so that its URL stays the same.
+    pub(super) fn bin_name(&self) -> Result<String> {
+        self.random("bin-name", 16)
+    }
+
+    /// Random bytes in hex, made on the first call and kept under this name.
+    fn random(&self, name: &str, bytes: usize) -> Result<String> {
+        let path = self.path(name);
         if let Ok(key) = fs::read_to_string(&path) {
             return Ok(key);
         }
-        let mut bytes = [0; 32];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut random = vec![0; bytes];
+        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         // Whole under its name or not there: half a key would be a wrong one.
-        let partial = self.path("secret-key.partial");
+        let partial = self.path(&format!("{name}.partial"));
         let mut file =
             File::options().create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
         file.write_all(key.as_bytes())?;
@@ -105,6 +115,7 @@ mod tests {
         let key = state.secret_key().unwrap();
         assert_eq!(key.len(), 64);
         assert_eq!(state.secret_key().unwrap(), key);
+        assert_eq!(state.bin_name().unwrap().len(), 32);
 
         let refusal = State::open_at(root.clone()).err().unwrap().to_string();
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");

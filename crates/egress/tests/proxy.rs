@@ -1,110 +1,11 @@
 //! The client behind a SOCKS5 proxy, on real sockets.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use egress::{Answer, Client, EgressConfig, EgressProxy, FailureKind};
+use testkit::proxy::{Manner, Proxy};
 use testkit::zoo::{Certificate, Habit, NAME, Zoo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-
-/// What a proxy does with whoever asks it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Manner {
-    LetsThrough,
-    /// Whoever has this password.
-    AsksWho(&'static str),
-    /// With this code of RFC 1928.
-    Answers(u8),
-    /// Greets, and then connects to nobody.
-    NeverConnects,
-    NeverGreets,
-    HangsUp,
-}
-
-/// The kinds of addresses that a proxy was told, and the addresses.
-type Told = Mutex<Vec<(u8, Vec<u8>)>>;
-
-struct Proxy {
-    address: SocketAddr,
-    told: Arc<Told>,
-    _serving: JoinSet<()>,
-}
-
-impl Proxy {
-    async fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        let told = Arc::<Told>::default();
-        let mut serving = JoinSet::new();
-        let notes = Arc::clone(&told);
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let notes = Arc::clone(&notes);
-                connections.spawn(async move { drop(serve(stream, manner, &notes).await) });
-            }
-        });
-        Self { address, told, _serving: serving }
-    }
-
-    fn told(&self) -> Vec<(u8, Vec<u8>)> {
-        self.told.lock().expect("nobody panicked").clone()
-    }
-}
-
-async fn serve(mut client: TcpStream, manner: Manner, told: &Told) -> std::io::Result<()> {
-    match manner {
-        Manner::HangsUp => return Ok(()),
-        Manner::NeverGreets => return std::future::pending().await,
-        _ => {}
-    }
-    let mut head = [0; 2];
-    client.read_exact(&mut head).await?;
-    let mut methods = vec![0; head[1].into()];
-    client.read_exact(&mut methods).await?;
-    if methods.contains(&2) {
-        client.write_all(&[5, 2]).await?;
-        let mut version_and_length = [0; 2];
-        client.read_exact(&mut version_and_length).await?;
-        let mut user = vec![0; version_and_length[1].into()];
-        client.read_exact(&mut user).await?;
-        let mut password = vec![0; client.read_u8().await?.into()];
-        client.read_exact(&mut password).await?;
-        let is_wrong = matches!(manner, Manner::AsksWho(wanted) if wanted.as_bytes() != password);
-        client.write_all(&[1, u8::from(is_wrong)]).await?;
-    } else {
-        client.write_all(&[5, 0]).await?;
-    }
-    let mut request = [0; 4];
-    client.read_exact(&mut request).await?;
-    let kind = request[3];
-    let mut length = match kind {
-        1 => 4,
-        4 => 16,
-        _ => usize::from(client.read_u8().await?),
-    };
-    length += 2;
-    let mut address = vec![0; length];
-    client.read_exact(&mut address).await?;
-    told.lock().expect("nobody panicked").push((kind, address.clone()));
-    match manner {
-        Manner::NeverConnects => return std::future::pending().await,
-        Manner::Answers(code) => {
-            client.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
-            return Ok(());
-        }
-        _ => {}
-    }
-    let port = u16::from_be_bytes([address[length - 2], address[length - 1]]);
-    let mut receiver = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
-    copy_bidirectional(&mut client, &mut receiver).await?;
-    Ok(())
-}
 
 /// A client that goes through this proxy and finds receivers at 127.0.0.1.
 fn client(zoo: &Zoo, proxy: &str) -> Client {
@@ -152,7 +53,7 @@ async fn requests_go_through_the_proxy_which_is_told_the_vetted_address() {
         let proxy = Proxy::start(manner).await;
         for host in ["127.0.0.1", "proxy.internal"] {
             let client =
-                client(&zoo, &format!("socks5://ada:s3cret@{host}:{}", proxy.address.port()));
+                client(&zoo, &format!("socks5://ada:s3cret@{host}:{}", proxy.address().port()));
             for url in [plain.url_at(NAME), secure.url_at(NAME), plain.url()] {
                 let attempt = client.post(&url, &[], Bytes::from_static(b"{}")).await;
                 assert_eq!(status(&attempt.answer), 200, "{manner:?} {url}");
@@ -170,7 +71,7 @@ async fn requests_go_through_the_proxy_which_is_told_the_vetted_address() {
 async fn what_is_forbidden_does_not_even_reach_the_proxy() {
     let zoo = Zoo::default();
     let proxy = Proxy::start(Manner::LetsThrough).await;
-    let client = client(&zoo, &format!("socks5://proxy.internal:{}", proxy.address.port()));
+    let client = client(&zoo, &format!("socks5://proxy.internal:{}", proxy.address().port()));
     for url in ["http://inside.example/", "http://10.0.0.1/", "https://[::1]/", "http://127.0.0.2/"]
     {
         assert_eq!(kind(&client.get(url).await.answer), FailureKind::Blocked, "{url}");
@@ -206,14 +107,14 @@ async fn the_proxys_trouble_is_ours_and_the_receivers_is_theirs() {
     ] {
         let proxy = Proxy::start(manner).await;
         let client =
-            client(&zoo, &format!("socks5://ada:s3cret@127.0.0.1:{}", proxy.address.port()));
+            client(&zoo, &format!("socks5://ada:s3cret@127.0.0.1:{}", proxy.address().port()));
         let answer = client.get(&format!("http://{NAME}:8080/")).await.answer;
         let Answer::Failed(failure) = &answer else { panic!("{manner:?}: {answer:?}") };
         assert_eq!(failure.kind, expected, "{manner:?}: {failure}");
         assert!(!failure.detail.contains("127.0.0.1"), "{failure}");
     }
     // Nobody listens there any more.
-    let gone = Proxy::start(Manner::LetsThrough).await.address;
+    let gone = Proxy::start(Manner::LetsThrough).await.address();
     let client = client(&zoo, &format!("socks5://127.0.0.1:{}", gone.port()));
     assert_eq!(kind(&client.get(&format!("http://{NAME}:8080/")).await.answer), K::Proxy);
 }

@@ -1,5 +1,5 @@
 //! What the tests stand on: real servers, a scriptable receiver and mailbox, a
-//! zoo of receivers that misbehave, processes that can be killed.
+//! zoo of receivers that misbehave, a proxy, processes that can be killed.
 //!
 //! What must always hold:
 //!
@@ -20,6 +20,7 @@ pub mod broker;
 pub mod http;
 pub mod mailbox;
 pub mod process;
+pub mod proxy;
 pub mod receiver;
 mod servers;
 pub mod tools;

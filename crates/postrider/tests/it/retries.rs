@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::v1::Event;
+use testkit::proxy::{Manner, Proxy};
 use testkit::verify::Verifier;
 use testkit::{Received, Reply, eventually};
 
@@ -69,6 +70,29 @@ async fn a_406_stops_at_once_and_a_delivered_event_gets_one_try() {
     assert_eq!(system.receiver.posts("/fails").len(), 1);
     // What was not delivered keeps its body.
     assert_eq!(system.sql("SELECT count(*) FROM undelivered").trim(), "2");
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_is_not_charged_and_the_delivery_comes_back() {
+    // Code 1 of a proxy: it is in trouble itself.
+    let proxy = Proxy::start(Manner::Answers(1)).await;
+    let url = format!("socks5://{}", proxy.address());
+    let system = System::start(&[("EGRESS_PROXY", &url)]).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    system.publish(clicked("not-your-fault")).await;
+    let tries = || {
+        let query = "SELECT reason, charged, attempt FROM attempts ORDER BY started_at";
+        system.sql(query).trim().to_owned()
+    };
+    eventually(SOON, "the first try to be told", || async { (!tries().is_empty()).then_some(()) })
+        .await;
+    assert_eq!(tries(), "egress_proxy|f|0");
+    proxy.set(Manner::LetsThrough);
+    let posts = system.receiver.wait_for_posts("/hook", 1, SOON).await;
+    assert_eq!(posts[0].header("x-postrider-attempt"), Some("1"), "it has all its tries");
+    system.wait_for_end("not-your-fault", "delivered").await;
+    assert!(tries().ends_with("ok|t|1"), "{}", tries());
 }
 
 #[tokio::test]

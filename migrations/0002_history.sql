@@ -62,6 +62,9 @@ CREATE TABLE events_default PARTITION OF events DEFAULT;
 CREATE INDEX events_account ON events (account_id, occurred_at, position);
 CREATE INDEX events_domain ON events (domain_id, occurred_at, position)
     WHERE domain_id IS NOT NULL;
+-- Alerts alone, which are few among the messages of an account.
+CREATE INDEX events_alerts ON events (account_id, occurred_at, position)
+    WHERE domain_id IS NULL;
 -- And through what has arrived since a position.
 CREATE INDEX events_arrival ON events (domain_id, position) WHERE domain_id IS NOT NULL;
 -- Seldom among many, and asked for most: failures as one, the rest by kind.
@@ -91,7 +94,7 @@ CREATE TABLE routing_decisions (
     event_key uuid NOT NULL,
     routed_at timestamptz NOT NULL,
     position integer NOT NULL,
-    -- chosen, duplicate, disabled, account_not_open or domain_disabled.
+    -- chosen, duplicate, disabled, paused, account_not_open or domain_disabled.
     verdict text NOT NULL,
     -- parent_account, account, domain or alert.
     level text NOT NULL,
@@ -99,7 +102,7 @@ CREATE TABLE routing_decisions (
     subscription_id text NOT NULL,
     target_id uuid,
     url text NOT NULL,
-    -- With verdict chosen.
+    -- With verdict chosen, disabled, and paused where nobody else wants it there.
     delivery_id uuid,
     -- With verdict duplicate.
     duplicate_of text,
@@ -139,6 +142,9 @@ CREATE TABLE attempts (
 CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 
 CREATE INDEX attempts_failed ON attempts (account_id, started_at) WHERE reason <> 'ok';
+-- A delivery that has not ended is found by its tries, which have all failed; one
+-- that has, by its end. So what arrives at once costs nothing here.
+CREATE INDEX attempts_delivery ON attempts (delivery_id) WHERE reason <> 'ok';
 
 -- By ended_at. A delivery ends once; a dispatcher that died between outcome
 -- and ack may report that end twice, at two moments, of which the insert keeps
@@ -160,6 +166,9 @@ CREATE TABLE ends (
     -- Of the last attempt, when the delivery ended with one.
     last_url text,
     last_status integer,
+    -- When somebody had it sent again although it was delivered. For all others
+    -- the column of this name in undelivered tells.
+    sent_again_at timestamptz,
     PRIMARY KEY (delivery_id, ended_at)
 ) PARTITION BY RANGE (ended_at);
 

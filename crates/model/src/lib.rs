@@ -22,7 +22,7 @@ pub use event_type::{EventType, Family};
 pub use ids::{alert_target_id, delivery_id, domain_id, event_key, message_target_id, shard_of};
 pub use payload::{
     AlertMail, MailFrame, MailReason, PayloadError, Redaction, SendSignature, alert_body,
-    alert_mail, legacy_body, send_body, send_event_data,
+    alert_event_data, alert_mail, legacy_body, send_body, send_event_data,
 };
 pub use policy::{AfterFailure, Answered, RetryPolicy, Success, after_our_fault};
 pub use routing::{

@@ -100,6 +100,15 @@ pub fn send_body(event_data: &[u8], signature: &SendSignature<'_>) -> Vec<u8> {
     body
 }
 
+/// The object `event_data` of an alert (reference §9.4).
+///
+/// # Errors
+/// When the event is not a whole alert.
+pub fn alert_event_data(accepted: &AcceptedEvent) -> Result<Vec<u8>, PayloadError> {
+    let (event, kind) = whole(accepted)?;
+    Ok(serde_json::to_vec(&alert::EventData::of(event, kind)?)?)
+}
+
 /// The whole body of an alert (reference §9.4), which `X-Sign` then covers.
 ///
 /// `timestamp` is in seconds since the epoch, `token` is random.

@@ -84,6 +84,7 @@ pub(crate) async fn export_events(
             content((String = "application/x-ndjson"), (String = "text/csv"))
         ),
         (status = 400, description = "Something in the query is wrong", body = Problem),
+        (status = 404, description = "No domain can have this name", body = Problem),
     )
 )]
 pub(crate) async fn export_failures(

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use self::answer::Failure;
-pub(crate) use self::query::{Search, read as read_query};
+pub(crate) use self::query::{Search, event_type, limit, moment_of, read as read_query, text};
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::events::{links::Origin, token};
@@ -44,6 +44,7 @@ pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
     responses(
         (status = 200, description = "A page of failed tries", body = Page<'_>),
         (status = 400, description = "Something in the query is wrong", body = Problem),
+        (status = 404, description = "No domain can have this name", body = Problem),
     )
 )]
 pub(crate) async fn list(

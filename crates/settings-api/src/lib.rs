@@ -34,6 +34,7 @@ mod export;
 mod failures;
 mod features;
 mod form;
+mod journeys;
 mod keys;
 mod limits;
 mod logs;
@@ -52,6 +53,7 @@ mod signing_key;
 mod subaccounts;
 mod test_call;
 mod webhook_options;
+mod why;
 
 pub use api::SettingsApi;
 pub use config::SettingsApiConfig;

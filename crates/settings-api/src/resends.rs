@@ -1,6 +1,7 @@
-//! What was not delivered, and sending it again: one delivery at once, or many
-//! as a job at a limited rate.
+//! What was not delivered, and sending it again: one delivery or one event at once,
+//! or many as a job at a limited rate.
 
+mod event;
 mod request;
 mod worker;
 
@@ -12,13 +13,14 @@ use prost::Message as _;
 use protocol::v1::Delivery;
 use protocol::v1::target::Kind as TargetKind;
 use serde::Serialize;
-use store::{NewResend, Resend};
+use store::{NewResend, Resend, StoreError, Thing};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use self::request::{ChangedResend, ResendForm};
+use self::worker::next_generation;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::Body;
@@ -32,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
         .routes(routes!(list, create))
         .routes(routes!(show, change))
         .routes(routes!(resend_one))
+        .merge(event::routes())
 }
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
@@ -157,7 +160,7 @@ async fn change(
     Ok(respond::ok(&Shown::of(resend)))
 }
 
-/// Sends one delivery again that was not delivered.
+/// Sends one delivery again that has ended, whatever its end.
 #[utoipa::path(
     post,
     path = "/postrider/v1/deliveries/{delivery_id}/resend",
@@ -166,7 +169,8 @@ async fn change(
     params(DeliveryPath),
     responses(
         (status = 200, description = "It is on its way", body = SentAgain),
-        (status = 409, description = "It was sent again before", body = Problem),
+        (status = 400, description = "It was set aside unread", body = Problem),
+        (status = 409, description = "It was sent again before, or what it was made of is gone", body = Problem),
     )
 )]
 async fn resend_one(
@@ -174,16 +178,24 @@ async fn resend_one(
     Extension(caller): Extension<Caller>,
     Segments(id): Segments<String>,
 ) -> Result {
-    let missing = || ApiError::not_found("an undelivered delivery of this id not found");
-    let id = Uuid::try_parse(&id).map_err(|_| missing())?;
-    let batch = api.store.take_undelivered(&caller.account_id, id).await?;
-    let ids = api.send_again(&batch).await?;
-    // Dying here sends nothing twice: asked again, it is the same generation.
-    batch.sent(api.clock.now()).await?;
-    let delivery_id = ids.into_iter().next().ok_or_else(|| {
+    let missing = StoreError::NotFound(Thing::Delivery);
+    let Ok(id) = Uuid::try_parse(&id) else { return Err(missing.into()) };
+    let batch = match api.store.take_undelivered(&caller.account_id, id).await {
+        Err(StoreError::NotFound(_)) => {
+            let delivery_id = api.resend_delivered(&caller, id).await?;
+            return Ok(respond::ok(&SentAgain { delivery_id }));
+        }
+        batch => batch?,
+    };
+    let kept = batch.deliveries().next().and_then(|(_, bytes)| Delivery::decode(bytes).ok());
+    let again = kept.and_then(|delivery| next_generation(delivery, api.clock.now().into()));
+    let again = again.ok_or_else(|| {
         ApiError::bad_request("this delivery was set aside unread, and cannot be sent")
     })?;
-    Ok(respond::ok(&SentAgain { delivery_id }))
+    api.send_again(std::slice::from_ref(&again)).await?;
+    // Dying here sends nothing twice: asked again, it is the same generation.
+    batch.sent(api.clock.now()).await?;
+    Ok(respond::ok(&SentAgain { delivery_id: again.delivery_id }))
 }
 
 async fn show_one(api: &SettingsApi, caller: &Caller, id: Uuid) -> Result {

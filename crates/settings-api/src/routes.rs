@@ -11,8 +11,8 @@ use crate::auth::Area;
 use crate::error::ApiError;
 use crate::{
     SettingsApi, account, account_webhooks, alerts, api_keys, auth, delivery, domain_webhooks,
-    domains, drain, events, export, failures, features, logs, openapi, rate_limit, resends,
-    respond, signing_key, subaccounts,
+    domains, drain, events, export, failures, features, journeys, logs, openapi, rate_limit,
+    resends, respond, signing_key, subaccounts, why,
 };
 
 /// Largest request, in bytes.
@@ -27,7 +27,8 @@ const LIMITED: [&str; 4] = [
 ];
 
 /// Searches, of which an account may have only so many at one time.
-const SEARCHES: [&str; 3] = ["/v3/{domain}/events", "/v1/analytics/logs", "/postrider/v1/failures"];
+const SEARCHES: [&str; 4] =
+    ["/v3/{domain}/events", "/v1/analytics/logs", "/postrider/v1/failures", "/postrider/v1/why"];
 
 /// The customers' calls. A router that is merged with others keeps its own
 /// headers and its own answers to methods that it does not know; what has no
@@ -57,6 +58,8 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(failures::routes())
         .merge(logs::routes())
         .merge(export::routes())
+        .merge(journeys::routes())
+        .merge(why::routes())
         .route_layer(only(Area::History));
     let closing = subaccounts::closing_routes().route_layer(only(Area::Closing));
     let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())

@@ -23,6 +23,8 @@ pub struct AlertSetting {
     pub generation: i64,
     /// Since when nothing goes there, because a delivery has used up its schedule.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// How that delivery ended, as a short machine name.
+    pub disabled_reason: Option<String>,
 }
 
 /// Where an alert goes.
@@ -122,7 +124,7 @@ impl Store {
     ) -> Result<AlertSetting, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT setting_id, event_type, url, emails, generation, disabled_at \
+            "SELECT setting_id, event_type, url, emails, generation, disabled_at, disabled_reason \
              FROM alert_settings WHERE account_id = $1 AND setting_id = $2",
             account_id,
             setting_id
@@ -280,6 +282,7 @@ struct Row {
     emails: Option<Vec<String>>,
     generation: i64,
     disabled_at: Option<DateTime<Utc>>,
+    disabled_reason: Option<String>,
 }
 
 impl From<Row> for AlertSetting {
@@ -295,6 +298,7 @@ impl From<Row> for AlertSetting {
             destination,
             generation: row.generation,
             disabled_at: row.disabled_at,
+            disabled_reason: row.disabled_reason,
         }
     }
 }
@@ -306,7 +310,7 @@ pub(crate) async fn settings_of(
 ) -> Result<Vec<AlertSetting>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT setting_id, event_type, url, emails, generation, disabled_at \
+        "SELECT setting_id, event_type, url, emails, generation, disabled_at, disabled_reason \
          FROM alert_settings WHERE account_id = $1 ORDER BY created_at, setting_id",
         account_id
     )

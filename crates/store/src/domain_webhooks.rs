@@ -28,7 +28,44 @@ pub struct DomainWebhook {
     pub urls: Vec<String>,
 }
 
+/// A domain that has a URL.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DomainWithUrl {
+    /// Hash of the name.
+    pub domain_id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its operator has disabled it.
+    pub is_disabled: bool,
+    /// Webhook ids, those from before 2018 among them, by name.
+    pub webhook_ids: Vec<String>,
+}
+
 impl Store {
+    /// The domains of an account that have this URL, by name.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn domains_with_url(
+        &self,
+        account_id: &str,
+        url: &str,
+    ) -> Result<Vec<DomainWithUrl>, StoreError> {
+        let domains = sqlx::query_as!(
+            DomainWithUrl,
+            "SELECT d.domain_id, d.name, d.disabled_at IS NOT NULL AS \"is_disabled!\", \
+             array_agg(w.event_type ORDER BY w.event_type) AS \"webhook_ids!\" \
+             FROM domains d JOIN domain_webhooks w USING (domain_id) \
+             WHERE d.account_id = $1 AND d.deleted_at IS NULL AND w.url = $2 \
+             GROUP BY d.domain_id ORDER BY d.name",
+            account_id,
+            url
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(domains)
+    }
+
     /// All webhooks of a domain, by name of the id.
     ///
     /// # Errors

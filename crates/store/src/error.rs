@@ -123,7 +123,7 @@ impl fmt::Display for Thing {
             Self::UrlOptions => "options for this URL",
             Self::Header => "a header that is to be kept",
             Self::Resend => "resend",
-            Self::Delivery => "an undelivered delivery of this id",
+            Self::Delivery => "a delivery of this id that has ended",
         })
     }
 }

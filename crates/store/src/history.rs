@@ -13,19 +13,23 @@ mod ends;
 mod erase;
 mod events;
 mod failures;
+mod journey;
 mod partitions;
 mod routings;
 mod search;
+mod why;
 
 pub use attempts::AttemptRow;
 pub use ends::EndRow;
 pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;
 pub use failures::{AttemptPlace, FailedAttempt, FailureSearch};
+pub use journey::{AcceptedRow, Journey, KnownEnd};
 pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
 pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
 pub use uuid::Uuid;
+pub use why::{Addressee, Considered, WhySearch};
 
 /// An id as history has it: 32 lower-case hex characters as 16 bytes. `None`
 /// for every other text, upper-case hex included, because two texts must never

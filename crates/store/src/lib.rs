@@ -47,7 +47,7 @@ pub use callers::{Authenticated, CallerAccount, Family};
 pub use config::StoreConfig;
 pub use database::{DatabaseUrl, Store};
 pub use documents::{Document, Documents};
-pub use domain_webhooks::{DomainWebhook, MAX_URLS};
+pub use domain_webhooks::{DomainWebhook, DomainWithUrl, MAX_URLS};
 pub use domains::{Domain, NewDomain};
 pub use erasures::{Pass, Purge};
 pub use error::{StoreError, Thing};

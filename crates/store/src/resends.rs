@@ -71,14 +71,21 @@ pub struct NewResend<'a> {
 pub struct ResendBatch {
     tx: Transaction<'static, Postgres>,
     resend: Option<Resend>,
-    /// Id and stored bytes.
+    /// Id and stored bytes of what was not delivered.
     deliveries: Vec<(Uuid, Vec<u8>)>,
+    /// Ids of what was delivered, of which no bytes are stored.
+    delivered: Vec<Uuid>,
 }
 
 impl ResendBatch {
-    /// The stored bytes of the deliveries.
-    pub fn deliveries(&self) -> impl Iterator<Item = &[u8]> {
-        self.deliveries.iter().map(|(_, delivery)| delivery.as_slice())
+    /// What was not delivered: its ids and stored bytes.
+    pub fn deliveries(&self) -> impl Iterator<Item = (Uuid, &[u8])> {
+        self.deliveries.iter().map(|(id, delivery)| (*id, delivery.as_slice()))
+    }
+
+    /// What was delivered: its ids.
+    pub fn delivered(&self) -> &[Uuid] {
+        &self.delivered
     }
 
     /// Notes that they were all sent again.
@@ -94,6 +101,15 @@ impl ResendBatch {
         )
         .execute(&mut *self.tx)
         .await?;
+        if !self.delivered.is_empty() {
+            sqlx::query!(
+                "UPDATE ends SET sent_again_at = $2 WHERE delivery_id = ANY($1)",
+                &self.delivered,
+                at
+            )
+            .execute(&mut *self.tx)
+            .await?;
+        }
         if let Some(resend) = &self.resend {
             // Less than a batch is the end: what ends from now on is not its.
             let is_done = ids.len() < usize::try_from(resend.per_second).unwrap_or(usize::MAX);
@@ -282,7 +298,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         let deliveries = rows.into_iter().map(|row| (row.delivery_id, row.delivery)).collect();
-        Ok(Some(ResendBatch { tx, resend: Some(resend), deliveries }))
+        Ok(Some(ResendBatch { tx, resend: Some(resend), deliveries, delivered: Vec::new() }))
     }
 
     /// Takes one delivery of an account that was not delivered.
@@ -308,6 +324,42 @@ impl Store {
         if row.sent_again_at.is_some() {
             return Err(StoreError::SentAgain);
         }
-        Ok(ResendBatch { tx, resend: None, deliveries: vec![(delivery_id, row.delivery)] })
+        let deliveries = vec![(delivery_id, row.delivery)];
+        Ok(ResendBatch { tx, resend: None, deliveries, delivered: Vec::new() })
+    }
+
+    /// Takes those of these deliveries of an account that have not been sent again:
+    /// of the first ones what was not delivered, of the others what was.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn take_deliveries(
+        &self,
+        account_id: &str,
+        undelivered: &[Uuid],
+        delivered: &[Uuid],
+    ) -> Result<ResendBatch, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // In the order in which jobs take them. Waits for others who send one of
+        // these again, and passes over it then.
+        let rows = sqlx::query!(
+            "SELECT delivery_id, delivery FROM undelivered WHERE delivery_id = ANY($1) \
+             AND account_id = $2 AND sent_again_at IS NULL ORDER BY ended_at FOR UPDATE",
+            undelivered,
+            account_id
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let deliveries = rows.into_iter().map(|row| (row.delivery_id, row.delivery)).collect();
+        let delivered = sqlx::query_scalar!(
+            "SELECT delivery_id FROM ends WHERE delivery_id = ANY($1) AND account_id = $2 \
+             AND outcome = 'delivered' AND sent_again_at IS NULL \
+             ORDER BY ended_at, delivery_id FOR UPDATE",
+            delivered,
+            account_id
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        Ok(ResendBatch { tx, resend: None, deliveries, delivered })
     }
 }

@@ -36,55 +36,67 @@ pub(crate) struct Search {
 
 /// Reads a query.
 pub(crate) fn read(query: &Form) -> Result<Search, ApiError> {
-    let at = |name| {
-        query.first(name).map_or(Ok(None), |text| match moment(text) {
-            Some(at) => Ok(Some(at.timestamp_micros())),
-            None => {
-                let message = format!(
-                    "{name} must be an RFC 2822 or RFC 3339 date, or seconds since the epoch"
-                );
-                Err(ApiError::bad_request(message))
-            }
-        })
-    };
-    let limit = match query.first("limit").map(str::parse::<i64>) {
-        None => DEFAULT_LIMIT,
-        Some(Ok(limit)) if limit >= 1 => limit.min(MAX_LIMIT),
-        Some(_) => return Err(ApiError::bad_request("limit must be a number from 1 to 300")),
-    };
     let status = match query.first("status").map(str::parse::<u16>) {
         None => None,
         Some(Ok(status)) if (100..=999).contains(&status) => Some(status),
         Some(_) => return Err(ApiError::bad_request("status must be an HTTP status")),
     };
-    let event_type = query.first("event_type");
-    if let Some(name) = event_type {
-        let mut known = EventType::ALERTS.into_iter().chain(EventType::WEBHOOKS);
-        if !known.any(|event_type| event_type.as_str() == name) {
-            return Err(ApiError::bad_request("event_type is none that there is"));
-        }
-    }
     let delivery = query.first("delivery_id");
     if delivery.is_some_and(|id| store::history::id(id).is_none()) {
         return Err(ApiError::bad_request("delivery_id must be 32 hex characters"));
     }
-    let text = |name: &'static str| match query.first(name) {
+    Ok(Search {
+        from: moment_of(query, "begin")?,
+        to: moment_of(query, "end")?,
+        domain: text(query, "domain")?,
+        url: text(query, "url")?,
+        event_type: event_type(query)?,
+        reason: text(query, "reason")?,
+        status,
+        delivery: delivery.map(str::to_owned),
+        limit: limit(query)?,
+    })
+}
+
+/// A moment, in microseconds since the epoch.
+pub(crate) fn moment_of(query: &Form, name: &'static str) -> Result<Option<i64>, ApiError> {
+    query.first(name).map_or(Ok(None), |text| match moment(text) {
+        Some(at) => Ok(Some(at.timestamp_micros())),
+        None => {
+            let message =
+                format!("{name} must be an RFC 2822 or RFC 3339 date, or seconds since the epoch");
+            Err(ApiError::bad_request(message))
+        }
+    })
+}
+
+/// Entries on a page.
+pub(crate) fn limit(query: &Form) -> Result<i64, ApiError> {
+    match query.first("limit").map(str::parse::<i64>) {
+        None => Ok(DEFAULT_LIMIT),
+        Some(Ok(limit)) if limit >= 1 => Ok(limit.min(MAX_LIMIT)),
+        Some(_) => Err(ApiError::bad_request("limit must be a number from 1 to 300")),
+    }
+}
+
+/// The name of a type that there is.
+pub(crate) fn event_type(query: &Form) -> Result<Option<String>, ApiError> {
+    match query.first("event_type") {
+        Some(name) if EventType::parse(name).is_none() => {
+            Err(ApiError::bad_request("event_type is none that there is"))
+        }
+        name => Ok(name.map(str::to_owned)),
+    }
+}
+
+/// A text that may stand in history.
+pub(crate) fn text(query: &Form, name: &'static str) -> Result<Option<String>, ApiError> {
+    match query.first(name) {
         Some(text) if text.len() > MAX_URL_BYTES || text.contains('\0') => {
             Err(ApiError::bad_request(format!("{name} is too long, or no text")))
         }
         text => Ok(text.map(str::to_owned)),
-    };
-    Ok(Search {
-        from: at("begin")?,
-        to: at("end")?,
-        domain: text("domain")?,
-        url: text("url")?,
-        event_type: event_type.map(str::to_owned),
-        reason: text("reason")?,
-        status,
-        delivery: delivery.map(str::to_owned),
-        limit,
-    })
+    }
 }
 
 impl Search {

@@ -7,7 +7,6 @@ use futures_util::future::try_join_all;
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::Delivery;
-use store::ResendBatch;
 
 use crate::SettingsApi;
 use crate::error::ApiError;
@@ -40,8 +39,15 @@ impl SettingsApi {
         let Some(batch) = self.store.next_resend_batch(self.clock.now()).await? else {
             return Ok(false);
         };
-        let ids = self.store_again(&batch).await?;
-        metrics::counter!("postrider_resent_total").increment(ids.len() as u64);
+        let first_due = self.clock.now().into();
+        // What was no delivery in the first place is passed over.
+        let again: Vec<Delivery> = batch
+            .deliveries()
+            .filter_map(|(_, bytes)| Delivery::decode(bytes).ok())
+            .filter_map(|delivery| next_generation(delivery, first_due))
+            .collect();
+        self.store_again(&again).await?;
+        metrics::counter!("postrider_resent_total").increment(again.len() as u64);
         chassis::crash_point("settings.resend_stored");
         // Dying before this line sends the batch once more. Its deliveries are
         // the same generation, with the same ids: one that is under way is not
@@ -51,36 +57,24 @@ impl SettingsApi {
         Ok(true)
     }
 
-    /// The same for a call; returns the ids of the new deliveries.
-    pub(super) async fn send_again(&self, batch: &ResendBatch) -> Result<Vec<String>, ApiError> {
-        self.store_again(batch).await.map_err(|error| {
+    /// Stores these deliveries for a call.
+    pub(super) async fn send_again(&self, again: &[Delivery]) -> Result<(), ApiError> {
+        self.store_again(again).await.map_err(|error| {
             tracing::warn!(%error, "a delivery was not sent again");
             let message = "The broker is not available; nothing was sent. Try again";
             ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
         })
     }
 
-    /// Stores the next generation of each delivery.
-    async fn store_again(&self, batch: &ResendBatch) -> Result<Vec<String>, bus::BusError> {
-        let now = self.clock.now();
-        let first_due = Timestamp {
-            seconds: now.timestamp(),
-            nanos: now.timestamp_subsec_nanos().cast_signed(),
-        };
-        // What was no delivery in the first place is passed over.
-        let again: Vec<Delivery> = batch
-            .deliveries()
-            .filter_map(|bytes| Delivery::decode(bytes).ok())
-            .filter_map(|delivery| next_generation(delivery, first_due))
-            .collect();
+    async fn store_again(&self, again: &[Delivery]) -> Result<(), bus::BusError> {
         try_join_all(again.iter().map(|delivery| self.bus.publish_delivery(delivery))).await?;
-        Ok(again.into_iter().map(|delivery| delivery.delivery_id).collect())
+        Ok(())
     }
 }
 
 /// The delivery as if it had just been made, under an id of its own. `None` when
 /// nothing is left of its event.
-fn next_generation(delivery: Delivery, first_due: Timestamp) -> Option<Delivery> {
+pub(super) fn next_generation(delivery: Delivery, first_due: Timestamp) -> Option<Delivery> {
     let target_id = &delivery.target.as_ref()?.id;
     let generation = delivery.generation + 1;
     if delivery.accepted_event.is_empty() {

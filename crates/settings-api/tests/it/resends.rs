@@ -133,7 +133,7 @@ async fn one_delivery_is_sent_again_once_and_by_its_owner_alone() {
     let account_id = world.account_document("demo").await.account_id.clone();
     let ids = ended(&env, &account_id, URL, "exhausted", 1);
     let path = format!("/postrider/v1/deliveries/{}/resend", ids[0]);
-    let missing = "an undelivered delivery of this id not found";
+    let missing = "a delivery of this id that has ended not found";
     let stranger = world.anonymous("POST", &path).basic_auth("api", "key-other");
     assert_message(&send(stranger).await, 404, missing);
     assert_eq!(waiting(&env), "1");

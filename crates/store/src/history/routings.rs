@@ -23,7 +23,7 @@ pub struct RoutedRow {
 /// What became of one candidate subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecisionRow {
-    /// `chosen`, `duplicate`, `disabled`, `account_not_open` or `domain_disabled`.
+    /// `chosen`, `duplicate`, `disabled`, `paused`, `account_not_open` or `domain_disabled`.
     pub verdict: String,
     /// `parent_account`, `account`, `domain` or `alert`.
     pub level: String,
@@ -33,7 +33,7 @@ pub struct DecisionRow {
     pub target_id: Option<Uuid>,
     /// At that time; empty for mailboxes.
     pub url: String,
-    /// With `chosen`.
+    /// With `chosen`, `disabled`, and `paused` where nobody else wants it there.
     pub delivery_id: Option<Uuid>,
     /// With `duplicate`: the subscription that was chosen instead.
     pub duplicate_of: Option<String>,

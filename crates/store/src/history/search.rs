@@ -271,7 +271,7 @@ fn conditions(query: &mut QueryBuilder<Postgres>, search: &EventSearch) {
 }
 
 /// Leaves out the days that have nothing of this moment or later.
-fn not_accepted_before(query: &mut QueryBuilder<Postgres>, occurred_at: DateTime<Utc>) {
+pub(super) fn not_accepted_before(query: &mut QueryBuilder<Postgres>, occurred_at: DateTime<Utc>) {
     // The beginning of time has no day before it.
     if let Some(accepted_at) = occurred_at.checked_sub_signed(NEVER_LATER) {
         query.push(" AND accepted_at >= ").push_bind(accepted_at);

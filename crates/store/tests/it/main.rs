@@ -5,6 +5,7 @@ mod event_filters;
 mod event_order;
 mod event_plans;
 mod history;
+mod journey_plans;
 mod lifecycle;
 mod outbox;
 mod partitions;

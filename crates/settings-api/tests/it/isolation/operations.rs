@@ -41,6 +41,8 @@ impl Ids {
         ids.set("page", "AAAA");
         ids.set("subaccount_id", &"1".repeat(24));
         ids.set("resend_id", "00000000-0000-4000-8000-000000000001");
+        ids.set("event_id", "event-of-nobody");
+        ids.set("delivery_id", &"0".repeat(32));
         ids
     }
 
@@ -52,10 +54,6 @@ impl Ids {
         // Names a kind of event, and is the same for everybody.
         if parameter == "webhook_name" {
             return "clicked";
-        }
-        // Nobody has one here: resends.rs has the test of who may send what.
-        if parameter == "delivery_id" {
-            return "00000000000000000000000000000000";
         }
         self.0.get(parameter).unwrap_or_else(|| {
             panic!("no example of the path parameter {parameter}: add one to isolation's Ids, and to what Account::furnished makes")
@@ -158,6 +156,7 @@ impl Operation {
                 Some(format!("url={CLICKED}"))
             }
             "delete_url_options" => Some(format!("url={CLICKED}")),
+            "why" => Some(format!("url={CLICKED}&begin=1760000000")),
             _ => None,
         }
     }
@@ -195,6 +194,7 @@ impl Operation {
             "set_url_options" => json!({"url": url, "headers": {"x-number": url}}),
             "pause_url" => json!({"url": CLICKED, "paused": true}),
             "create_resend" => json!({"url": url}),
+            "resend_event" => json!({"all": true}),
             "change_resend" => json!({"state": "cancelled"}),
             "set_subaccount_monthly_limit" => json!({"limit": 7}),
             _ => return None,
@@ -241,7 +241,8 @@ impl Operation {
             // A call must be on behalf of the subaccount that it ends.
             "delete_subaccount" if expected == Expected::ParentOnBehalf => &[200],
             "delete_subaccount" => &[400],
-            "resend_delivery" => &[404],
+            // It may have been sent again by whoever may.
+            "resend_delivery" => &[200, 409],
             // It may be done already.
             "change_resend" if !names_subaccount => &[200, 409],
             // A subaccount has no subaccounts.

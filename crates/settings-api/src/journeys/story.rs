@@ -1,0 +1,146 @@
+//! One delivery, put together of what several tables know of it.
+
+use std::collections::HashMap;
+
+use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd, Uuid};
+
+/// A delivery of an event.
+#[derive(Clone, Debug)]
+pub(crate) struct Story<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) target_id: Option<Uuid>,
+    /// 0, or which resend.
+    pub(crate) generation: u32,
+    /// That which led to it, or to the one that it is a resend of.
+    pub(crate) decision: Option<&'a DecisionRow>,
+    /// In the order of time.
+    pub(crate) attempts: Vec<&'a AttemptRow>,
+    pub(crate) end: Option<&'a KnownEnd>,
+}
+
+/// The stories of an event, in the order in which its targets were chosen, each
+/// with its resends behind it.
+#[derive(Debug, Default)]
+struct Stories<'a> {
+    told: Vec<Story<'a>>,
+    by_id: HashMap<Uuid, usize>,
+}
+
+impl<'a> Stories<'a> {
+    fn entry(&mut self, id: Uuid, target_id: Option<Uuid>, generation: u32) -> &mut Story<'a> {
+        let place = *self.by_id.entry(id).or_insert_with(|| {
+            let (decision, attempts, end) = (None, Vec::new(), None);
+            self.told.push(Story { id, target_id, generation, decision, attempts, end });
+            self.told.len() - 1
+        });
+        &mut self.told[place]
+    }
+}
+
+/// The deliveries of an event. One that was sent again and that nothing is known
+/// of yet is among them.
+pub(crate) fn stories(event_key: Uuid, journey: &Journey) -> Vec<Story<'_>> {
+    let mut stories = Stories::default();
+    // By target: its place in the order, and the decision that chose it.
+    let mut targets: HashMap<Uuid, (usize, &DecisionRow)> = HashMap::new();
+    for decision in journey.routings.iter().flat_map(|routing| &routing.decisions) {
+        let Some(delivery_id) = decision.delivery_id else { continue };
+        stories.entry(delivery_id, decision.target_id, 0);
+        if let Some(target_id) = decision.target_id {
+            let place = targets.len();
+            targets.entry(target_id).or_insert((place, decision));
+        }
+    }
+    for attempt in &journey.attempts {
+        let AttemptRow { delivery_id, target_id, generation, .. } = *attempt;
+        stories.entry(delivery_id, target_id, generation).attempts.push(attempt);
+    }
+    for end in &journey.ends {
+        stories.entry(end.delivery_id, end.target_id, end.generation).end = Some(end);
+        if let (Some(_), Some(next)) = (end.sent_again_at, next_delivery_id(event_key, end)) {
+            stories.entry(next, end.target_id, end.generation + 1);
+        }
+    }
+    let mut told = stories.told;
+    let chosen = |story: &Story<'_>| story.target_id.and_then(|id| targets.get(&id));
+    for story in &mut told {
+        story.decision = chosen(story).map(|(_, decision)| *decision);
+    }
+    told.sort_by_key(|story| {
+        let place = chosen(story).map_or(usize::MAX, |(place, _)| *place);
+        (place, story.target_id, story.generation)
+    });
+    told
+}
+
+/// The delivery that a resend of this one makes.
+pub(crate) fn next_delivery_id(event_key: Uuid, end: &KnownEnd) -> Option<Uuid> {
+    let target_id = end.target_id?.simple().to_string();
+    let event_key = event_key.simple().to_string();
+    store::history::id(&model::delivery_id(&event_key, &target_id, end.generation + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use store::history::RoutedRow;
+
+    use super::*;
+
+    fn id(text: &str) -> Uuid {
+        store::history::id(&format!("{text:0<32}")).expect("an id")
+    }
+
+    #[test]
+    fn targets_stand_in_the_order_of_decisions_and_resends_behind_them() {
+        let decision = |target: &str, delivery: Option<&str>| DecisionRow {
+            verdict: "chosen".to_owned(),
+            level: "account".to_owned(),
+            subscription_id: format!("of {target}"),
+            target_id: Some(id(target)),
+            url: String::new(),
+            delivery_id: delivery.map(id),
+            duplicate_of: None,
+            disabled_at: None,
+        };
+        let end = |delivery: Uuid, generation, sent_again: bool| KnownEnd {
+            event_key: id("e"),
+            delivery_id: delivery,
+            target_id: Some(id("a")),
+            generation,
+            outcome: "exhausted".to_owned(),
+            reason: "schedule".to_owned(),
+            ended_at: DateTime::UNIX_EPOCH,
+            attempts: 1,
+            last_status: None,
+            is_body_kept: true,
+            sent_again_at: sent_again.then_some(DateTime::UNIX_EPOCH),
+        };
+        let first = end(id("d2"), 0, true);
+        let second = next_delivery_id(id("e"), &first).expect("an id");
+        let second = end(second, 1, true);
+        let third = next_delivery_id(id("e"), &second).expect("an id");
+        let decisions =
+            vec![decision("b", Some("d1")), decision("a", Some("d2")), decision("a", None)];
+        let journey = Journey {
+            routings: vec![RoutedRow {
+                event_key: id("e"),
+                account_id: String::new(),
+                routed_at: DateTime::UNIX_EPOCH,
+                settings_revision: 1,
+                decisions,
+            }],
+            ends: vec![second.clone(), first],
+            ..Journey::default()
+        };
+        let stories = stories(id("e"), &journey);
+        let told: Vec<_> =
+            stories.iter().map(|story| (story.id, story.generation, story.end.is_some())).collect();
+        let (first, second) = (id("d2"), second.delivery_id);
+        let wanted = [(id("d1"), 0, false), (first, 0, true), (second, 1, true), (third, 2, false)];
+        assert_eq!(told, wanted);
+        assert!(stories[1..].iter().all(|story| {
+            story.decision.is_some_and(|decision| decision.subscription_id == "of a")
+        }));
+    }
+}

@@ -1,0 +1,155 @@
+//! What was decided and what happened, in sentences for people.
+
+use std::collections::BTreeMap;
+
+use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd};
+
+use super::answer::rfc3339;
+use super::story::Story;
+
+/// Why a subscription got its delivery, or none.
+pub(crate) fn verdict(decision: &DecisionRow) -> String {
+    let has_delivery = decision.delivery_id.is_some();
+    match decision.verdict.as_str() {
+        "chosen" => "A delivery was made.".to_owned(),
+        "duplicate" => {
+            "The same URL stands on a higher level, whose webhook gets the event.".to_owned()
+        }
+        "disabled" => {
+            let since = decision.disabled_at.map(|at| format!(" since {}", rfc3339(at)));
+            let since = since.unwrap_or_default();
+            format!("The alert setting was disabled{since}: its delivery is held.")
+        }
+        "paused" if has_delivery => "Deliveries to this URL were paused: it is held.".to_owned(),
+        "paused" => "Deliveries to this URL were paused; another webhook, which was not, has the \
+                     same URL and gets the event."
+            .to_owned(),
+        "account_not_open" if decision.level == "parent_account" => {
+            "The parent account was disabled or closed.".to_owned()
+        }
+        "account_not_open" => "The account, or its parent, was disabled or closed.".to_owned(),
+        "domain_disabled" => "The domain was disabled.".to_owned(),
+        other => format!("It was decided otherwise: {other}."),
+    }
+}
+
+/// How a delivery ended.
+pub(crate) fn end(end: &KnownEnd) -> String {
+    let reason = end.reason.as_str();
+    let too_late = "It had not gone out when its schedule's time was up";
+    match (end.outcome.as_str(), reason) {
+        ("delivered", "in_part") => {
+            "Some of its recipients have it; the others were refused for good.".to_owned()
+        }
+        ("delivered", _) => "It was delivered.".to_owned(),
+        ("rejected", _) => match end.last_status {
+            Some(status) => {
+                format!(
+                    "It was answered with status {status}, after which there is no further try."
+                )
+            }
+            None => "All of its recipients were refused for good.".to_owned(),
+        },
+        ("exhausted", "schedule") if end.attempts == 1 => "Its only try failed.".to_owned(),
+        ("exhausted", "schedule") => format!("Each of its {} tries failed.", end.attempts),
+        ("exhausted" | "expired", _) => match waits_for(reason) {
+            Some(wait) => format!("{too_late}: {wait}."),
+            None if reason == "give_up_at" => {
+                "Its schedule's time was up before all of its tries were made.".to_owned()
+            }
+            None => format!("{too_late}: the mail relay was in trouble ({reason})."),
+        },
+        ("suppressed", "deleted") => "Nobody wanted it any more: its webhook or alert setting was \
+                                      deleted or changed."
+            .to_owned(),
+        ("suppressed", "account_not_open") => {
+            "The account that wanted it, or its parent, was disabled or closed.".to_owned()
+        }
+        ("suppressed", "domain_disabled") => {
+            "The domain whose webhook wanted it was disabled.".to_owned()
+        }
+        ("held", "paused") => "Deliveries to this URL were paused.".to_owned(),
+        ("held", "disabled") => "The alert setting was disabled.".to_owned(),
+        ("held", "email_not_configured") => "There was no mail relay.".to_owned(),
+        ("poisoned", "unreadable_event" | "unreadable_delivery") => {
+            "It could not be read, and was set aside.".to_owned()
+        }
+        ("poisoned", _) => {
+            format!("It came back too often through a fault of the service ({reason}).")
+        }
+        (outcome, _) => format!("It ended as {outcome}: {reason}."),
+    }
+}
+
+/// What a delivery waited for that could not go; `None` for every other reason.
+fn waits_for(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "breaker_open" => {
+            "its target was left alone, because it did not answer, or said that it was busy"
+        }
+        "target_concurrency" => "its target had as many tries under way as it may have",
+        "target_rate" => "its target had had as many tries in a second as it may have",
+        "unproven_share" => "targets that had taken nothing lately had used up their share",
+        "mail_relay" => "the mail relay was in trouble",
+        _ => return None,
+    })
+}
+
+/// What is next for a delivery that has not ended, and was last heard of with this.
+pub(super) fn waiting(last: Option<&AttemptRow>) -> String {
+    let Some(last) = last else { return "Its first try is due.".to_owned() };
+    let Some(at) = last.next_attempt_at.map(rfc3339) else {
+        return "What comes next is not known yet.".to_owned();
+    };
+    match waits_for(&last.reason) {
+        Some(wait) => format!("It waits: {wait}. It asks again from {at} on."),
+        None if last.charged => format!("Try {} is due at {at}.", last.attempt + 1),
+        None => format!("The receiver was not to blame; it is tried again at {at}."),
+    }
+}
+
+/// What may still come after an end.
+pub(super) fn after(end: &KnownEnd) -> &'static str {
+    match end.outcome.as_str() {
+        _ if end.sent_again_at.is_some() => "It was sent again.",
+        "delivered" => "Nothing: it has arrived.",
+        "poisoned" if end.reason.starts_with("unreadable") => "Nothing: it cannot be sent again.",
+        _ if end.is_body_kept => "Nothing, unless it is sent again.",
+        _ => "Nothing: its body is kept no longer.",
+    }
+}
+
+/// The whole journey in one sentence.
+pub(super) fn whole(
+    event_type: &str,
+    domain: Option<&str>,
+    journey: &Journey,
+    stories: &[Story<'_>],
+) -> String {
+    if journey.routings.is_empty() && stories.is_empty() {
+        return "The event was accepted. No routing of it is known: it is about to be routed, or \
+                that is kept no longer."
+            .to_owned();
+    }
+    let is_empty = journey.routings.iter().all(|routing| routing.decisions.is_empty());
+    if is_empty && stories.is_empty() {
+        return match domain {
+            Some(domain) => {
+                format!("No match: no webhook was for {event_type} events of {domain}.")
+            }
+            None => format!("No match: no alert setting was for {event_type}."),
+        };
+    }
+    if stories.is_empty() {
+        return "No delivery was made: each decision says why.".to_owned();
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for story in stories {
+        let outcome = story.end.map_or("under way", |end| end.outcome.as_str());
+        *counts.entry(outcome).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let noun = if stories.len() == 1 { "delivery" } else { "deliveries" };
+    format!("{} {noun}: {}.", stories.len(), counts.join(", "))
+}

@@ -1,0 +1,289 @@
+//! Everything that is known of one event: when it was accepted, what was decided,
+//! what was tried, how it ended.
+//!
+//! All of it is read by the event's key, which leads a primary key or an index of
+//! every table: one probe for each day, however many rows there are.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Postgres, Transaction};
+
+use super::{AttemptRow, DecisionRow, RoutedRow, Uuid};
+use crate::{Store, StoreError};
+
+/// Rows of one table that are read for one event. Only an event that thousands of
+/// URLs hear of has more.
+const MOST_ROWS: i64 = 20_000;
+
+/// An acceptance of an event.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "as in EventRow")]
+pub struct AcceptedRow {
+    pub event_key: Uuid,
+    pub account_id: String,
+    pub domain_id: Option<Uuid>,
+    pub event_type: String,
+    pub event_id: String,
+    pub occurred_at: DateTime<Utc>,
+    pub accepted_at: DateTime<Utc>,
+    pub caller: String,
+    /// A `postrider.v1.Event`.
+    pub event: Vec<u8>,
+}
+
+/// The end of a delivery, and what has become of its body since.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "as in EndRow")]
+pub struct KnownEnd {
+    pub event_key: Uuid,
+    pub delivery_id: Uuid,
+    pub target_id: Option<Uuid>,
+    pub generation: u32,
+    pub outcome: String,
+    pub reason: String,
+    pub ended_at: DateTime<Utc>,
+    pub attempts: i64,
+    pub last_status: Option<i32>,
+    /// Whether its body is still kept, so that it can be sent again.
+    pub is_body_kept: bool,
+    /// When it was sent again, as the next generation.
+    pub sent_again_at: Option<DateTime<Utc>>,
+}
+
+/// What has become of an event since it was accepted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Journey {
+    /// In the order of time; more than one where fanout was handed the event twice.
+    pub routings: Vec<RoutedRow>,
+    /// In the order of time.
+    pub attempts: Vec<AttemptRow>,
+    /// Of one delivery the earliest end alone.
+    pub ends: Vec<KnownEnd>,
+    /// Whether all of it is here.
+    pub is_whole: bool,
+}
+
+/// As the database has it.
+pub(super) struct EndColumns {
+    pub(super) event_key: Uuid,
+    pub(super) delivery_id: Uuid,
+    pub(super) target_id: Option<Uuid>,
+    pub(super) generation: i64,
+    pub(super) outcome: String,
+    pub(super) reason: String,
+    pub(super) ended_at: DateTime<Utc>,
+    pub(super) attempts: i64,
+    pub(super) last_status: Option<i32>,
+    pub(super) is_body_kept: bool,
+    pub(super) sent_again_at: Option<DateTime<Utc>>,
+}
+
+impl From<EndColumns> for KnownEnd {
+    fn from(row: EndColumns) -> Self {
+        Self {
+            event_key: row.event_key,
+            delivery_id: row.delivery_id,
+            target_id: row.target_id,
+            generation: number(row.generation),
+            outcome: row.outcome,
+            reason: row.reason,
+            ended_at: row.ended_at,
+            attempts: row.attempts,
+            last_status: row.last_status,
+            is_body_kept: row.is_body_kept,
+            sent_again_at: row.sent_again_at,
+        }
+    }
+}
+
+/// A number that was written as this type.
+fn number(number: i64) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
+
+impl Store {
+    /// The events of these keys that are this account's, the first acceptance
+    /// first. One that was accepted again after the broker had forgotten it stands
+    /// there twice.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn accepted_events(
+        &self,
+        account_id: &str,
+        event_keys: &[Uuid],
+    ) -> Result<Vec<AcceptedRow>, StoreError> {
+        let events = sqlx::query_as!(
+            AcceptedRow,
+            "SELECT event_key, account_id, domain_id, event_type, event_id, occurred_at, \
+             accepted_at, caller, event FROM events \
+             WHERE event_key = ANY($1) AND account_id = $2 ORDER BY accepted_at LIMIT 100",
+            event_keys,
+            account_id
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(events)
+    }
+
+    /// What has become of an event of this account, as of one moment.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn journey(&self, account_id: &str, event_key: Uuid) -> Result<Journey, StoreError> {
+        let mut tx = self.snapshot().await?;
+        let routings = routings(&mut tx, account_id, event_key).await?;
+        let attempts = attempts(&mut tx, account_id, event_key).await?;
+        let mut ends = ends(&mut tx, account_id, event_key).await?;
+        tx.commit().await?;
+        let decisions = routings.iter().map(|routing| routing.decisions.len()).sum();
+        let is_whole = [routings.len(), decisions, attempts.len(), ends.len()]
+            .into_iter()
+            .all(|rows| i64::try_from(rows).is_ok_and(|rows| rows < MOST_ROWS));
+        // A delivery may have been reported to have ended twice: the earlier one counts.
+        ends.dedup_by_key(|end| end.delivery_id);
+        Ok(Journey { routings, attempts, ends, is_whole })
+    }
+
+    /// The event that a delivery of this account carries. `None` for one that
+    /// history does not know: nobody has it, or it has neither been tried nor ended.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn event_of_delivery(
+        &self,
+        account_id: &str,
+        delivery_id: Uuid,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let ended = sqlx::query_scalar!(
+            "SELECT event_key AS \"event_key!\" FROM ends \
+             WHERE delivery_id = $1 AND account_id = $2 AND event_key IS NOT NULL LIMIT 1",
+            delivery_id,
+            account_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if ended.is_some() {
+            return Ok(ended);
+        }
+        let tried = sqlx::query_scalar!(
+            "SELECT event_key FROM attempts \
+             WHERE delivery_id = $1 AND account_id = $2 AND reason <> 'ok' LIMIT 1",
+            delivery_id,
+            account_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(tried)
+    }
+}
+
+type Tx = Transaction<'static, Postgres>;
+
+async fn routings(
+    tx: &mut Tx,
+    account_id: &str,
+    event_key: Uuid,
+) -> Result<Vec<RoutedRow>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT routed_at, settings_revision FROM routings \
+         WHERE event_key = $1 AND account_id = $2 ORDER BY routed_at LIMIT $3",
+        event_key,
+        account_id,
+        MOST_ROWS
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut routings: Vec<RoutedRow> = rows
+        .into_iter()
+        .map(|row| RoutedRow {
+            event_key,
+            account_id: account_id.to_owned(),
+            routed_at: row.routed_at,
+            settings_revision: row.settings_revision.try_into().unwrap_or(u64::MAX),
+            decisions: Vec::new(),
+        })
+        .collect();
+    let decisions = sqlx::query!(
+        "SELECT routed_at, verdict, level, subscription_id, target_id, url, delivery_id, \
+         duplicate_of, disabled_at FROM routing_decisions \
+         WHERE event_key = $1 ORDER BY routed_at, position LIMIT $2",
+        event_key,
+        MOST_ROWS
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in decisions {
+        // Without its routing it is not known whose it is.
+        let of = routings.binary_search_by_key(&row.routed_at, |routing| routing.routed_at);
+        let Ok(place) = of else { continue };
+        routings[place].decisions.push(DecisionRow {
+            verdict: row.verdict,
+            level: row.level,
+            subscription_id: row.subscription_id,
+            target_id: row.target_id,
+            url: row.url,
+            delivery_id: row.delivery_id,
+            duplicate_of: row.duplicate_of,
+            disabled_at: row.disabled_at,
+        });
+    }
+    Ok(routings)
+}
+
+async fn attempts(
+    tx: &mut Tx,
+    account_id: &str,
+    event_key: Uuid,
+) -> Result<Vec<AttemptRow>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT delivery_id, hop, target_id, generation, attempt, charged, started_at, \
+         duration_ms, url, status, reason, detail, response_snippet, next_attempt_at \
+         FROM attempts WHERE event_key = $1 AND account_id = $2 \
+         ORDER BY started_at, hop LIMIT $3",
+        event_key,
+        account_id,
+        MOST_ROWS
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let rows = rows.into_iter().map(|row| AttemptRow {
+        delivery_id: row.delivery_id,
+        hop: number(row.hop),
+        event_key,
+        account_id: account_id.to_owned(),
+        target_id: row.target_id,
+        generation: number(row.generation),
+        attempt: number(row.attempt),
+        charged: row.charged,
+        started_at: row.started_at,
+        duration_ms: number(row.duration_ms),
+        url: row.url,
+        status: row.status.and_then(|status| status.try_into().ok()),
+        reason: row.reason,
+        detail: row.detail,
+        response_snippet: row.response_snippet,
+        next_attempt_at: row.next_attempt_at,
+    });
+    Ok(rows.collect())
+}
+
+async fn ends(tx: &mut Tx, account_id: &str, event_key: Uuid) -> Result<Vec<KnownEnd>, StoreError> {
+    let rows = sqlx::query_as!(
+        EndColumns,
+        "SELECT e.event_key AS \"event_key!\", e.delivery_id, e.target_id, e.generation, \
+         e.outcome, e.reason, e.ended_at, e.attempts, e.last_status, \
+         u.delivery_id IS NOT NULL AS \"is_body_kept!\", \
+         coalesce(u.sent_again_at, e.sent_again_at) AS sent_again_at FROM ends e \
+         LEFT JOIN LATERAL (SELECT delivery_id, sent_again_at FROM undelivered \
+         WHERE e.outcome <> 'delivered' AND delivery_id = e.delivery_id \
+         AND ended_at = e.ended_at LIMIT 1) u ON true \
+         WHERE e.event_key = $1 AND e.account_id = $2 \
+         ORDER BY e.delivery_id, e.ended_at LIMIT $3",
+        event_key,
+        account_id,
+        MOST_ROWS
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(KnownEnd::from).collect())
+}

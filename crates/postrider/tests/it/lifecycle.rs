@@ -38,7 +38,7 @@ impl System {
         self.admin().await.set_account_status(request).await.expect("changed");
     }
 
-    async fn set_domain_disabled(&self, domain: &str, disabled: bool) {
+    pub(crate) async fn set_domain_disabled(&self, domain: &str, disabled: bool) {
         let (name, reason) = (domain.to_owned(), String::new());
         let request = SetDomainDisabledRequest { name, disabled, reason };
         self.admin().await.set_domain_disabled(request).await.expect("changed");

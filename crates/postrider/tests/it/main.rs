@@ -6,6 +6,7 @@ mod crash;
 mod email;
 mod erasure;
 mod events;
+mod journeys;
 mod lifecycle;
 mod openapi;
 mod options;

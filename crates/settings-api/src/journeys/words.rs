@@ -52,6 +52,9 @@ pub(crate) fn end(end: &KnownEnd) -> String {
         },
         ("exhausted", "schedule") if end.attempts == 1 => "Its only try failed.".to_owned(),
         ("exhausted", "schedule") => format!("Each of its {} tries failed.", end.attempts),
+        ("exhausted", "target_backlog") => {
+            "As many deliveries waited for its target as may wait for one.".to_owned()
+        }
         ("exhausted" | "expired", _) => match waits_for(reason) {
             Some(wait) => format!("{too_late}: {wait}."),
             None if reason == "give_up_at" => {

@@ -139,6 +139,7 @@ CREATE TABLE attempts (
 CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 
 CREATE INDEX attempts_failed ON attempts (account_id, started_at) WHERE reason <> 'ok';
+CREATE INDEX attempts_failed_delivery ON attempts (delivery_id) WHERE reason <> 'ok';
 
 -- By ended_at. A delivery ends once; a dispatcher that died between outcome
 -- and ack may report that end twice, at two moments, of which the insert keeps

@@ -33,6 +33,14 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// What a bulk resend does to others; fails when it holds them up
+    Resend {
+        /// How many deliveries are sent again
+        #[arg(long)]
+        count: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// How fast history is written; fails below 20,000 rows a second
     Projection {
         /// Only whether it works
@@ -68,6 +76,9 @@ pub(crate) fn bench(options: Options) -> Result<()> {
         What::Backlog { count, common } => {
             (with("backlog", count.map(|count| format!("--count={count}"))), common)
         }
+        What::Resend { count, common } => {
+            (with("resend", count.map(|count| format!("--count={count}"))), common)
+        }
         What::Projection { quick, common } => (with("projection", quick.then(quickly)), common),
         What::History { rows, common } => {
             (with("history", rows.map(|rows| format!("--rows={rows}"))), common)
@@ -93,6 +104,11 @@ pub(crate) fn noisy() -> Result<()> {
 /// A million deliveries for dead targets all end. Takes half an hour.
 pub(crate) fn long_backlog() -> Result<()> {
     run(&["backlog".to_owned(), "--count=1000000".to_owned()], None)
+}
+
+/// A hundred thousand deliveries are sent again, and hold nobody up. Takes four minutes.
+pub(crate) fn long_resend() -> Result<()> {
+    run(&["resend".to_owned(), "--count=100000".to_owned()], None)
 }
 
 /// History is written fast enough. Takes two minutes.

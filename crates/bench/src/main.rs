@@ -6,8 +6,8 @@
 //! are listed by themselves: they are the other ends, not the platform.
 //!
 //! Machines differ, so that what matters is one run against another on the same
-//! machine. `noisy` and `backlog` pass or fail by the ratio of two measurements
-//! of the same run, and by whether every delivery has ended in time. `projection`
+//! machine. `noisy`, `backlog` and `resend` pass or fail by the ratio of two
+//! measurements of the same run, and by whether every delivery has ended in time. `projection`
 //! and `history` have limits in absolute figures, which are options.
 
 mod backlog;
@@ -24,6 +24,7 @@ mod platform;
 mod projection;
 mod receiver;
 mod report;
+mod resend;
 mod segment;
 mod throughput;
 
@@ -49,6 +50,8 @@ enum What {
     Projection(projection::Options),
     /// How fast a long history is read.
     History(history::Options),
+    /// What a bulk resend does to everybody else.
+    Resend(resend::Options),
     /// The receiver, as a process of its own.
     #[command(hide = true)]
     Receiver,
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         What::Backlog(options) => runtime.block_on(backlog::run(options)),
         What::Projection(options) => runtime.block_on(projection::run(options)),
         What::History(options) => runtime.block_on(history::run(options)),
+        What::Resend(options) => runtime.block_on(resend::run(options)),
         What::Receiver => runtime.block_on(receiver::run()),
         What::Hanging(options) => runtime.block_on(hanging::run(options)),
         What::Load(options) => runtime.block_on(load::run(options)),

@@ -27,14 +27,6 @@ pub mod verify;
 mod wait;
 pub mod zoo;
 
-/// Set by `cargo xtask test --long`.
-const LONG_RUN: &str = "POSTRIDER_TEST_LONG";
-
-/// Whether tests may take many minutes, and are to measure themselves by large numbers.
-pub fn is_long_run() -> bool {
-    dev_servers::environment::text(LONG_RUN).is_some()
-}
-
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{Nats, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail};
 pub use mailbox::{Act, Letter, Mailbox, MailboxOptions, MailboxTls, Stage};

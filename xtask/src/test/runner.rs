@@ -15,8 +15,6 @@ use crate::workspace::{cargo, run as run_visibly};
 /// What tests read the shared servers' addresses from; see `testkit`.
 const NATS_URL: &str = "POSTRIDER_TEST_NATS_URL";
 const DATABASE_URL: &str = "POSTRIDER_TEST_DATABASE_URL";
-/// Lets tests that can be longer be so.
-const LONG_RUN: &str = "POSTRIDER_TEST_LONG";
 
 #[derive(Clone, Copy)]
 enum Runner {
@@ -61,9 +59,6 @@ pub(super) fn run(options: &Options) -> Result<Count> {
         .arg("--no-fail-fast")
         .env(NATS_URL, nats.url())
         .env(DATABASE_URL, postgres.admin_url());
-    if is_long(options) {
-        command.env(LONG_RUN, "1");
-    }
     if let Runner::Nextest = runner {
         // Its output goes through a pipe to be counted, which it takes for nobody watching.
         let colour = if io::stderr().is_terminal() { "always" } else { "never" };

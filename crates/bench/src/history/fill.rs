@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use prost::Message as _;
+use protocol::Timestamp;
 use protocol::v1::target::Kind as TargetKind;
 use protocol::v1::{Delivery, Event, MessageTarget, Target};
 
@@ -22,6 +23,9 @@ pub(super) const SMALL: &str = "small";
 /// have the events, and their domains.
 const ACCOUNTS: [(&str, u32, u32, u32); 3] =
     [(LARGE, 0, 200, 4), (MEDIUM, 200, 220, 2), (SMALL, 220, 221, 1)];
+/// Scatter what hangs on an event's number.
+const FACTOR: u64 = 48_271;
+const PRIME: u64 = 2_147_483_647;
 /// Rows of one statement.
 const AT_ONCE: u64 = 100_000;
 
@@ -66,7 +70,8 @@ impl World {
         let statements = Statements::new(platform, rows, now)?;
         let done = std::sync::atomic::AtomicU64::new(0);
         let fill = |part: &dyn Fn(u64, u64) -> String| -> Result<()> {
-            for first in (1..=rows).step_by(AT_ONCE as usize) {
+            for number in 0..rows.div_ceil(AT_ONCE) {
+                let first = number * AT_ONCE + 1;
                 let last = (first + AT_ONCE - 1).min(rows);
                 platform.query(&part(first, last))?;
                 let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
@@ -104,13 +109,18 @@ impl World {
         TABLES.into_iter().map(count).collect()
     }
 
-    /// One of half a million recipients.
+    /// One of the recipients of the large account's first domain.
     pub(super) fn recipient(number: u64) -> String {
-        format!("r{}%40reader.example", number % 500_000)
+        format!("r{}%40reader.example", (4_000 * number + number % 200) % 500_000)
     }
 
-    /// One of the messages, each of which has three events.
-    pub(super) fn message_id(event: u64) -> String {
+    /// The message of an event of that domain, the next one from this number on.
+    pub(super) fn message_id(number: u64) -> String {
+        let is_theirs = |event: &u64| {
+            let hash = event * FACTOR % PRIME;
+            hash % 1000 < 200 && (hash / 1000).is_multiple_of(4)
+        };
+        let event = (number..).find(is_theirs).unwrap_or(number);
         format!("m{}%40mail.example", event / 3)
     }
 }
@@ -143,7 +153,9 @@ impl Statements {
         let mut owners = String::new();
         for (account, from, to, _) in ACCOUNTS {
             let id = ids(&format!("SELECT account_id FROM accounts WHERE name = '{account}'"))?;
-            let domains = ids(&format!("SELECT domain_id FROM domains WHERE account_id = {id}"))?;
+            let domains = ids(&format!(
+                "SELECT domain_id FROM domains WHERE account_id = {id} ORDER BY name"
+            ))?;
             write!(
                 owners,
                 "WHEN h % 1000 >= {from} AND h % 1000 < {to} THEN ROW({id}, \
@@ -154,7 +166,7 @@ impl Statements {
         let every = DAYS as f64 * 86_400.0 / rows as f64;
         let numbers = format!(
             "SET synchronous_commit = off; \
-             WITH hashed AS (SELECT n, n::bigint * 48271 % 2147483647 AS h, \
+             WITH hashed AS (SELECT n, n::bigint * {FACTOR} % {PRIME} AS h, \
              to_timestamp({now} - ({rows} - n) * {every}::float8) AS at \
              FROM generate_series(FIRST, LAST) AS n), \
              numbers AS MATERIALIZED (SELECT n, h, at, CASE {owners} \
@@ -166,7 +178,8 @@ impl Statements {
         let mut kinds = Vec::new();
         let mut from = 0;
         for (name, share, example) in KINDS {
-            let event: Event = serde_json::from_str(example).context("an example")?;
+            let mut event: Event = serde_json::from_str(example).context("an example")?;
+            event.timestamp = Some(Timestamp { seconds: i64::try_from(now)?, nanos: 0 });
             let body = hex(&event.encode_to_vec());
             kinds.push(format!("({from}, {}, '{name}', '\\x{body}'::bytea)", from + share));
             from += share;

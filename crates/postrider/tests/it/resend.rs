@@ -1,5 +1,6 @@
 //! Many deliveries sent again, by a job whose process is killed in the middle,
-//! next to the traffic of others.
+//! next to the traffic of others. How much later that arrives is measured by
+//! `cargo xtask bench resend`: in a debug build the processor is the limit.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -12,19 +13,20 @@ use testkit::{Received, eventually, http};
 use crate::system::{SOON, System, clicked, opened, payload_event_id};
 
 const DOMAIN: &str = "mail.demo.example";
-/// Deliveries a second, the most that a job may ask for; also what one batch has.
-const RATE: usize = 1_000;
+/// How many are sent again.
+const COUNT: u64 = 20_000;
+/// How many in a second: the most that a job may ask for.
+const RATE: u64 = 1_000;
+/// What a process that dies may send twice.
+const BATCH: u64 = RATE / 10;
+/// Enough at once that none has to wait for its target: only the job slows them down.
+const NO_LIMIT: (&str, &str) = ("TARGET_CONCURRENCY", "256");
 /// Others' events a second.
 const OTHERS_EVERY: Duration = Duration::from_millis(50);
 /// How many of them say what latency is without the job.
 const OTHERS_BEFORE: usize = 100;
 /// Of what is waited for here nothing is quick in a debug build on two cores.
 const WITHIN: Duration = Duration::from_secs(600);
-
-/// How many are sent again.
-fn count() -> usize {
-    if testkit::is_long_run() { 100_000 } else { 20_000 }
-}
 
 async fn call(request: http::Request, body: &Value) -> Option<Value> {
     let answer = request.basic_auth("api", "key-demo").json(body).send().await.ok()?;
@@ -83,26 +85,17 @@ fn event_id(post: &Received) -> String {
     payload_event_id(&post.json()).to_owned()
 }
 
-/// The most that arrived within this long.
-fn most_within(posts: &[Received], window: Duration) -> usize {
-    let mut times: Vec<Instant> = posts.iter().map(|post| post.at).collect();
-    times.sort_unstable();
-    let until = |from: Instant| times.partition_point(|at| *at < from + window);
-    (0..times.len()).map(|first| until(times[first]) - first).max().unwrap_or(0)
-}
-
 #[tokio::test]
-async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_harms_nobody() {
-    let count = count();
-    let mut system = System::start_apart(&[]).await;
+async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_loses_nothing() {
+    let mut system = System::start_apart(&[NO_LIMIT]).await;
     let (url, others_url) = (system.receiver.url("/again"), system.receiver.url("/others"));
     system.add_domain_webhook("demo", DOMAIN, "opened", &[&url]).await;
     system.add_domain_webhook("demo", DOMAIN, "clicked", &[&others_url]).await;
     pause(&system, &url, true).await;
     let event = |number| -> Event { opened(&format!("again-{number}")) };
-    system.publish_all((0..count).map(event)).await;
+    system.publish_all((0..COUNT).map(event)).await;
     eventually(WITHIN, "all of them to be held", || async {
-        (held(&system).await? == count as u64).then_some(())
+        (held(&system).await? == COUNT).then_some(())
     })
     .await;
     pause(&system, &url, false).await;
@@ -114,7 +107,6 @@ async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_harms_nobody() {
     let body = json!({"url": url, "per_second": RATE});
     let made = call(http::post(system.url("/postrider/v1/resends")), &body).await.expect("made");
     let path = format!("/postrider/v1/resends/{}", made["id"].as_str().expect("an id"));
-    let mut job_takes = Duration::ZERO;
     // Each half of it next to the others' traffic, with a death in between.
     for (half, state) in [(true, "running"), (false, "done")] {
         let is_over = Cell::new(false);
@@ -122,10 +114,10 @@ async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_harms_nobody() {
             eventually(WITHIN, "the job to get on", || async {
                 let request = http::get(system.url(&path)).basic_auth("api", "key-demo");
                 let job = request.send().await.ok()?.expect_status(200).json();
-                let sent = usize::try_from(job["sent"].as_u64()?).ok()?;
-                let most = (began.elapsed().as_secs() as usize + 1) * RATE;
+                let sent = job["sent"].as_u64()?;
+                let most = (began.elapsed().as_secs() + 1) * RATE;
                 assert!(sent <= most, "{sent} were sent in {:?}", began.elapsed());
-                (job["state"] == state && (!half || sent >= count / 2)).then_some(())
+                (job["state"] == state && (!half || sent >= COUNT / 2)).then_some(())
             })
             .await;
             is_over.set(true);
@@ -134,17 +126,14 @@ async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_harms_nobody() {
         if half {
             system.kill9("settings-api").await;
             system.run("settings-api", None).await;
-        } else {
-            job_takes = began.elapsed();
         }
     }
+    let job_takes = began.elapsed();
 
-    let delivered = format!(
-        "SELECT count(*) FROM ends WHERE generation = 1 AND outcome = 'delivered' \
-         AND event_key IN (SELECT event_key FROM events WHERE event_type = 'opened')"
-    );
+    let delivered = "SELECT count(*) FROM ends WHERE generation = 1 AND outcome = 'delivered' \
+         AND event_key IN (SELECT event_key FROM events WHERE event_type = 'opened')";
     eventually(WITHIN, "all of them to have ended", || async {
-        (system.sql(&delivered).trim() == count.to_string()).then_some(())
+        (system.sql(delivered).trim() == COUNT.to_string()).then_some(())
     })
     .await;
     eventually(SOON, "the others' events to have arrived", || async {
@@ -154,20 +143,18 @@ async fn a_bulk_resend_keeps_its_rate_through_a_kill_and_harms_nobody() {
 
     let posts = system.receiver.posts("/again");
     let distinct: HashSet<String> = posts.iter().map(event_id).collect();
-    assert_eq!(distinct.len(), count, "each is sent at least once");
-    let repeated = posts.len() - count;
-    assert!(repeated <= RATE, "{repeated} were sent twice: one batch may be");
-    // A batch is sent at once, so that a second may see the end of one and all of the
-    // next; and what was repeated is beyond the rate.
-    let most = most_within(&posts, Duration::from_secs(5));
-    assert!(most <= 6 * RATE + repeated, "{most} arrived within five seconds");
+    assert_eq!(distinct.len() as u64, COUNT, "each is sent at least once");
+    // A try that has timed out on a busy machine is made again; that is another one.
+    let first_tries = posts.iter().filter(|post| post.header("x-postrider-attempt") == Some("1"));
+    let repeated = first_tries.count() as u64 - COUNT;
+    assert!(repeated <= BATCH, "{repeated} were sent twice: one batch may be");
 
     let arrived: HashMap<String, Instant> =
         system.receiver.posts("/others").iter().map(|post| (event_id(post), post.at)).collect();
     let before = others.latency_ms(&arrived, 0..OTHERS_BEFORE);
     let beside = others.latency_ms(&arrived, OTHERS_BEFORE..others.0.len());
     println!(
-        "{count} sent again in {job_takes:?}, {repeated} of them twice, at most {most} in 5 s; \
+        "{COUNT} sent again in {job_takes:?}, {repeated} of them twice; \
          others' latency in ms (median, p95): {before:?} before, {beside:?} beside it"
     );
 }

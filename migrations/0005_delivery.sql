@@ -36,8 +36,11 @@ CREATE TABLE url_headers (
 -- nobody has asked for that.
 ALTER TABLE undelivered ADD COLUMN sent_again_at timestamptz;
 
+-- A job goes through those of a target, or of all, in the order of their ends. With
+-- the outcome they are counted without a look at the bodies.
 CREATE INDEX undelivered_waiting ON undelivered (account_id, target_id, ended_at)
-    WHERE sent_again_at IS NULL;
+    INCLUDE (outcome) WHERE sent_again_at IS NULL;
+CREATE INDEX undelivered_of ON undelivered (account_id, ended_at) WHERE sent_again_at IS NULL;
 
 -- Jobs that send again what was not delivered.
 CREATE TABLE resends (
@@ -54,6 +57,9 @@ CREATE TABLE resends (
     per_second integer NOT NULL CHECK (per_second BETWEEN 1 AND 1000),
     state text NOT NULL CHECK (state IN ('running', 'paused', 'cancelled', 'done')),
     sent bigint NOT NULL DEFAULT 0,
+    -- When what was sent last had ended: everything before it is done. NULL before the
+    -- first batch.
+    reached timestamptz,
     -- The rate holds over all replicas, because none begins before this moment.
     next_batch_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL

@@ -33,6 +33,30 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// What a bulk resend does to others; fails when it holds them up
+    Resend {
+        /// How many deliveries are sent again
+        #[arg(long)]
+        count: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// How fast history is written; fails below 20,000 rows a second
+    Projection {
+        /// Only whether it works
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// How fast a long history is read; fails when a page takes too long
+    History {
+        /// Events in it
+        #[arg(long)]
+        rows: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Args)]
@@ -48,17 +72,28 @@ struct Common {
 pub(crate) fn bench(options: Options) -> Result<()> {
     let (mut arguments, common) = match options.what {
         What::Throughput(common) => (vec!["throughput".to_owned()], common),
-        What::Noisy { quick, common } => {
-            let quick = quick.then(|| "--quick".to_owned());
-            (["noisy".to_owned()].into_iter().chain(quick).collect(), common)
-        }
+        What::Noisy { quick, common } => (with("noisy", quick.then(quickly)), common),
         What::Backlog { count, common } => {
-            let count = count.map(|count| format!("--count={count}"));
-            (["backlog".to_owned()].into_iter().chain(count).collect(), common)
+            (with("backlog", count.map(|count| format!("--count={count}"))), common)
+        }
+        What::Resend { count, common } => {
+            (with("resend", count.map(|count| format!("--count={count}"))), common)
+        }
+        What::Projection { quick, common } => (with("projection", quick.then(quickly)), common),
+        What::History { rows, common } => {
+            (with("history", rows.map(|rows| format!("--rows={rows}"))), common)
         }
     };
     arguments.extend(common.more);
     run(&arguments, common.json)
+}
+
+fn with(name: &str, option: Option<String>) -> Vec<String> {
+    [name.to_owned()].into_iter().chain(option).collect()
+}
+
+fn quickly() -> String {
+    "--quick".to_owned()
 }
 
 /// Receivers that hang hold nobody up. Takes twelve minutes.
@@ -69,6 +104,21 @@ pub(crate) fn noisy() -> Result<()> {
 /// A million deliveries for dead targets all end. Takes half an hour.
 pub(crate) fn long_backlog() -> Result<()> {
     run(&["backlog".to_owned(), "--count=1000000".to_owned()], None)
+}
+
+/// A hundred thousand deliveries are sent again, and hold nobody up. Takes four minutes.
+pub(crate) fn long_resend() -> Result<()> {
+    run(&["resend".to_owned(), "--count=100000".to_owned()], None)
+}
+
+/// History is written fast enough. Takes two minutes.
+pub(crate) fn projection() -> Result<()> {
+    run(&["projection".to_owned()], None)
+}
+
+/// Pages of ten million events come fast enough. Takes half an hour, and 20 GB of disk.
+pub(crate) fn long_history() -> Result<()> {
+    run(&["history".to_owned(), "--rows=10000000".to_owned()], None)
 }
 
 fn run(arguments: &[String], json: Option<PathBuf>) -> Result<()> {

@@ -17,6 +17,7 @@
 mod config;
 mod days;
 mod health;
+mod lag;
 mod projection;
 mod rows;
 mod table;
@@ -61,10 +62,14 @@ pub async fn run(
     tasks.background(days::keep(store.clone(), config.retention, clock.clone()));
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
-    let consumers = [
-        (Source::Events, bus.events_consumer("archive", max_pending)),
-        (Source::Outcomes, bus.outcomes_consumer("archive", &OutcomeKind::ALL, max_pending)),
-    ];
+    let consumers = || {
+        [
+            (Source::Events, bus.events_consumer("archive", max_pending)),
+            (Source::Outcomes, bus.outcomes_consumer("archive", &OutcomeKind::ALL, max_pending)),
+        ]
+    };
+    tasks.background(lag::tell(consumers(), clock.clone()));
+    let consumers = consumers();
     let health = Health::new(readiness, consumers.len());
     let projections = consumers.into_iter().enumerate().map(|(number, (source, consumer))| {
         let health = health.part(number);

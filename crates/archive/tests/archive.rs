@@ -18,8 +18,6 @@ use protocol::{Names, Timestamp};
 use store::Store;
 use testkit::broker::jetstream;
 use testkit::{OwnServers, TestEnv, eventually};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(30);
 const ACCOUNT: &str = "65aa0d3c9f21b70011ee4402";
@@ -98,16 +96,7 @@ impl Archive {
     /// Stores outcomes as another version may have written them.
     async fn publish_outcomes(&self, env: &TestEnv, kind: &str, payload: &[u8]) {
         let subject = Names::new(&env.region).outcomes(kind, ACCOUNT);
-        let address = env.nats_url.strip_prefix("nats://").expect("a nats:// URL");
-        let mut broker = TcpStream::connect(address).await.expect("a broker");
-        let mut text = b"CONNECT {\"verbose\":false}\r\n".to_vec();
-        text.extend(format!("PUB {subject} {}\r\n", payload.len()).bytes());
-        text.extend(payload);
-        text.extend(b"\r\nPING\r\n");
-        broker.write_all(&text).await.expect("written");
-        let mut answers = BufReader::new(broker).lines();
-        // What was sent before is processed when this is answered.
-        while answers.next_line().await.expect("read").expect("an answer") != "PONG" {}
+        testkit::broker::publish(&env.nats_url, &subject, payload).await;
     }
 
     /// Waits until so many messages of outcomes are pulled and not acked, and none is to come.

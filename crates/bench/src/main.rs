@@ -5,10 +5,10 @@
 //! real deployment would do is left out. The receivers and the load generator
 //! are listed by themselves: they are the other ends, not the platform.
 //!
-//! Deliberately absent: limits in absolute figures. Machines differ; what
-//! matters is one run against another on the same machine. `noisy` and `backlog`
-//! do pass or fail: by the ratio of two measurements of the same run, and by
-//! whether every delivery has ended in time.
+//! Machines differ, so that what matters is one run against another on the same
+//! machine. `noisy`, `backlog` and `resend` pass or fail by the ratio of two
+//! measurements of the same run, and by whether every delivery has ended in time. `projection`
+//! and `history` have limits in absolute figures, which are options.
 
 mod backlog;
 mod broker;
@@ -17,11 +17,14 @@ mod customers;
 mod ends;
 mod footprint;
 mod hanging;
+mod history;
 mod load;
 mod noisy;
 mod platform;
+mod projection;
 mod receiver;
 mod report;
+mod resend;
 mod segment;
 mod throughput;
 
@@ -43,6 +46,12 @@ enum What {
     Noisy(noisy::Options),
     /// What a great many deliveries for dead targets cost.
     Backlog(backlog::Options),
+    /// How fast history is written.
+    Projection(projection::Options),
+    /// How fast a long history is read.
+    History(history::Options),
+    /// What a bulk resend does to everybody else.
+    Resend(resend::Options),
     /// The receiver, as a process of its own.
     #[command(hide = true)]
     Receiver,
@@ -64,6 +73,9 @@ fn main() -> anyhow::Result<()> {
         What::Throughput(options) => runtime.block_on(throughput::run(options)),
         What::Noisy(options) => runtime.block_on(noisy::run(options)),
         What::Backlog(options) => runtime.block_on(backlog::run(options)),
+        What::Projection(options) => runtime.block_on(projection::run(options)),
+        What::History(options) => runtime.block_on(history::run(options)),
+        What::Resend(options) => runtime.block_on(resend::run(options)),
         What::Receiver => runtime.block_on(receiver::run()),
         What::Hanging(options) => runtime.block_on(hanging::run(options)),
         What::Load(options) => runtime.block_on(load::run(options)),

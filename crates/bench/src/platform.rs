@@ -173,7 +173,21 @@ impl Platform {
         }
     }
 
-    async fn start_role(&mut self, role: &'static str) -> Result<()> {
+    /// Kills a role, as a crash would.
+    pub(crate) async fn stop_role(&mut self, role: &str) -> Result<()> {
+        if let Some(mut role) = self.roles.remove(role) {
+            role.child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts PostgreSQL again, which then has nothing in memory.
+    pub(crate) fn restart_postgres(&mut self) -> Result<()> {
+        self.postgres.restart()
+    }
+
+    /// Starts a role and waits until it is ready.
+    pub(crate) async fn start_role(&mut self, role: &'static str) -> Result<()> {
         let ops = format!("127.0.0.1:{}", ports::free_port()?);
         let mut command = Command::new(&self.binary);
         command.arg(role).envs(self.env.iter().cloned()).env("POSTRIDER_OPS_ADDR", &ops);

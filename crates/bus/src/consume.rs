@@ -22,9 +22,9 @@ const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
 /// A durable pull consumer.
 pub struct Consumer {
-    bus: Bus,
-    stream: String,
-    config: PullConfig,
+    pub(crate) bus: Bus,
+    pub(crate) stream: String,
+    pub(crate) config: PullConfig,
     consumer: Option<JsConsumer<PullConfig>>,
 }
 

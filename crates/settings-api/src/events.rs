@@ -47,7 +47,7 @@ pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
     path = "/v3/{domain}/events",
     operation_id = "list_events",
     tag = "events",
-    params(DomainPath, EventsQuery),
+    params(DomainPath, EventsQuery, PageQuery),
     responses(
         (status = 200, description = "A page of events", body = EventsPage),
         (status = 400, description = "Something in the query is wrong", body = Problem),
@@ -61,6 +61,9 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result {
     let domain = Domain::find(&api, &caller, &domain).await?;
+    if let Some(page) = query.first("page") {
+        return go_on(&api, &caller, &domain, page, &headers).await;
+    }
     let walk = query::read(&query, api.clock.now())?;
     answer(&api, &caller, &domain, &walk, Cursor::Start, &headers).await
 }
@@ -84,8 +87,20 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result {
     let domain = Domain::find(&api, &caller, &domain).await?;
-    let (walk, cursor) = token::open(&api, &caller.account_id, &domain.list(), &page)?;
-    answer(&api, &caller, &domain, &walk, cursor, &headers).await
+    // A client may take all that follows the last slash for one part of the path.
+    let page = page.split_once('?').map_or(page.as_str(), |(page, _)| page);
+    go_on(&api, &caller, &domain, page, &headers).await
+}
+
+async fn go_on(
+    api: &SettingsApi,
+    caller: &Caller,
+    domain: &Domain,
+    page: &str,
+    headers: &HeaderMap,
+) -> Result {
+    let (walk, cursor) = token::open(api, &caller.account_id, &domain.list(), page)?;
+    answer(api, caller, domain, &walk, cursor, headers).await
 }
 
 async fn answer(
@@ -107,7 +122,8 @@ async fn answer(
     let origin = Origin::of(headers);
     let link = |cursor| {
         let token = token::seal(api, &caller.account_id, &domain.list(), &(walk, cursor))?;
-        Ok::<_, ApiError>(format!("{origin}/v3/{}/events/{token}", domain.name))
+        // Clients take the path of a link, or its query, or all of it.
+        Ok::<_, ApiError>(format!("{origin}/v3/{}/events/{token}?page={token}", domain.name))
     };
     let paging = Paging {
         next: link(page.next)?,
@@ -212,6 +228,14 @@ pub(crate) struct EventsQuery {
     /// Of failures: `temporary` or `permanent`.
     #[param(example = "permanent")]
     severity: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the query")]
+struct PageQuery {
+    /// From a link, in place of everything else: the list goes on there.
+    page: Option<String>,
 }
 
 /// A page of events.

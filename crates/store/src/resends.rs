@@ -1,5 +1,7 @@
 //! What was not delivered, and jobs that send it again.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -9,6 +11,8 @@ use crate::{Store, StoreError, Thing};
 
 /// Jobs of one account that may be under way at a time.
 pub const MAX_RESENDS: i64 = 10;
+/// Batches of a job in a second: what it has in hand when its process dies is small.
+const BATCHES_PER_SECOND: i32 = 10;
 /// Groups that are shown of what was not delivered.
 const MAX_GROUPS: i64 = 1_000;
 
@@ -71,16 +75,36 @@ pub struct NewResend<'a> {
 pub struct ResendBatch {
     tx: Transaction<'static, Postgres>,
     resend: Option<Resend>,
-    /// Id and stored bytes of what was not delivered.
-    deliveries: Vec<(Uuid, Vec<u8>)>,
+    /// The oldest first.
+    deliveries: Vec<Taken>,
     /// Ids of what was delivered, of which no bytes are stored.
     delivered: Vec<Uuid>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    delivery_id: Uuid,
+    ended_at: DateTime<Utc>,
+    /// The stored bytes.
+    delivery: Vec<u8>,
+}
+
+impl Resend {
+    /// How many are sent at once.
+    fn batch(&self) -> i32 {
+        (self.per_second / BATCHES_PER_SECOND).max(1)
+    }
+
+    /// The time that a batch stands for.
+    fn batch_takes(&self) -> TimeDelta {
+        TimeDelta::microseconds(i64::from(self.batch()) * 1_000_000 / i64::from(self.per_second))
+    }
 }
 
 impl ResendBatch {
     /// What was not delivered: its ids and stored bytes.
     pub fn deliveries(&self) -> impl Iterator<Item = (Uuid, &[u8])> {
-        self.deliveries.iter().map(|(id, delivery)| (*id, delivery.as_slice()))
+        self.deliveries.iter().map(|taken| (taken.delivery_id, taken.delivery.as_slice()))
     }
 
     /// What was delivered: its ids.
@@ -88,15 +112,27 @@ impl ResendBatch {
         &self.delivered
     }
 
-    /// Notes that they were all sent again.
+    /// The time that they are to be spread over; none for what is no job's.
+    pub fn takes(&self) -> Duration {
+        let takes = self.resend.as_ref().map(Resend::batch_takes);
+        takes.and_then(|takes| takes.to_std().ok()).unwrap_or_default()
+    }
+
+    /// Notes that they were all sent again. Returns when a job goes on.
     ///
     /// # Errors
     /// Those of the database. Nothing is noted then, and they are sent once more.
-    pub async fn sent(mut self, at: DateTime<Utc>) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = self.deliveries.iter().map(|(id, _)| *id).collect();
+    pub async fn sent(mut self, at: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let ids: Vec<Uuid> = self.deliveries.iter().map(|taken| taken.delivery_id).collect();
+        let first = self.deliveries.first().map(|taken| taken.ended_at);
+        let last = self.deliveries.last().map(|taken| taken.ended_at);
+        // The moments leave out the days that have none of them.
         sqlx::query!(
-            "UPDATE undelivered SET sent_again_at = $2 WHERE delivery_id = ANY($1)",
+            "UPDATE undelivered SET sent_again_at = $4 WHERE delivery_id = ANY($1) \
+             AND ended_at BETWEEN $2 AND $3",
             &ids,
+            first,
+            last,
             at
         )
         .execute(&mut *self.tx)
@@ -110,23 +146,29 @@ impl ResendBatch {
             .execute(&mut *self.tx)
             .await?;
         }
+        let mut goes_on = None;
         if let Some(resend) = &self.resend {
             // Less than a batch is the end: what ends from now on is not its.
-            let is_done = ids.len() < usize::try_from(resend.per_second).unwrap_or(usize::MAX);
-            sqlx::query!(
-                "UPDATE resends SET sent = sent + $2, next_batch_at = $3, changed_at = $4, \
-                 state = CASE WHEN $5 THEN 'done' ELSE state END WHERE resend_id = $1",
+            let is_done = ids.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
+            let job = sqlx::query!(
+                "UPDATE resends SET sent = sent + $2, changed_at = $3, \
+                 next_batch_at = greatest(next_batch_at + make_interval(secs => $4), $3), \
+                 reached = coalesce($5, reached), \
+                 state = CASE WHEN $6 THEN 'done' ELSE state END WHERE resend_id = $1 \
+                 RETURNING next_batch_at",
                 resend.resend_id,
                 i64::try_from(ids.len()).unwrap_or(i64::MAX),
-                at + TimeDelta::seconds(1),
                 at,
+                resend.batch_takes().as_seconds_f64(),
+                last,
                 is_done
             )
-            .execute(&mut *self.tx)
+            .fetch_one(&mut *self.tx)
             .await?;
+            goes_on = (!is_done).then_some(job.next_batch_at);
         }
         self.tx.commit().await?;
-        Ok(())
+        Ok(goes_on)
     }
 }
 
@@ -146,7 +188,7 @@ impl Store {
              GROUP BY target_id, outcome ORDER BY oldest LIMIT $2) g, \
              LATERAL (SELECT u.delivery FROM undelivered u WHERE u.account_id = $1 \
              AND u.sent_again_at IS NULL AND u.target_id IS NOT DISTINCT FROM g.target_id \
-             AND u.outcome = g.outcome LIMIT 1) s ORDER BY g.oldest",
+             AND u.outcome = g.outcome AND u.ended_at = g.oldest LIMIT 1) s ORDER BY g.oldest",
             account_id,
             MAX_GROUPS
         )
@@ -282,22 +324,23 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(resend) = resend else { return Ok(None) };
-        // Waits for others who send one of these again, and passes over it then.
-        let rows = sqlx::query!(
-            "SELECT delivery_id, delivery FROM undelivered WHERE account_id = $1 \
-             AND ($2::uuid IS NULL OR target_id = $2) AND outcome = ANY($3) \
-             AND ended_at < $4 AND ($5::timestamptz IS NULL OR ended_at >= $5) \
-             AND sent_again_at IS NULL ORDER BY ended_at LIMIT $6 FOR UPDATE",
+        // Waits for others who send one of these again, and passes over it then. It
+        // begins where the batch before has ended, and looks at nothing twice.
+        let deliveries = sqlx::query_as!(
+            Taken,
+            "SELECT delivery_id, ended_at, delivery FROM undelivered WHERE account_id = $1 \
+             AND ($2::uuid IS NULL OR target_id = $2) AND outcome = ANY($3) AND ended_at < $4 \
+             AND ended_at >= (SELECT greatest(since, reached, '-infinity') FROM resends \
+             WHERE resend_id = $5) AND sent_again_at IS NULL ORDER BY ended_at LIMIT $6 FOR UPDATE",
             resend.account_id,
             resend.target_id,
             &resend.outcomes,
             resend.created_at,
-            resend.since,
-            i64::from(resend.per_second)
+            resend.resend_id,
+            i64::from(resend.batch())
         )
         .fetch_all(&mut *tx)
         .await?;
-        let deliveries = rows.into_iter().map(|row| (row.delivery_id, row.delivery)).collect();
         Ok(Some(ResendBatch { tx, resend: Some(resend), deliveries, delivered: Vec::new() }))
     }
 
@@ -313,7 +356,7 @@ impl Store {
     ) -> Result<ResendBatch, StoreError> {
         let mut tx = self.pool.begin().await?;
         let row = sqlx::query!(
-            "SELECT delivery, sent_again_at FROM undelivered \
+            "SELECT delivery, ended_at, sent_again_at FROM undelivered \
              WHERE delivery_id = $1 AND account_id = $2 FOR UPDATE",
             delivery_id,
             account_id
@@ -324,8 +367,8 @@ impl Store {
         if row.sent_again_at.is_some() {
             return Err(StoreError::SentAgain);
         }
-        let deliveries = vec![(delivery_id, row.delivery)];
-        Ok(ResendBatch { tx, resend: None, deliveries, delivered: Vec::new() })
+        let taken = Taken { delivery_id, ended_at: row.ended_at, delivery: row.delivery };
+        Ok(ResendBatch { tx, resend: None, deliveries: vec![taken], delivered: Vec::new() })
     }
 
     /// Takes those of these deliveries of an account that have not been sent again:
@@ -342,15 +385,15 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         // In the order in which jobs take them. Waits for others who send one of
         // these again, and passes over it then.
-        let rows = sqlx::query!(
-            "SELECT delivery_id, delivery FROM undelivered WHERE delivery_id = ANY($1) \
+        let deliveries = sqlx::query_as!(
+            Taken,
+            "SELECT delivery_id, ended_at, delivery FROM undelivered WHERE delivery_id = ANY($1) \
              AND account_id = $2 AND sent_again_at IS NULL ORDER BY ended_at FOR UPDATE",
             undelivered,
             account_id
         )
         .fetch_all(&mut *tx)
         .await?;
-        let deliveries = rows.into_iter().map(|row| (row.delivery_id, row.delivery)).collect();
         let delivered = sqlx::query_scalar!(
             "SELECT delivery_id FROM ends WHERE delivery_id = ANY($1) AND account_id = $2 \
              AND outcome = 'delivered' AND sent_again_at IS NULL \

@@ -77,18 +77,45 @@ pub async fn is_consumed(url: &str, stream: &str) -> bool {
     consumers.iter().all(|info| info["num_pending"] == 0 && info["num_ack_pending"] == 0)
 }
 
+/// Stores a message of whatever bytes, as another version may have written it.
+///
+/// # Panics
+///
+/// When the broker cannot be reached or says anything but that it has it.
+pub async fn publish(url: &str, subject: &str, payload: &[u8]) {
+    if let Err(error) = try_publish(url, subject, payload).await {
+        panic!("{subject}: {error:#}");
+    }
+}
+
+async fn try_publish(url: &str, subject: &str, payload: &[u8]) -> Result<()> {
+    let (mut stream, inbox) = connect(url).await?;
+    let publish = format!("PUB {subject} {inbox} {}\r\n", payload.len());
+    stream.write_all(&[publish.as_bytes(), payload, b"\r\n"].concat()).await?;
+    answer(&mut stream).await.map(drop)
+}
+
 async fn ask(url: &str, subject: &str, question: &Value) -> Result<Value> {
+    let (mut stream, inbox) = connect(url).await?;
+    let question = question.to_string();
+    let ask = format!("PUB $JS.API.{subject} {inbox} {}\r\n{question}\r\n", question.len());
+    stream.write_all(ask.as_bytes()).await?;
+    answer(&mut stream).await
+}
+
+/// A connection, and a subject of its own on which answers come.
+async fn connect(url: &str) -> Result<(BufReader<TcpStream>, String)> {
     let address = url.strip_prefix("nats://").context("a nats:// URL")?;
     let stream = TcpStream::connect(address).await?;
     // Others ask the same broker at the same time, over ports of their own.
     let inbox = format!("_INBOX.testkit.{}", stream.local_addr()?.port());
     let mut stream = BufReader::new(stream);
-    let question = question.to_string();
-    let commands = format!(
-        "CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\nPUB $JS.API.{subject} {inbox} {}\r\n{question}\r\n",
-        question.len()
-    );
+    let commands = format!("CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\n");
     stream.write_all(commands.as_bytes()).await?;
+    Ok((stream, inbox))
+}
+
+async fn answer(stream: &mut BufReader<TcpStream>) -> Result<Value> {
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 {

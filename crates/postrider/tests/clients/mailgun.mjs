@@ -5,6 +5,7 @@
 //     NODE_MODULES=… node mailgun.mjs api BASE_URL API_KEY DOMAIN RECEIVER_URL TRANSPORT
 //     NODE_MODULES=… node mailgun.mjs verify BASE_URL API_KEY < bodies.ndjson
 //     NODE_MODULES=… node mailgun.mjs rate-limit BASE_URL API_KEY DOMAIN
+//     NODE_MODULES=… node mailgun.mjs follow BASE_URL API_KEY DOMAIN BEGIN TOTAL
 //
 // The account of API_KEY has DOMAIN and nothing else yet. RECEIVER_URL answers
 // 200 with a body of `received`, and 500 under `/fails`. One line is printed for
@@ -412,6 +413,22 @@ async function rateLimit(url, key, domain) {
   });
 }
 
+// Polls a list of events that has no end, until TOTAL have come and no more do.
+// Prints the id of each.
+async function follow(url, key, domain, begin, total) {
+  const mg = connect(url, key);
+  let { items, pages } = await mg.events.get(domain, { begin, ascending: 'yes', limit: 100 });
+  let count = 0;
+  while (items.length > 0 || count < total) {
+    items.forEach(({ id }) => console.log(`id ${id}`));
+    count += items.length;
+    if (items.length === 0) {
+      await new Promise((resolve) => { setTimeout(resolve, 50); });
+    }
+    ({ items, pages } = await mg.events.get(domain, { page: pages.next.page }));
+  }
+}
+
 const [mode, url, key, domain, receiver, transport] = process.argv.slice(2);
 switch (mode) {
   case 'api': {
@@ -433,7 +450,10 @@ switch (mode) {
   case 'rate-limit':
     await rateLimit(url, key, domain);
     break;
+  case 'follow':
+    await follow(url, key, domain, receiver, Number(transport));
+    break;
   default:
-    console.error('usage: mailgun.mjs api|verify|rate-limit BASE_URL API_KEY …');
+    console.error('usage: mailgun.mjs api|verify|rate-limit|follow BASE_URL API_KEY …');
     process.exit(64);
 }

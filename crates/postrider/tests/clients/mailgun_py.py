@@ -6,6 +6,7 @@ is ours.
     python3 mailgun_py.py api BASE_URL API_KEY DOMAIN
     python3 mailgun_py.py verify BASE_URL API_KEY < bodies.ndjson
     python3 mailgun_py.py rate-limit BASE_URL API_KEY DOMAIN
+    python3 mailgun_py.py stream|follow BASE_URL API_KEY DOMAIN BEGIN TOTAL
 
 The account of API_KEY has DOMAIN and nothing else yet. One line is printed for
 each check; the first that fails ends the run with status 1.
@@ -15,9 +16,11 @@ import asyncio
 import json
 import logging
 import sys
+import time
 import traceback
 import uuid
 from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qs, urlparse
 
 from mailgun.client import AsyncClient, Client
 from mailgun.config import RetryPolicy
@@ -536,6 +539,30 @@ def rate_limit(client, domain):
         raise AssertionError("a thousand calls were answered")
 
 
+def stream(client, domain, begin, total):
+    """Prints the id of each event that the client's own walk finds, up to its end."""
+    filters = {"begin": begin, "ascending": "yes", "limit": 100}
+    ids = [event["id"] for event in client.events.stream(domain=domain, filters=filters)]
+    print("\n".join(f"id {id}" for id in ids))
+    assert len(ids) >= int(total), len(ids)
+
+
+def follow(client, domain, begin, total):
+    """Polls a list that has no end, until so many events have come and no more do."""
+    filters = {"begin": begin, "ascending": "yes", "limit": 100}
+    count, is_over = 0, False
+    while not is_over:
+        page = answered(client.events.get(domain=domain, filters=filters))
+        for event in page["items"]:
+            print(f"id {event['id']}")
+        count += len(page["items"])
+        is_over = not page["items"] and count >= int(total)
+        if not page["items"]:
+            time.sleep(0.05)
+        # What the client's own walk takes of a link.
+        filters = parse_qs(urlparse(page["paging"]["next"]).query)
+
+
 def main():
     mode, url, key, *rest = sys.argv[1:]
     with connect(url, key) as client, connect(url, "key-of-nobody") as stranger:
@@ -548,6 +575,10 @@ def main():
             verify(client)
         elif mode == "rate-limit":
             rate_limit(client, *rest)
+        elif mode == "stream":
+            stream(client, *rest)
+        elif mode == "follow":
+            follow(client, *rest)
         else:
             sys.exit(__doc__)
 

@@ -25,7 +25,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 /// A driver under `tests/clients`, ready for its arguments.
-fn script(mut interpreter: Command, name: &str, arguments: &[&str]) -> Command {
+pub(crate) fn script(mut interpreter: Command, name: &str, arguments: &[&str]) -> Command {
     interpreter.arg(folder(name)).args(arguments);
     interpreter
 }

@@ -361,6 +361,18 @@ impl System {
         assert!(matches!(result.status(), Status::Stored | Status::Duplicate), "{result:?}");
         result
     }
+
+    /// Publishes many events, which must all be new.
+    pub(crate) async fn publish_all(&self, events: impl IntoIterator<Item = Event>) {
+        let mut ingest = self.ingest().await;
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let request = PublishRequest { events: events.by_ref().take(500).collect() };
+            let answer = ingest.publish(request).await.expect("accepted").into_inner();
+            let bad = answer.results.iter().find(|result| result.status() != Status::Stored);
+            assert!(bad.is_none(), "{bad:?}");
+        }
+    }
 }
 
 /// The example event of this kind, as it stands in the repository, for `demo`.

@@ -169,7 +169,8 @@ impl Store {
 
     /// A table of its own, which takes over the rows of its day, is then attached.
     /// What is inserted into the default partition meanwhile waits for that
-    /// partition's lock, and finds its place in the new one.
+    /// partition's lock. It is refused then, and finds its place in the new one when
+    /// it is tried again: see [`StoreError::is_about_the_data`].
     async fn make_day(&self, table: Table, day: NaiveDate) -> Result<(), StoreError> {
         let Table { name, column, .. } = table;
         let partition = table.partition(day);

@@ -11,8 +11,8 @@ use testkit::TestEnv;
 
 use crate::world::open;
 
-const ACCOUNT: &str = "65aa0d3c9f21b70011ee4402";
-const ROWS: i64 = 300_000;
+pub(crate) const ACCOUNT: &str = "65aa0d3c9f21b70011ee4402";
+pub(crate) const ROWS: i64 = 300_000;
 const DAYS: i64 = 6;
 
 fn noon(env: &TestEnv) -> DateTime<Utc> {
@@ -24,7 +24,7 @@ fn noon(env: &TestEnv) -> DateTime<Utc> {
 /// Six days of two accounts with three domains each. One message in fifty fails,
 /// one in two hundred is complained of. Bodies are short, which makes a scan
 /// from end to end look cheaper to the planner than it is.
-async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
+pub(crate) async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
     let noon = noon(env);
     for day in 0..DAYS {
         let retention = Retention {
@@ -59,6 +59,13 @@ fn filter(expressions: &[(&str, &str)]) -> EventFilter {
         parse(*field, text).expect("an expression")
     });
     EventFilter::All(all.collect())
+}
+
+/// Fails when a partition is read from end to end.
+pub(crate) fn assert_no_scan(what: &str, plan: &str) {
+    // Reading an empty partition whole costs nothing.
+    let is_scan = |line: &&str| line.contains("Seq Scan") && !line.contains("cost=0.00..0.00");
+    assert_eq!(plan.lines().find(is_scan), None, "{what}:\n{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,10 +125,7 @@ async fn pages_are_read_from_indexes_and_days_that_do_not_matter_are_left_out() 
             let plan = store.explain_events_by_time(&search, order, behind, 100).await;
             let plan = plan.expect("explained");
             let what = format!("{expressions:?} from {from:?} {order:?}");
-            // Reading an empty partition whole costs nothing.
-            let is_scan =
-                |line: &&str| line.contains("Seq Scan") && !line.contains("cost=0.00..0.00");
-            assert_eq!(plan.lines().find(is_scan), None, "{what}:\n{plan}");
+            assert_no_scan(&what, &plan);
             assert!(index.split('|').any(|index| plan.contains(index)), "{what}, {index}:\n{plan}");
             // An index of a day is named after it: events_20261121_….
             let day = |line: &str| {

@@ -4,6 +4,7 @@ mod constraints;
 mod event_filters;
 mod event_order;
 mod event_plans;
+mod failure_plans;
 mod history;
 mod journey_plans;
 mod lifecycle;

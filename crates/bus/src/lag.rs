@@ -1,0 +1,46 @@
+//! How far a consumer is behind its stream.
+
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use chrono::{DateTime, Utc};
+
+use crate::{BusError, Consumer};
+
+/// What of a stream a consumer has not done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lag {
+    /// Messages that were not handed out yet.
+    pub pending: u64,
+    /// Messages that were handed out and not acked.
+    pub unacked: u64,
+    /// When the broker stored the oldest message of both kinds; `None` when there is none.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+impl Consumer {
+    /// Asks the broker how far all that share this consumer are behind. Only for
+    /// one that takes everything in its stream.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`], also while nobody has made the consumer.
+    pub async fn lag(&self) -> Result<Lag, BusError> {
+        let stream = self.bus.0.jetstream.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(BusError::unavailable)?;
+        let name = self.config.durable_name.as_deref().unwrap_or_default();
+        let info = stream.consumer_info(name).await.map_err(BusError::unavailable)?;
+        let unacked = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
+        let mut lag = Lag { pending: info.num_pending, unacked, oldest: None };
+        if lag.pending > 0 || lag.unacked > 0 {
+            // Everything up to the floor is done. What follows may have gone since.
+            let behind = info.ack_floor.stream_sequence + 1;
+            match stream.get_first_raw_message_by_subject(">", behind).await {
+                Ok(message) => {
+                    let at = message.time;
+                    lag.oldest = DateTime::from_timestamp(at.unix_timestamp(), at.nanosecond());
+                }
+                Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => {}
+                Err(error) => return Err(BusError::unavailable(error)),
+            }
+        }
+        Ok(lag)
+    }
+}

@@ -15,7 +15,7 @@ use crate::error::ApiError;
 /// How often to look for jobs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Deliveries that are handed to the broker at once.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 5;
 /// How long to leave the broker or the database alone after it has failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -90,10 +90,13 @@ impl SettingsApi {
         // In small groups, between which others have their turn. A part of the time is
         // left for the database.
         let groups = again.chunks(AT_ONCE);
-        let pause = takes * 3 / 4 / u32::try_from(groups.len().max(1)).unwrap_or(u32::MAX);
-        for (number, group) in groups.enumerate() {
-            if number > 0 {
-                self.clock.sleep(pause).await;
+        let every = takes * 3 / 4 / u32::try_from(groups.len().max(1)).unwrap_or(u32::MAX);
+        let begun = self.clock.now();
+        for (number, group) in (0_u32..).zip(groups) {
+            let passed = (self.clock.now() - begun).to_std().unwrap_or_default();
+            let wait = (every * number).saturating_sub(passed);
+            if !wait.is_zero() {
+                self.clock.sleep(wait).await;
             }
             try_join_all(group.iter().map(|delivery| self.bus.publish_delivery(delivery))).await?;
         }

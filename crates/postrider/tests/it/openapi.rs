@@ -13,9 +13,9 @@ use crate::clients::folder;
 use crate::system::System;
 
 /// Cases for each call and phase. Together they are thousands, in one or two minutes.
-const MOST_EXAMPLES: &str = "100";
+const MOST_EXAMPLES: &str = "60";
 const FEWEST_CASES: u64 = 3_000;
-const FUZZING_WITHIN: Duration = Duration::from_secs(330);
+const FUZZING_WITHIN: Duration = Duration::from_secs(480);
 
 /// What must hold for every answer, whatever was asked. The last one asks again
 /// without the key, and with a wrong one.

@@ -111,6 +111,9 @@ pub(crate) struct Dispatcher {
 async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
     let mut changes = board.changes();
     let mut live = board.watch_live();
+    // Goes on while changes come: it is when many targets are in trouble that their
+    // backlogs matter.
+    let mut tick = std::pin::pin!(clock.sleep(GAUGES_EVERY));
     loop {
         tokio::select! {
             (target_id, trouble) = changes.next() => match trouble {
@@ -125,7 +128,8 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
                 let Ok(()) = changed else { return };
                 targets.set_live(*live.borrow_and_update());
             }
-            () = clock.sleep(GAUGES_EVERY) => {
+            () = &mut tick => {
+                tick.set(clock.sleep(GAUGES_EVERY));
                 board.set_backlogs(targets.backlogs(clock.now()));
                 targets.set_waiting_elsewhere(board.waiting_elsewhere());
                 let open = targets.open_breakers(clock.now());

@@ -215,9 +215,13 @@ impl Dispatcher {
         let mut wait = Duration::from_millis(250);
         loop {
             match self.bus.reschedule(delivery, pulled, at).await {
-                // Superseded: whoever had this copy before, or took it over while
-                // this process was frozen, got as far as the retry, or to the end.
-                Ok(Rescheduled::Stored | Rescheduled::Superseded) => break,
+                Ok(Rescheduled::Stored) => {
+                    self.targets.waits(&target_id(delivery), at, self.clock.now());
+                    break;
+                }
+                // Whoever had this copy before, or took it over while this process
+                // was frozen, got as far as the retry, or to the end.
+                Ok(Rescheduled::Superseded) => break,
                 // The receiver has answered: it is not asked again because the
                 // broker is away. The lease is kept alive meanwhile.
                 Err(error) => {
@@ -227,7 +231,6 @@ impl Dispatcher {
                 }
             }
         }
-        self.targets.waits(&target_id(delivery), at, self.clock.now());
         chassis::crash_point("dispatcher.retry_stored");
         Answer::Ack
     }

@@ -263,7 +263,9 @@ impl Client {
             Err(Unanswered { is_stale: true, .. }) if let Some(request) = again => {
                 match self.ask_over(&self.unpooled, request, deadline).await {
                     Ok(response) => self.read(response, deadline).await,
-                    Err(Unanswered { failure, .. }) => Answer::Failed(failure),
+                    Err(Unanswered { failure, .. }) => {
+                        Answer::Failed(self.or_the_proxys(failure).await)
+                    }
                 }
             }
             Err(Unanswered { failure, .. }) => Answer::Failed(self.or_the_proxys(failure).await),

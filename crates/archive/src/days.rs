@@ -15,10 +15,17 @@ const EVERY: Duration = Duration::from_secs(600);
 /// How soon to look again when the database could not do it.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Runs until the process ends.
-pub(crate) async fn keep(store: Store, retention: Retention, clock: Clock) {
-    loop {
-        let pause = match store.keep_days(&retention, clock.now()).await {
+/// Keeps the days of history.
+pub(crate) struct Days {
+    pub(crate) store: Store,
+    pub(crate) retention: Retention,
+    pub(crate) clock: Clock,
+}
+
+impl Days {
+    /// Makes and gives up what there is to, and says when to look again.
+    pub(crate) async fn look(&self) -> Duration {
+        match self.store.keep_days(&self.retention, self.clock.now()).await {
             Ok(None) => EVERY,
             Ok(Some(done)) => {
                 tell(&done);
@@ -28,8 +35,15 @@ pub(crate) async fn keep(store: Store, retention: Retention, clock: Clock) {
                 tracing::warn!(%error, "the days of history could not be kept");
                 AGAIN
             }
-        };
-        clock.sleep(pause).await;
+        }
+    }
+
+    /// Looks again and again, after this pause first, until the process ends.
+    pub(crate) async fn keep(self, mut pause: Duration) {
+        loop {
+            self.clock.sleep(pause).await;
+            pause = self.look().await;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bus::Bus;
 use chassis::{Clock, Env, Readiness, Tasks, ops, telemetry};
+use console::ConsoleConfig;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use store::Store;
@@ -45,7 +46,8 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let Settings { process, bus, egress, roles } = settings;
     // One connection, one copy of the settings documents and one client for
     // receivers, whatever the number of roles.
-    let mut shared = Shared { bus: None, documents: None, egress: None, clock, readiness, tasks };
+    let mut shared =
+        Shared { bus: None, documents: None, egress: None, console: None, clock, readiness, tasks };
     if !roles.iter().all(|configured| configured.role().stands_alone()) {
         shared.readiness.expect(BROKER);
         let bus = match Bus::connect(bus, shared.clock.clone(), &shared.tasks).await {
@@ -65,6 +67,8 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
         shared.egress = Some(egress::Client::new(config).context("cannot call receivers")?);
     }
 
+    let (console, roles) = beside_the_apis(roles);
+    shared.console = console;
     let running = FuturesUnordered::new();
     for configured in roles {
         let role = configured.role();
@@ -79,11 +83,27 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Takes the console out of the roles where the APIs are among them: it is served
+/// at their door, and asks them without a network.
+fn beside_the_apis(mut roles: Vec<Configured>) -> (Option<ConsoleConfig>, Vec<Configured>) {
+    if !roles.iter().any(|configured| configured.role() == Role::SettingsApi) {
+        return (None, roles);
+    }
+    let is_console = |configured: &mut Configured| configured.role() == Role::Console;
+    let console = roles.extract_if(.., is_console).find_map(|configured| match configured {
+        Configured::Console(config) => Some(config),
+        _ => None,
+    });
+    (console, roles)
+}
+
 /// What the roles of one process share.
 struct Shared {
     bus: Option<Bus>,
     documents: Option<bus::Settings>,
     egress: Option<egress::Client>,
+    /// The console, where it stands beside the APIs.
+    console: Option<ConsoleConfig>,
     clock: Clock,
     readiness: Readiness,
     tasks: Tasks,
@@ -100,7 +120,12 @@ impl Shared {
         let egress = || self.egress.clone().context("there is no client for receivers");
         Ok(match configured {
             Configured::SettingsApi(config) => {
-                Box::pin(settings_api::run(*config, bus()?, egress()?, clock, readiness, tasks))
+                let beside = self.console.clone().map(|console| -> settings_api::Beside {
+                    readiness.set(console::READINESS, true);
+                    Box::new(console::beside(console, clock.clone()))
+                });
+                let (bus, egress) = (bus()?, egress()?);
+                Box::pin(settings_api::run(*config, bus, egress, clock, beside, readiness, tasks))
             }
             Configured::Ingest(config) => {
                 Box::pin(ingest::run(config, bus()?, documents()?, clock, readiness, tasks))
@@ -121,6 +146,7 @@ impl Shared {
                 let store = Store::open(&config.store);
                 Box::pin(archive::run(config, bus()?, store, clock, readiness, tasks))
             }
+            Configured::Console(config) => Box::pin(console::run(config, clock, readiness, tasks)),
             Configured::RequestBin(config) => {
                 Box::pin(request_bin::run(config, clock, readiness, tasks))
             }

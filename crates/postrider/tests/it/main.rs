@@ -2,6 +2,7 @@
 //! public doors only.
 
 mod clients;
+mod console;
 mod crash;
 mod email;
 mod erasure;

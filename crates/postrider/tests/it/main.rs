@@ -22,4 +22,5 @@ mod schedules;
 mod settings;
 mod signing_keys;
 mod system;
+mod traces;
 mod traps;

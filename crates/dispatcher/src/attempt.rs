@@ -119,6 +119,9 @@ impl Dispatcher {
             return self.end_unreadable(delivery).await;
         };
         let event = event.unwrap_or_default();
+        let stood = pulled.stood(self.clock.now());
+        metrics::histogram!("postrider_due_wait_seconds", "family" => event_type.family().as_str())
+            .record(stood.as_secs_f64());
         // Boxed, because it is handed on through every step of what follows.
         let policy = self.config.policies.in_force(event_type.family(), None, None);
         let work = Box::new(Work { delivery, event, event_type, policy });

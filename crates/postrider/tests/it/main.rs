@@ -1,6 +1,7 @@
 //! Whole-system tests: real processes, real servers, a real receiver, and the
 //! public doors only.
 
+mod broker_users;
 mod clients;
 mod console;
 mod crash;
@@ -12,6 +13,7 @@ mod journeys;
 mod lag;
 mod lifecycle;
 mod openapi;
+mod operators;
 mod options;
 mod outages;
 mod regions;

@@ -75,12 +75,18 @@ pub(crate) struct Message {
 pub(crate) enum Payload {
     Nothing,
     Form(String),
+    Json(String),
 }
 
 impl Payload {
     /// A form; a name may come several times.
     pub(crate) fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self::Form(form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish())
+    }
+
+    /// JSON, for the calls that take nothing else.
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
+        Self::Json(value.to_string())
     }
 }
 
@@ -196,6 +202,7 @@ impl Api {
         let (content_type, body) = match payload {
             Payload::Nothing => (None, Body::empty()),
             Payload::Form(text) => (Some("application/x-www-form-urlencoded"), Body::from(text)),
+            Payload::Json(text) => (Some("application/json"), Body::from(text)),
         };
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);

@@ -6,16 +6,21 @@ use crate::session::{Account, Role};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Section {
     Overview,
+    Events,
+    Failures,
     Subaccounts,
 }
 
 impl Section {
     /// As the navigation has them.
-    pub(crate) const ALL: [Self; 2] = [Self::Overview, Self::Subaccounts];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Overview, Self::Events, Self::Failures, Self::Subaccounts];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Events => "Events",
+            Self::Failures => "Failures",
             Self::Subaccounts => "Subaccounts",
         }
     }
@@ -23,6 +28,8 @@ impl Section {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Overview => crate::path::HOME,
+            Self::Events => crate::path::EVENTS,
+            Self::Failures => crate::path::FAILURES,
             Self::Subaccounts => crate::path::SUBACCOUNTS,
         }
     }
@@ -41,6 +48,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Whether settings may be changed, and things be sent again.
+    pub(crate) fn may_change_settings(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::Developer)
+    }
+
     /// Whether API keys and subaccounts may be changed.
     pub(crate) fn may_change_account(&self) -> bool {
         self.role == Role::Admin

@@ -13,16 +13,23 @@
 
 mod api;
 mod attempts;
+mod chart;
 mod config;
+mod event;
+mod events;
+mod failures;
 mod fields;
 mod frame;
 mod overview;
 mod path;
+mod query;
+mod resends;
 mod session;
 mod sign_in;
 mod subaccounts;
 mod trouble;
 mod visitor;
+mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -100,6 +107,10 @@ fn router(config: &ConsoleConfig, api: Api, clock: Clock) -> Router {
         .route("/", get(async || Redirect::to(path::HOME)))
         .merge(sign_in::routes())
         .merge(overview::routes())
+        .merge(events::routes())
+        .merge(event::routes())
+        .merge(failures::routes())
+        .merge(resends::routes())
         .merge(subaccounts::routes())
         .merge(pages::assets())
         // Form tokens are masked anew on each page, so that the length of what is

@@ -6,16 +6,31 @@ use crate::session::{Account, Role};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Section {
     Overview,
+    Webhooks,
+    Alerts,
+    Domains,
+    Security,
     Subaccounts,
 }
 
 impl Section {
     /// As the navigation has them.
-    pub(crate) const ALL: [Self; 2] = [Self::Overview, Self::Subaccounts];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Overview,
+        Self::Webhooks,
+        Self::Alerts,
+        Self::Domains,
+        Self::Security,
+        Self::Subaccounts,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Webhooks => "Webhooks",
+            Self::Alerts => "Alerts",
+            Self::Domains => "Domains",
+            Self::Security => "Security",
             Self::Subaccounts => "Subaccounts",
         }
     }
@@ -23,6 +38,10 @@ impl Section {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Overview => crate::path::HOME,
+            Self::Webhooks => crate::path::WEBHOOKS,
+            Self::Alerts => crate::path::ALERTS,
+            Self::Domains => crate::path::DOMAINS,
+            Self::Security => crate::path::SECURITY,
             Self::Subaccounts => crate::path::SUBACCOUNTS,
         }
     }
@@ -41,6 +60,12 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Whether webhooks, alerts, domains and signing keys may be changed, and
+    /// signing keys seen.
+    pub(crate) fn may_change_settings(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::Developer)
+    }
+
     /// Whether API keys and subaccounts may be changed.
     pub(crate) fn may_change_account(&self) -> bool {
         self.role == Role::Admin

@@ -11,18 +11,22 @@
 //!
 //! Deliberately absent: users and passwords, and a second truth of any kind.
 
+mod alerts;
 mod api;
 mod attempts;
 mod config;
+mod domains;
 mod fields;
 mod frame;
 mod overview;
 mod path;
+mod security;
 mod session;
 mod sign_in;
 mod subaccounts;
 mod trouble;
 mod visitor;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -100,6 +104,10 @@ fn router(config: &ConsoleConfig, api: Api, clock: Clock) -> Router {
         .route("/", get(async || Redirect::to(path::HOME)))
         .merge(sign_in::routes())
         .merge(overview::routes())
+        .merge(webhooks::routes())
+        .merge(alerts::routes())
+        .merge(domains::routes())
+        .merge(security::routes())
         .merge(subaccounts::routes())
         .merge(pages::assets())
         // Form tokens are masked anew on each page, so that the length of what is

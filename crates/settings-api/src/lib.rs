@@ -53,6 +53,7 @@ mod signing_key;
 mod subaccounts;
 mod test_call;
 mod webhook_options;
+mod webhooks;
 mod why;
 
 pub use api::SettingsApi;

@@ -10,4 +10,5 @@ mod journey_plans;
 mod lifecycle;
 mod outbox;
 mod partitions;
+mod webhook_plans;
 mod world;

@@ -23,6 +23,7 @@ mod cache;
 pub mod environment;
 mod fetch;
 mod nats;
+mod nats_cluster;
 pub mod pins;
 mod pip;
 pub mod ports;
@@ -35,6 +36,7 @@ mod user;
 
 pub use fetch::fetch;
 pub use nats::{Nats, NatsOptions, NatsSync};
+pub use nats_cluster::NatsCluster;
 pub use postgres::{Postgres, PostgresOptions};
 pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};

@@ -3,6 +3,7 @@
 
 mod broker_users;
 mod clients;
+mod cluster;
 mod console;
 mod crash;
 mod email;
@@ -19,6 +20,7 @@ mod outages;
 mod regions;
 mod resend;
 mod retries;
+mod rig;
 mod routing;
 mod schedules;
 mod settings;

@@ -1,5 +1,6 @@
 //! The console, as somebody without JavaScript sees it.
 
+mod deliveries;
 mod sessions;
 
 use std::collections::BTreeMap;

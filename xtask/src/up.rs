@@ -304,6 +304,7 @@ fn greeting(
     let bin::Bin { url, view_url, api_url } = bin;
     let rows = [
         ("customer APIs", "http://127.0.0.1:8080".to_owned()),
+        ("console", "http://127.0.0.1:8080/console".to_owned()),
         ("ingest", "gRPC 127.0.0.1:9090, HTTP http://127.0.0.1:9091/v1/events".to_owned()),
         ("admin", "gRPC 127.0.0.1:9092".to_owned()),
         ("ops", format!("http://127.0.0.1:{OPS_PORT}/readyz, /healthz, /metrics")),

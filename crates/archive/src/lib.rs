@@ -30,6 +30,7 @@ use bus::{Bus, OutcomeKind};
 use chassis::{Clock, Readiness, Tasks};
 use store::{Store, StoreError};
 
+use crate::days::Days;
 use crate::health::Health;
 use crate::projection::{Projection, Source};
 
@@ -59,7 +60,9 @@ pub async fn run(
     if !claim(&store, bus.config().names.region(), &clock, &tasks).await? {
         return Ok(());
     }
-    tasks.background(days::keep(store.clone(), config.retention, clock.clone()));
+    let days = Days { store: store.clone(), retention: config.retention, clock: clock.clone() };
+    let pause = days.begin(&tasks).await;
+    tasks.background(days.keep(pause));
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
     let consumers = || {

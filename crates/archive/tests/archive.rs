@@ -212,6 +212,16 @@ async fn a_journey_becomes_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_days_are_made_before_the_first_row_comes() {
+    let env = TestEnv::new();
+    let archive = start(&env.nats_url, &env.database_url, &env.region).await;
+    archive.wait_ready(true).await;
+    let days = "SELECT count(DISTINCT inhparent) FROM pg_inherits WHERE inhrelid::regclass::text \
+                LIKE '%' || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD')";
+    assert_eq!(env.sql(days).trim(), "6", "one of today for each table of history");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_holds_up_nothing() {
     let env = TestEnv::new();
     let archive = start(&env.nats_url, &env.database_url, &env.region).await;

@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use signing::{InvalidSecretKey, SecretKey};
+use url::Url;
+
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -191,6 +194,35 @@ pub fn reference_table(settings: &[Setting]) -> String {
     table
 }
 
+/// Reads the key that secrets are sealed under; the same for all roles that read it.
+pub fn secret_key(env: &mut Env) -> SecretKey {
+    env.required(
+        "POSTRIDER_SECRET_KEY",
+        "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",
+        || "00".repeat(32).parse().unwrap_or_else(|_| unreachable!("64 hex characters are a key")),
+        |text| text.parse().map_err(|error: InvalidSecretKey| error.to_string()),
+    )
+}
+
+/// Reads where customers find the console.
+pub fn console_url(env: &mut Env) -> Option<String> {
+    env.optional(
+        "POSTRIDER_CONSOLE_URL",
+        "Where customers find the console, such as `https://console.example.net/`. Mails link to it. With `https`, its cookies are sent over TLS alone.",
+        |text| web_url(text).map(String::from),
+    )
+}
+
+/// Parses the address of something on the web.
+///
+/// # Errors
+/// What was expected.
+pub fn web_url(text: &str) -> Result<Url, String> {
+    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(|| {
+        format!("expected a URL that begins with https:// or http://, found {text:?}")
+    })
+}
+
 /// Parses `250ms`, `10s`, `15m`, `4h`, `3d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -268,5 +300,22 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert!(size_bytes("12XB").is_err());
+    }
+
+    #[test]
+    fn the_console_is_a_web_page() {
+        let read = |text: &str| {
+            let mut env = Env::from_pairs([("POSTRIDER_CONSOLE_URL".into(), text.into())]);
+            let url = console_url(&mut env);
+            let known = env.settings().to_vec();
+            env.finish(&known).map(|()| url).map_err(|error| error.to_string())
+        };
+        let url = read("https://console.example.net").unwrap();
+        assert_eq!(url.as_deref(), Some("https://console.example.net/"));
+        for wrong in
+            ["console.example.net", "javascript:alert(1)", "/console", "mailto:a@b.example"]
+        {
+            assert!(read(wrong).unwrap_err().contains("POSTRIDER_CONSOLE_URL"), "{wrong}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of the dispatcher.
 
 use chassis::Env;
+use chassis::config::{console_url, secret_key};
 use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
@@ -58,9 +59,9 @@ impl DispatcherConfig {
                 "Deliveries that may wait for one target, over all dispatchers, give or take some; what comes then ends as exhausted.",
             ),
             policies: Policies::read(env),
-            secret_key: read_secret_key(env),
+            secret_key: secret_key(env),
             mail: MailConfig::read(env),
-            console_url: egress::mail::console_url(env),
+            console_url: console_url(env),
         };
         env.check((1..=100_000).contains(&config.slots), || {
             format!("POSTRIDER_DISPATCHER_SLOTS: expected 1 to 100000, found {}", config.slots)
@@ -79,14 +80,4 @@ impl DispatcherConfig {
         });
         config
     }
-}
-
-/// Reads the key that secrets are sealed under.
-pub(crate) fn read_secret_key(env: &mut Env) -> SecretKey {
-    env.required(
-        "POSTRIDER_SECRET_KEY",
-        "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",
-        || "00".repeat(32).parse().unwrap_or_else(|_| unreachable!("64 hex characters are a key")),
-        |text| text.parse().map_err(|error: signing::InvalidSecretKey| error.to_string()),
-    )
 }

@@ -45,7 +45,6 @@ pub use address::{AddressError, MailAddress, Sender};
 pub use outcome::{Accepted, MailFailure, MailFailureKind, Refusal};
 pub use relay::{Login, Relay, RelayError, RelayTls};
 pub use reply::RelayReply;
-pub use settings::console_url;
 
 use crate::{EgressError, tls};
 use connection::Connection;

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Dispatcher,
     /// Run archive: keep the history in PostgreSQL
     Archive,
+    /// Run the console: pages over the customers' REST calls
+    Console,
     /// Run the request bin: throw-away receivers for tests; needs nothing else
     RequestBin,
     /// Bring the database schema up to date, and end

@@ -62,6 +62,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fanout => serve::serve(&[Role::Fanout]).await,
         Command::Dispatcher => serve::serve(&[Role::Dispatcher]).await,
         Command::Archive => serve::serve(&[Role::Archive]).await,
+        Command::Console => serve::serve(&[Role::Console]).await,
         Command::RequestBin => serve::serve(&[Role::RequestBin]).await,
         Command::Migrate => serve::migrate().await,
         Command::Admin(command) => admin::run(command).await,

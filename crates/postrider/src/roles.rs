@@ -1,6 +1,7 @@
 //! The roles, and the settings of those that a process runs.
 
 use archive::ArchiveConfig;
+use console::ConsoleConfig;
 use dispatcher::DispatcherConfig;
 use egress::EgressConfig;
 use fanout::FanoutConfig;
@@ -18,14 +19,21 @@ pub(crate) enum Role {
     Fanout,
     Dispatcher,
     Archive,
+    Console,
     RequestBin,
 }
 
 impl Role {
     /// Those that make up a platform. The request bin is for tests, and nobody
     /// needs it.
-    pub(crate) const PLATFORM: [Self; 5] =
-        [Self::SettingsApi, Self::Ingest, Self::Fanout, Self::Dispatcher, Self::Archive];
+    pub(crate) const PLATFORM: [Self; 6] = [
+        Self::SettingsApi,
+        Self::Ingest,
+        Self::Fanout,
+        Self::Dispatcher,
+        Self::Archive,
+        Self::Console,
+    ];
 
     /// The name on the command line, in logs and in readiness.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Role {
             Self::Fanout => "fanout",
             Self::Dispatcher => "dispatcher",
             Self::Archive => "archive",
+            Self::Console => "console",
             Self::RequestBin => "request-bin",
         }
     }
@@ -46,7 +55,7 @@ impl Role {
 
     /// Whether it works without the broker.
     pub(crate) const fn stands_alone(self) -> bool {
-        matches!(self, Self::RequestBin)
+        matches!(self, Self::Console | Self::RequestBin)
     }
 
     /// Whether it calls receivers.
@@ -63,6 +72,7 @@ pub(crate) enum Configured {
     Fanout(FanoutConfig),
     Dispatcher(DispatcherConfig),
     Archive(ArchiveConfig),
+    Console(ConsoleConfig),
     RequestBin(RequestBinConfig),
 }
 
@@ -75,6 +85,7 @@ impl Configured {
             Role::Fanout => Self::Fanout(FanoutConfig::read(env)),
             Role::Dispatcher => Self::Dispatcher(DispatcherConfig::read(env)),
             Role::Archive => Self::Archive(ArchiveConfig::read(env)),
+            Role::Console => Self::Console(ConsoleConfig::read(env)),
             Role::RequestBin => Self::RequestBin(RequestBinConfig::read(env)),
         }
     }
@@ -86,6 +97,7 @@ impl Configured {
             Self::Fanout(_) => Role::Fanout,
             Self::Dispatcher(_) => Role::Dispatcher,
             Self::Archive(_) => Role::Archive,
+            Self::Console(_) => Role::Console,
             Self::RequestBin(_) => Role::RequestBin,
         }
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::Bus;
+use chassis::trace::Traces;
 use chassis::{Clock, Env, Readiness, Tasks, ops, telemetry};
+use console::ConsoleConfig;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use store::Store;
@@ -31,6 +33,12 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), roles = names.join(","), "starting");
 
+    let service = match names.as_slice() {
+        [role] => format!("postrider-{role}"),
+        _ => "postrider".to_owned(),
+    };
+    let traces = Traces::init(&settings.process.telemetry.traces, service)
+        .context("cannot tell of traces")?;
     let clock = Clock::system();
     let tasks = Tasks::new();
     let readiness = Readiness::default();
@@ -45,7 +53,8 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let Settings { process, bus, egress, roles } = settings;
     // One connection, one copy of the settings documents and one client for
     // receivers, whatever the number of roles.
-    let mut shared = Shared { bus: None, documents: None, egress: None, clock, readiness, tasks };
+    let mut shared =
+        Shared { bus: None, documents: None, egress: None, console: None, clock, readiness, tasks };
     if !roles.iter().all(|configured| configured.role().stands_alone()) {
         shared.readiness.expect(BROKER);
         let bus = match Bus::connect(bus, shared.clock.clone(), &shared.tasks).await {
@@ -65,6 +74,8 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
         shared.egress = Some(egress::Client::new(config).context("cannot call receivers")?);
     }
 
+    let (console, roles) = beside_the_apis(roles);
+    shared.console = console;
     let running = FuturesUnordered::new();
     for configured in roles {
         let role = configured.role();
@@ -75,8 +86,23 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     if let Some(bus) = &shared.bus {
         bus.flush().await;
     }
+    traces.end().await;
     tracing::info!("stopped");
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Takes the console out of the roles where the APIs are among them: it is served
+/// at their door, and asks them without a network.
+fn beside_the_apis(mut roles: Vec<Configured>) -> (Option<ConsoleConfig>, Vec<Configured>) {
+    if !roles.iter().any(|configured| configured.role() == Role::SettingsApi) {
+        return (None, roles);
+    }
+    let is_console = |configured: &mut Configured| configured.role() == Role::Console;
+    let console = roles.extract_if(.., is_console).find_map(|configured| match configured {
+        Configured::Console(config) => Some(config),
+        _ => None,
+    });
+    (console, roles)
 }
 
 /// What the roles of one process share.
@@ -84,6 +110,8 @@ struct Shared {
     bus: Option<Bus>,
     documents: Option<bus::Settings>,
     egress: Option<egress::Client>,
+    /// The console, where it stands beside the APIs.
+    console: Option<ConsoleConfig>,
     clock: Clock,
     readiness: Readiness,
     tasks: Tasks,
@@ -100,7 +128,12 @@ impl Shared {
         let egress = || self.egress.clone().context("there is no client for receivers");
         Ok(match configured {
             Configured::SettingsApi(config) => {
-                Box::pin(settings_api::run(*config, bus()?, egress()?, clock, readiness, tasks))
+                let beside = self.console.clone().map(|console| -> settings_api::Beside {
+                    readiness.set(console::READINESS, true);
+                    Box::new(console::beside(console, clock.clone()))
+                });
+                let (bus, egress) = (bus()?, egress()?);
+                Box::pin(settings_api::run(*config, bus, egress, clock, beside, readiness, tasks))
             }
             Configured::Ingest(config) => {
                 Box::pin(ingest::run(config, bus()?, documents()?, clock, readiness, tasks))
@@ -121,6 +154,7 @@ impl Shared {
                 let store = Store::open(&config.store);
                 Box::pin(archive::run(config, bus()?, store, clock, readiness, tasks))
             }
+            Configured::Console(config) => Box::pin(console::run(config, clock, readiness, tasks)),
             Configured::RequestBin(config) => {
                 Box::pin(request_bin::run(config, clock, readiness, tasks))
             }

@@ -111,11 +111,11 @@ pub(crate) struct Chapter {
 /// Every setting there is, each in the first chapter that it belongs to.
 pub(crate) fn chapters() -> Vec<Chapter> {
     type Read = fn(&mut Env);
-    let chapters: [(&str, &str, Read); 11] = [
+    let chapters: [(&str, &str, Read); 12] = [
         ("Every process", "Logs, the operator's port, and stopping.", |env| {
             ProcessConfig::read(env);
         }),
-        ("NATS", "Every role but `request-bin`.", |env| {
+        ("NATS", "Every role but `console` and `request-bin`.", |env| {
             BusConfig::read(env);
         }),
         ("PostgreSQL", "`settings-api`, `archive`, and `postrider migrate`.", |env| {
@@ -133,12 +133,12 @@ pub(crate) fn chapters() -> Vec<Chapter> {
             "`dispatcher`, and `settings-api` for test calls. Without a relay, email alerts cannot be saved, and those that were saved before are held.",
             |env| {
                 MailConfig::read(env);
-                egress::mail::console_url(env);
+                chassis::config::console_url(env);
             },
         ),
         (
             "settings-api",
-            "The customers' APIs and the internal `Admin` service. `POSTRIDER_SECRET_KEY` is read by `dispatcher` too, and has to be the same there.",
+            "The customers' APIs and the internal `Admin` service. `POSTRIDER_SECRET_KEY` is read by `dispatcher` and `console` too, and has to be the same there.",
             |env| {
                 Configured::read(Role::SettingsApi, env);
             },
@@ -155,6 +155,13 @@ pub(crate) fn chapters() -> Vec<Chapter> {
         ("archive", "Keeps the history.", |env| {
             Configured::read(Role::Archive, env);
         }),
+        (
+            "console",
+            "The control panel. Needs neither broker nor database, but the customers' APIs.",
+            |env| {
+                Configured::read(Role::Console, env);
+            },
+        ),
         (
             "request-bin",
             "Throw-away receivers for tests. Needs neither broker nor database.",

@@ -88,7 +88,7 @@ async fn get(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, ApiError> {
-    info(&api, &caller.account_id).await
+    info(&api, &caller).await
 }
 
 /// Says whom to write to about the account's deliveries.
@@ -118,10 +118,11 @@ async fn set_contact(
     };
     let address = address.as_ref().map(MailAddress::as_str);
     api.store.set_contact_email(&caller.account_id, address, api.clock.now()).await?;
-    info(&api, &caller.account_id).await
+    info(&api, &caller).await
 }
 
-async fn info(api: &SettingsApi, account_id: &str) -> Result<Response, ApiError> {
+async fn info(api: &SettingsApi, caller: &Caller) -> Result<Response, ApiError> {
+    let account_id = &caller.account_id;
     let now = api.clock.now();
     let info = api.store.account_info(account_id).await?;
     let usages = api.store.usage(account_id, &api.limits.quotas, now).await?;
@@ -142,6 +143,7 @@ async fn info(api: &SettingsApi, account_id: &str) -> Result<Response, ApiError>
         status: info.status.as_str(),
         parent_id: info.parent_id.as_deref(),
         contact_email: info.contact_email.as_deref(),
+        key_role: caller.role.as_str(),
         features: features::shown(&info.features),
         signing_key_overlap_until: still(info.previous_http_signing_key_until),
         alerts_signing_key_overlap_until: still(info.previous_alerts_signing_key_until),
@@ -222,6 +224,8 @@ struct Info<'a> {
     /// Whom to write to about its deliveries.
     #[schema(required)]
     contact_email: Option<&'a str>,
+    /// What the key may do that the call was made with: `admin`, `developer` or `basic`.
+    key_role: &'static str,
     /// Switches by name.
     features: BTreeMap<&'a str, Feature>,
     /// Until when the HTTP signing key before the present one also signs.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::Env;
+use chassis::config::{console_url, secret_key};
 use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
@@ -56,7 +57,7 @@ impl SettingsApiConfig {
             webhooks: WebhookOptions::read(env),
             policies: Policies::read(env),
             mail: MailConfig::read(env),
-            console_url: egress::mail::console_url(env),
+            console_url: console_url(env),
             signing_key_overlap: env.read_with(
                 "POSTRIDER_SIGNING_KEY_OVERLAP",
                 "0s",
@@ -67,12 +68,7 @@ impl SettingsApiConfig {
                     allowed.then_some(overlap).ok_or_else(|| "at most 7d".to_owned())
                 },
             ),
-            secret_key: env.required(
-                "POSTRIDER_SECRET_KEY",
-                "32 bytes in base64 or hex, under which secrets are sealed; several with commas between to change it: the first seals, all unseal.",
-                || "00".repeat(32).parse().unwrap_or_else(|_| unreachable!("64 hex characters are a key")),
-                |text| text.parse().map_err(|error: signing::InvalidSecretKey| error.to_string()),
-            ),
+            secret_key: secret_key(env),
         }
     }
 }

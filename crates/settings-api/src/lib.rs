@@ -50,6 +50,7 @@ mod respond;
 mod routes;
 mod server;
 mod signing_key;
+mod statistics;
 mod subaccounts;
 mod test_call;
 mod webhook_options;
@@ -69,8 +70,12 @@ use chassis::{Clock, Readiness, Tasks};
 /// The part of readiness that this role answers for.
 pub const READINESS: &str = "settings-api";
 
+/// What is served at the customers' door, given the calls that are answered there.
+pub type Beside = Box<dyn FnOnce(axum::Router) -> axum::Router + Send>;
+
 /// Opens both doors, brings the schema up to date and serves until a stop is
-/// asked for; then answers what is in flight.
+/// asked for; then answers what is in flight. The calls have something beside
+/// them, or stand alone.
 ///
 /// # Errors
 /// When a port is taken, a migration cannot be applied, a listener fails, or
@@ -80,11 +85,15 @@ pub async fn run(
     bus: Bus,
     egress: egress::Client,
     clock: Clock,
+    beside: Option<Beside>,
     readiness: Readiness,
     tasks: Tasks,
 ) -> anyhow::Result<()> {
     readiness.expect(READINESS);
-    let server = Server::bind(&config).await?;
+    let mut server = Server::bind(&config).await?;
+    if let Some(beside) = beside {
+        server = server.with(beside);
+    }
     let api = SettingsApi::new(&config, bus, egress, clock)?;
     server.serve(api, readiness, tasks).await
 }

@@ -29,6 +29,8 @@ impl std::str::FromStr for CustomerDomains {
 pub struct Limits {
     /// Calls of webhook and alert settings in a minute.
     pub calls_per_minute: u32,
+    /// The same, of calls that the console makes.
+    pub console_calls_per_minute: u32,
     /// How much of each thing.
     pub quotas: Quotas,
     /// Who makes and deletes domains.
@@ -43,8 +45,14 @@ impl Limits {
             "300",
             "Calls of webhook and alert settings that an account may make in a minute, over all replicas.",
         );
-        env.check(calls_per_minute > 0, || {
-            "POSTRIDER_SETTINGS_RATE_LIMIT must be at least 1".to_owned()
+        let console_calls_per_minute = env.read(
+            "POSTRIDER_CONSOLE_RATE_LIMIT",
+            "600",
+            "The same, of calls that the console makes for the account's people; counted apart.",
+        );
+        env.check(calls_per_minute > 0 && console_calls_per_minute > 0, || {
+            "POSTRIDER_SETTINGS_RATE_LIMIT and POSTRIDER_CONSOLE_RATE_LIMIT must be at least 1"
+                .to_owned()
         });
         let quotas = Quotas {
             webhooks: env.read(
@@ -78,7 +86,7 @@ impl Limits {
             "allow",
             "Who makes and deletes domains: `allow` for customers too, `operator-only` where a name must be checked before somebody gets it.",
         );
-        Self { calls_per_minute, quotas, customer_domains }
+        Self { calls_per_minute, console_calls_per_minute, quotas, customer_domains }
     }
 }
 

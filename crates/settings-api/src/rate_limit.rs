@@ -1,12 +1,14 @@
 //! How many calls an account may make in a minute (reference §1.7). All
-//! replicas count together, in the database.
+//! replicas count together, in the database. What people do in the console is
+//! counted apart, so that neither they nor programs stand in each other's way.
 
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue};
-use store::RateWindow;
+use signing::{CONSOLE_CALL_HEADER, verify_console_call};
+use store::{RateBudget, RateWindow};
 
 use crate::SettingsApi;
 use crate::auth::Caller;
@@ -23,8 +25,16 @@ pub(crate) async fn limit(
     request: Request,
     next: Next,
 ) -> Response {
-    let (now, limit) = (api.clock.now(), api.limits.calls_per_minute);
-    let window = match api.store.count_call(&caller.account_id, now).await {
+    let (now, secret_key) = (api.clock.now(), api.secret_key());
+    let said = request.headers().get(CONSOLE_CALL_HEADER).map(HeaderValue::as_bytes);
+    let is_console =
+        said.is_some_and(|said| verify_console_call(secret_key, said, api.clock.epoch_seconds()));
+    let (budget, limit) = if is_console {
+        (RateBudget::Console, api.limits.console_calls_per_minute)
+    } else {
+        (RateBudget::Api, api.limits.calls_per_minute)
+    };
+    let window = match api.store.count_call(&caller.account_id, budget, now).await {
         Ok(window) => window,
         Err(error) => return ApiError::from(error).into_response(),
     };

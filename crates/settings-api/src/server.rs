@@ -7,16 +7,16 @@ use chassis::{Readiness, Tasks, ops};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-use crate::{READINESS, SettingsApi, SettingsApiConfig, admin, routes};
+use crate::{Beside, READINESS, SettingsApi, SettingsApiConfig, admin, routes};
 
 /// How long to wait for a database that is not there yet.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// Both doors, bound and not serving yet.
-#[derive(Debug)]
 pub struct Server {
     http: Option<TcpListener>,
     admin: TcpListener,
+    beside: Beside,
 }
 
 impl Server {
@@ -36,7 +36,13 @@ impl Server {
     /// When the port is taken; says which setting to change.
     pub async fn bind_admin(config: &SettingsApiConfig) -> anyhow::Result<Self> {
         let admin = ops::bind("POSTRIDER_ADMIN_ADDR", config.admin_addr).await?;
-        Ok(Self { http: None, admin })
+        Ok(Self { http: None, admin, beside: Box::new(|calls| calls) })
+    }
+
+    /// The server with something else at the customers' door, too.
+    #[must_use]
+    pub fn with(self, beside: Beside) -> Self {
+        Self { beside, ..self }
     }
 
     /// Where customers call, if this server answers them.
@@ -91,7 +97,8 @@ impl Server {
         };
         let http = async {
             let Some(listener) = self.http else { return Ok(()) };
-            axum::serve(listener, routes::whole(api.clone()))
+            let app = (self.beside)(routes::whole(api.clone()));
+            axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(tasks.stop_token().cancelled_owned())
                 .await
                 .map_err(anyhow::Error::from)

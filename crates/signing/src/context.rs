@@ -12,6 +12,10 @@ pub enum Sealed<'a> {
     Header(&'a str),
     /// Where a page of history begins; in this account's list of this name.
     Page(&'a str, &'a str),
+    /// Who is signed in to the console.
+    Session,
+    /// That a call comes from the console, and when.
+    ConsoleCall,
 }
 
 impl Sealed<'_> {
@@ -22,6 +26,8 @@ impl Sealed<'_> {
             Self::AlertsSigningKey(account_id) => format!("alerts-signing-key:{account_id}"),
             Self::Header(account_id) => format!("header:{account_id}"),
             Self::Page(account_id, list) => format!("page:{account_id}:{list}"),
+            Self::Session => "session".to_owned(),
+            Self::ConsoleCall => "console-call".to_owned(),
         }
         .into_bytes()
     }

@@ -14,6 +14,7 @@
 //! caller to say.
 
 mod api_key;
+mod console_call;
 mod context;
 mod key;
 mod mac;
@@ -23,6 +24,7 @@ mod standard_webhooks;
 mod x_sign;
 
 pub use api_key::api_key_hash;
+pub use console_call::{CONSOLE_CALL_HEADER, console_call, verify_console_call};
 pub use context::Sealed;
 pub use key::SigningKey;
 pub use sealing::{InvalidSecretKey, SealError, SecretKey};

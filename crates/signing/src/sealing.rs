@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 4;
-const NONCE_LEN: usize = 24;
+pub(crate) const NONCE_LEN: usize = 24;
 
 /// The deployment's secret key, with those that it has replaced.
 ///

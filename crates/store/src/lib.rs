@@ -55,7 +55,7 @@ pub use notices::{AlertTrouble, DueNotice, Notice, NoticeStage};
 pub use operators::{AccountChange, AccountDetails};
 pub use outbox::{DocumentKey, Publication};
 pub use quotas::{Quota, Quotas, Usage};
-pub use rate_windows::RateWindow;
+pub use rate_windows::{RateBudget, RateWindow};
 pub use resends::{MAX_RESENDS, NewResend, Resend, ResendBatch, Undelivered};
 pub use signing_keys::{Resealing, SealedHeader, SealedSecrets, SigningKeyKind};
 pub use subaccounts::{NewSubaccount, Subaccount, SubaccountQuery};

@@ -4,6 +4,24 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{Store, StoreError};
 
+/// Whose calls are counted together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RateBudget {
+    /// What the account's programs call.
+    Api,
+    /// What its people look at and change in the console.
+    Console,
+}
+
+impl RateBudget {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Console => "console",
+        }
+    }
+}
+
 const WINDOW: TimeDelta = TimeDelta::minutes(1);
 
 /// The present minute of an account.
@@ -24,17 +42,19 @@ impl Store {
     pub async fn count_call(
         &self,
         account_id: &str,
+        budget: RateBudget,
         at: DateTime<Utc>,
     ) -> Result<RateWindow, StoreError> {
         let row = sqlx::query!(
-            "INSERT INTO rate_windows AS w (account_id, ends_at, calls) VALUES ($1, $2, 1) \
-             ON CONFLICT (account_id) DO UPDATE SET \
+            "INSERT INTO rate_windows AS w (account_id, budget, ends_at, calls) \
+             VALUES ($1, $4, $2, 1) ON CONFLICT (account_id, budget) DO UPDATE SET \
              calls = CASE WHEN w.ends_at <= $3 THEN 1 ELSE w.calls + 1 END, \
              ends_at = CASE WHEN w.ends_at <= $3 THEN excluded.ends_at ELSE w.ends_at END \
              RETURNING ends_at, calls",
             account_id,
             at + WINDOW,
-            at
+            at,
+            budget.as_str()
         )
         .fetch_one(&self.pool)
         .await?;

@@ -7,6 +7,8 @@ use crate::workspace::{Metadata, TEST_FEATURES};
 
 /// Test targets with this at the beginning of their name run only when asked for.
 const LONG: &str = "long_";
+/// Of all our packages.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The arguments by which cargo and nextest select what `options` ask for.
 pub(super) fn selection(options: &Options) -> Result<Vec<String>> {
@@ -26,9 +28,12 @@ pub(super) fn is_long(options: &Options) -> bool {
 
 fn select(options: &Options, packages: &[&str], targets: &[&str]) -> Result<Vec<String>> {
     let mut arguments = Vec::new();
+    // Others have packages of the same names, but not of our version.
+    let ours = options.suite.as_deref().map(|suite| format!("{suite}@{VERSION}"));
+    let ours = ours.unwrap_or_default();
     match options.suite.as_deref() {
         Some(suite) if packages.contains(&suite) => {
-            arguments.extend(["--package", suite]);
+            arguments.extend(["--package", &ours]);
             // Cargo refuses a feature of a package that is not selected.
             if suite == "postrider" {
                 arguments.extend(TEST_FEATURES);
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_suite_is_a_package_or_a_test_target() {
-        assert_eq!(selected(Some("bus"), false), "--package bus");
+        assert_eq!(selected(Some("bus"), false), format!("--package bus@{VERSION}"));
         assert!(selected(Some("postrider"), false).contains("failpoints"));
         let options = Options { suite: Some("nothing".to_owned()), long: false, filter: None };
         let complaint = select(&options, &["bus"], &["crashes"]).unwrap_err().to_string();

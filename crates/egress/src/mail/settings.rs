@@ -2,7 +2,6 @@
 
 use chassis::Env;
 use chassis::config::duration;
-use url::Url;
 
 use super::{MailConfig, Relay, Sender};
 
@@ -69,18 +68,6 @@ impl MailConfig {
     }
 }
 
-/// Reads where the links of mails lead to.
-pub fn console_url(env: &mut Env) -> Option<String> {
-    env.optional(
-        "POSTRIDER_CONSOLE_URL",
-        "Where customers find the console, such as `https://console.example.net/`. Mails link to it.",
-        |text| match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url.into()),
-            _ => Err(format!("expected a URL that begins with https:// or http://, found {text:?}")),
-        },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,23 +106,6 @@ mod tests {
         let problems = read(&[broken, FROM]).unwrap_err();
         assert!(problems.contains("POSTRIDER_SMTP_URL"), "{problems}");
         assert!(!problems.contains("hunter2"), "{problems}");
-    }
-
-    #[test]
-    fn the_console_is_a_web_page() {
-        let read = |text: &str| {
-            let mut env = Env::from_pairs([("POSTRIDER_CONSOLE_URL".into(), text.into())]);
-            let url = console_url(&mut env);
-            let known = env.settings().to_vec();
-            env.finish(&known).map(|()| url).map_err(|error| error.to_string())
-        };
-        let url = read("https://console.example.net").unwrap();
-        assert_eq!(url.as_deref(), Some("https://console.example.net/"));
-        for wrong in
-            ["console.example.net", "javascript:alert(1)", "/console", "mailto:a@b.example"]
-        {
-            assert!(read(wrong).unwrap_err().contains("POSTRIDER_CONSOLE_URL"), "{wrong}");
-        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod broker_users;
 mod clients;
+mod console;
 mod crash;
 mod email;
 mod erasure;
@@ -23,4 +24,5 @@ mod schedules;
 mod settings;
 mod signing_keys;
 mod system;
+mod traces;
 mod traps;

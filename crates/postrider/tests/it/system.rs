@@ -138,6 +138,8 @@ impl System {
             ("ADMIN_ADDR", admin.to_string()),
             ("INGEST_GRPC_ADDR", ingest.to_string()),
             ("INGEST_HTTP_ADDR", ingest_http.to_string()),
+            ("CONSOLE_ADDR", loopback().to_string()),
+            ("API_URL", format!("http://{http}/")),
             ("EGRESS_ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
             ("LEASE", "3s".to_owned()),
             ("DELIVERIES_DEDUP_WINDOW", "30s".to_owned()),

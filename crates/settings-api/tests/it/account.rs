@@ -86,7 +86,7 @@ async fn an_account_is_shown_with_what_it_has_and_may_have() {
 
     let shown = send(world.call("GET", OURS)).await;
     let body = format!(
-        r#"{{"id":"{demo}","name":"demo","status":"open","parent_id":null,"contact_email":null,"features":{{"webhooks_redact_pii":{{"enabled":false}}}},"quotas":{{"webhooks":{{"used":1,"limit":7}},"alert_settings":{{"used":0,"limit":100}},"domains":{{"used":1,"limit":1000}},"api_keys":{{"used":1,"limit":100}},"subaccounts":{{"used":1,"limit":1000}}}}}}"#
+        r#"{{"id":"{demo}","name":"demo","status":"open","parent_id":null,"contact_email":null,"key_role":"admin","features":{{"webhooks_redact_pii":{{"enabled":false}}}},"quotas":{{"webhooks":{{"used":1,"limit":7}},"alert_settings":{{"used":0,"limit":100}},"domains":{{"used":1,"limit":1000}},"api_keys":{{"used":1,"limit":100}},"subaccounts":{{"used":1,"limit":1000}}}}}}"#
     );
     assert_answer(&shown, 200, &body);
 

@@ -10,4 +10,6 @@ mod journey_plans;
 mod lifecycle;
 mod outbox;
 mod partitions;
+mod statistics;
+mod statistics_plans;
 mod world;

@@ -56,7 +56,7 @@ def validate(document, of, others):
 
 
 def documents(rendered):
-    for text in rendered.values():
+    for text in (text for name, text in rendered.items() if not name.endswith("NOTES.txt")):
         yield from (document for document in yaml.safe_load_all(text) if document)
 
 

@@ -71,22 +71,33 @@ pub(crate) struct Message {
     pub(crate) message: String,
 }
 
+/// The link behind a page of a list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Paging {
+    next: Option<String>,
+}
+
+impl Paging {
+    /// What the APIs want to be given for the next page.
+    pub(crate) fn next(&self) -> Option<String> {
+        let link = self.next.as_deref()?;
+        let (_, query) = link.split_once('?')?;
+        let mut fields = form_urlencoded::parse(query.as_bytes());
+        fields.find(|(name, _)| name == "page").map(|(_, page)| page.into_owned())
+    }
+}
+
 /// What a call carries.
 pub(crate) enum Payload {
     Nothing,
     Form(String),
-    Json(String),
+    Json(serde_json::Value),
 }
 
 impl Payload {
     /// A form; a name may come several times.
     pub(crate) fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self::Form(form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish())
-    }
-
-    /// JSON, for the calls that take nothing else.
-    pub(crate) fn json(value: &serde_json::Value) -> Self {
-        Self::Json(value.to_string())
     }
 }
 
@@ -202,7 +213,7 @@ impl Api {
         let (content_type, body) = match payload {
             Payload::Nothing => (None, Body::empty()),
             Payload::Form(text) => (Some("application/x-www-form-urlencoded"), Body::from(text)),
-            Payload::Json(text) => (Some("application/json"), Body::from(text)),
+            Payload::Json(value) => (Some("application/json"), Body::from(value.to_string())),
         };
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);

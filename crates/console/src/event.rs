@@ -95,7 +95,7 @@ async fn resend(
     let event_type = fields.one("event_type");
     let delivery = fields.one("delivery_id");
     let done = if delivery.is_empty() {
-        let body = Payload::json(&json!({"all": fields.has("all")}));
+        let body = Payload::Json(json!({"all": fields.has("all")}));
         let path = call(&id, "resend", event_type);
         let asked = visitor.call::<Resent>(Method::POST, &path, body);
         asked.await.map(|Resent { sent, not_sent }| (sent.len(), not_sent.len()))

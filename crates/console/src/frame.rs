@@ -8,19 +8,35 @@ pub(crate) enum Section {
     Overview,
     Events,
     Failures,
+    Webhooks,
+    Alerts,
+    Domains,
+    Security,
     Subaccounts,
 }
 
 impl Section {
     /// As the navigation has them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Overview, Self::Events, Self::Failures, Self::Subaccounts];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Overview,
+        Self::Webhooks,
+        Self::Alerts,
+        Self::Events,
+        Self::Failures,
+        Self::Domains,
+        Self::Security,
+        Self::Subaccounts,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Events => "Events",
             Self::Failures => "Failures",
+            Self::Webhooks => "Webhooks",
+            Self::Alerts => "Alerts",
+            Self::Domains => "Domains",
+            Self::Security => "Security",
             Self::Subaccounts => "Subaccounts",
         }
     }
@@ -30,6 +46,10 @@ impl Section {
             Self::Overview => crate::path::HOME,
             Self::Events => crate::path::EVENTS,
             Self::Failures => crate::path::FAILURES,
+            Self::Webhooks => crate::path::WEBHOOKS,
+            Self::Alerts => crate::path::ALERTS,
+            Self::Domains => crate::path::DOMAINS,
+            Self::Security => crate::path::SECURITY,
             Self::Subaccounts => crate::path::SUBACCOUNTS,
         }
     }
@@ -48,7 +68,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Whether settings may be changed, and things be sent again.
+    /// Whether webhooks, alerts, domains and signing keys may be changed, signing
+    /// keys seen, and things sent again.
     pub(crate) fn may_change_settings(&self) -> bool {
         matches!(self.role, Role::Admin | Role::Developer)
     }

@@ -11,10 +11,12 @@
 //!
 //! Deliberately absent: users and passwords, and a second truth of any kind.
 
+mod alerts;
 mod api;
 mod attempts;
 mod chart;
 mod config;
+mod domains;
 mod event;
 mod events;
 mod failures;
@@ -24,11 +26,13 @@ mod overview;
 mod path;
 mod query;
 mod resends;
+mod security;
 mod session;
 mod sign_in;
 mod subaccounts;
 mod trouble;
 mod visitor;
+mod webhooks;
 mod words;
 
 use std::net::SocketAddr;
@@ -111,6 +115,10 @@ fn router(config: &ConsoleConfig, api: Api, clock: Clock) -> Router {
         .merge(event::routes())
         .merge(failures::routes())
         .merge(resends::routes())
+        .merge(webhooks::routes())
+        .merge(alerts::routes())
+        .merge(domains::routes())
+        .merge(security::routes())
         .merge(subaccounts::routes())
         .merge(pages::assets())
         // Form tokens are masked anew on each page, so that the length of what is

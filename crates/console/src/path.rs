@@ -17,6 +17,24 @@ pub(crate) const EVENTS: &str = "/console/events";
 pub(crate) const FAILURES: &str = "/console/failures";
 /// What was not delivered, and sending it again.
 pub(crate) const RESENDS: &str = "/console/resends";
+/// All webhooks.
+pub(crate) const WEBHOOKS: &str = "/console/webhooks";
+/// A form for a new webhook.
+pub(crate) const NEW_WEBHOOK: &str = "/console/webhooks/new";
+/// One webhook.
+pub(crate) const WEBHOOK: &str = "/console/webhook";
+/// All alert settings, and whom to write to.
+pub(crate) const ALERTS: &str = "/console/alerts";
+/// A form for a new alert setting.
+pub(crate) const NEW_ALERT: &str = "/console/alerts/new";
+/// One alert setting.
+pub(crate) const ALERT: &str = "/console/alert";
+/// Takes the address to write to.
+pub(crate) const CONTACT: &str = "/console/alerts/contact";
+/// All domains.
+pub(crate) const DOMAINS: &str = "/console/domains";
+/// Signing keys, API keys, personal data.
+pub(crate) const SECURITY: &str = "/console/security";
 /// What is below the account.
 pub(crate) const SUBACCOUNTS: &str = "/console/subaccounts";
 /// Takes the account that pages are to be about.
@@ -25,6 +43,13 @@ pub(crate) const ACT: &str = "/console/act";
 /// What came from outside, as one segment of a path of the APIs.
 pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
+/// A path with these fields as its query; those that are empty are left out.
+pub(crate) fn with_query(path: &str, fields: &[(&str, &str)]) -> String {
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Whether this is a page of the console, so that a visitor may be led there. Never

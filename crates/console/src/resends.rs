@@ -157,7 +157,7 @@ async fn jobs(visitor: Visitor) -> Result<Response, Trouble> {
 }
 
 async fn create(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
-    let made = visitor.call::<Value>(Method::POST, CALLS, Payload::json(&wanted(&fields))).await;
+    let made = visitor.call::<Value>(Method::POST, CALLS, Payload::Json(wanted(&fields))).await;
     after(&visitor, made).await
 }
 
@@ -186,7 +186,7 @@ async fn change(
     Path(id): Path<String>,
     Sent { visitor, fields }: Sent,
 ) -> Result<Response, Trouble> {
-    let body = Payload::json(&json!({"state": fields.one("state")}));
+    let body = Payload::Json(json!({"state": fields.one("state")}));
     let path = format!("{CALLS}/{}", path::segment(&id));
     let changed = visitor.call::<Value>(Method::PUT, &path, body).await;
     after(&visitor, changed).await

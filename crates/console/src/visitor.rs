@@ -39,6 +39,11 @@ impl Visitor {
         Self { session, console: self.console.clone() }
     }
 
+    /// The visitor in the account of the key, for one call.
+    pub(crate) fn outside(&self) -> Self {
+        Self { session: self.session.clone().acting(None), console: self.console.clone() }
+    }
+
     /// What stands around a page of this section.
     pub(crate) fn frame(&self, section: Section) -> Frame {
         Frame {

@@ -54,6 +54,7 @@ mod statistics;
 mod subaccounts;
 mod test_call;
 mod webhook_options;
+mod webhooks;
 mod why;
 
 pub use api::SettingsApi;

@@ -22,13 +22,14 @@ use crate::error::{Problem, TooManyRequests};
 const BASIC: &str = "basic";
 
 /// The calls below these take JSON and no forms (reference §1.4).
-const JSON_ONLY: [&str; 6] = [
+const JSON_ONLY: [&str; 7] = [
     "/v1/alerts",
     "/v1/analytics",
     "/postrider/v1/policies",
     "/postrider/v1/urls",
     "/postrider/v1/resends",
     "/postrider/v1/events",
+    "/postrider/v1/webhooks",
 ];
 const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
 

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::{
     SettingsApi, account, account_webhooks, alerts, api_keys, auth, delivery, domain_webhooks,
     domains, drain, events, export, failures, features, journeys, logs, openapi, rate_limit,
-    resends, respond, signing_key, statistics, subaccounts, why,
+    resends, respond, signing_key, statistics, subaccounts, webhooks, why,
 };
 
 /// Largest request, in bytes.
@@ -47,6 +47,7 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(delivery::routes())
         .merge(resends::routes())
         .merge(domains::routes())
+        .merge(webhooks::routes())
         .route_layer(only(Area::Settings));
     let account = OpenApiRouter::new()
         .merge(account::routes())

@@ -36,6 +36,7 @@ mod resends;
 mod signing_keys;
 mod subaccounts;
 mod url_options;
+mod webhooks;
 
 pub use account_domains::{AccountDomain, DomainOrder, DomainPage};
 pub use account_info::{AccountInfo, FeatureChanges, Features};
@@ -62,3 +63,4 @@ pub use subaccounts::{NewSubaccount, Subaccount, SubaccountQuery};
 pub use url_options::{
     AccountPolicies, MAX_URL_OPTIONS, NewHeader, NewUrlOptions, UrlHeader, UrlOptions,
 };
+pub use webhooks::{AnyWebhook, WebhookPage};

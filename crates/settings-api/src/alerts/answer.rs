@@ -68,6 +68,9 @@ pub(super) struct Record<'a> {
     /// its schedule.
     #[schema(required)]
     disabled_at: Option<String>,
+    /// How that delivery ended; only of a setting that is disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_reason: Option<&'a str>,
 }
 
 /// By the channel.
@@ -84,7 +87,9 @@ impl<'a> Record<'a> {
         let rfc_3339 = |at: chrono::DateTime<_>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let disabled_at = setting.disabled_at.map(rfc_3339);
         let AlertSetting { setting_id, event_type, destination, .. } = setting;
-        Self { disabled_at, ..Self::enabled(*setting_id, event_type, destination) }
+        let disabled_reason = setting.disabled_reason.as_deref();
+        let enabled = Self::enabled(*setting_id, event_type, destination);
+        Self { disabled_at, disabled_reason, ..enabled }
     }
 
     /// As it is once it was saved.
@@ -98,6 +103,7 @@ impl<'a> Record<'a> {
             AlertDestination::Email { emails } => Settings::Email { emails },
         };
         let id = id.to_string();
-        Self { id, event_type, channel: destination.channel(), settings, disabled_at: None }
+        let channel = destination.channel();
+        Self { id, event_type, channel, settings, disabled_at: None, disabled_reason: None }
     }
 }

@@ -5,6 +5,7 @@ mod account_webhooks;
 mod admin;
 mod alert_trials;
 mod alerts;
+mod all_webhooks;
 mod api_keys;
 mod auth;
 mod delivery;

@@ -12,4 +12,5 @@ mod outbox;
 mod partitions;
 mod statistics;
 mod statistics_plans;
+mod webhook_plans;
 mod world;

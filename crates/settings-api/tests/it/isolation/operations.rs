@@ -183,6 +183,7 @@ impl Operation {
             "test_domain_webhook" => json!({"url": self.receiver_url}),
             "create_alert_setting" | "update_alert_setting" => alert,
             "test_alert_webhook" => json!({"event_type": "ip_listed", "url": self.receiver_url}),
+            "test_webhook" => json!({"event_type": "ip_listed", "url": self.receiver_url}),
             "test_alert_email" => json!({"event_type": "ip_listed", "emails": ["a@demo.example"]}),
             "update_account" | "create_subaccount" => json!({"name": format!("n{number}")}),
             "set_account_contact" => json!({"contact_email": "owner@demo.example"}),

@@ -9,7 +9,8 @@
 //! What must always hold:
 //!
 //! * Nothing runs whose hash is not written down: in [`pins`], or in the files
-//!   that [`tools`] are fetched by.
+//!   that [`tools`] are fetched by. Debian's `promtool` is the one exception: apt
+//!   checks it against Debian's keys.
 //! * Servers listen on 127.0.0.1 only, and never run as root.
 //! * A server does not outlive the process that started it, however that ends.
 //! * Processes that fetch at the same time share one download and never see

@@ -1,5 +1,6 @@
 //! The console, as somebody without JavaScript sees it.
 
+mod security;
 mod sessions;
 
 use std::collections::BTreeMap;

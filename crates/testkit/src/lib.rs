@@ -1,5 +1,5 @@
 //! What the tests stand on: real servers, a scriptable receiver and mailbox, a
-//! zoo of receivers that misbehave, a proxy, processes that can be killed.
+//! zoo of receivers that misbehave, a proxy, a browser, processes that can be killed.
 //!
 //! What must always hold:
 //!
@@ -17,6 +17,7 @@
 //! workspace can use this in its tests, and a bug cannot hide on both sides.
 
 pub mod broker;
+pub mod browser;
 pub mod http;
 pub mod mailbox;
 pub mod process;
@@ -28,6 +29,7 @@ pub mod verify;
 mod wait;
 pub mod zoo;
 
+pub use browser::{Browser, Look, Page};
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{
     Nats, NatsCluster, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail,

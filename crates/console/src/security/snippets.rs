@@ -1,5 +1,5 @@
-//! How a receiver checks a signature, in the languages of receivers. The files
-//! are run by a test where their language is there.
+//! How a receiver checks a signature, in the languages of receivers. Those in
+//! Python, in JavaScript and for the shell are run by a test.
 
 /// Code for one language.
 pub(super) struct Snippet {

@@ -65,7 +65,7 @@ fn text(post: &Received) -> &str {
 }
 
 /// A system, and the relay without which it would not save alerts by mail.
-async fn start() -> (System, Mailbox) {
+pub(crate) async fn start() -> (System, Mailbox) {
     let mailbox = Mailbox::start().await;
     let relay = mailbox.url();
     let settings = [

@@ -2,6 +2,7 @@
 //! public doors only.
 
 mod broker_users;
+mod browser;
 mod clients;
 mod cluster;
 mod console;

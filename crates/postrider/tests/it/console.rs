@@ -1,7 +1,6 @@
 //! The console, as somebody without JavaScript sees it.
 
 mod deliveries;
-mod security;
 mod sessions;
 
 use std::collections::BTreeMap;

@@ -136,15 +136,6 @@ impl Rig {
         answer.expect("answered").expect_status(200);
     }
 
-    /// Hands over many events at once, which must all be new.
-    pub(crate) async fn publish_all(&self, events: Vec<Event>) {
-        let door = format!("http://{}", self.doors()[0]);
-        let mut ingest = IngestClient::connect(door).await.expect("ingest answers");
-        let answer = ingest.publish(PublishRequest { events }).await.expect("accepted");
-        let results = answer.into_inner().results;
-        assert!(results.iter().all(|result| result.status() == Status::Stored), "{results:?}");
-    }
-
     /// Doors of all ingests, for a caller that tries one after the other.
     pub(crate) fn doors(&self) -> Vec<SocketAddr> {
         self.of("ingest").map(|replica| replica.ingest).collect()

@@ -1,5 +1,7 @@
 //! Queries, of our pages and of the APIs.
 
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat};
+
 use crate::fields::Fields;
 
 /// Pairs, in order.
@@ -41,14 +43,17 @@ impl std::fmt::Display for Query {
     }
 }
 
-/// What a field for a moment has sent, as the APIs take it. Such fields have no zone;
-/// beside them stands that it is UTC.
+/// What a field for a moment has sent, as the APIs take it. Beside such fields stands
+/// that it is UTC; a day alone begins at midnight.
 pub(crate) fn moment(text: &str) -> String {
-    let is_local = text.len() >= 16 && text.as_bytes().get(10) == Some(&b'T');
-    match is_local && !text.ends_with('Z') {
-        true if text.len() == 16 => format!("{text}:00Z"),
-        true => format!("{text}Z"),
-        false => text.to_owned(),
+    let spaced = text.replace('T', " ");
+    let day = |format: &str| NaiveDateTime::parse_from_str(&spaced, format).ok();
+    let whole = NaiveDate::parse_from_str(&spaced, "%Y-%m-%d").ok();
+    let at = day("%Y-%m-%d %H:%M:%S").or_else(|| day("%Y-%m-%d %H:%M"));
+    match at.or_else(|| whole.map(|day| day.and_time(NaiveTime::MIN))) {
+        Some(at) => at.and_utc().to_rfc3339_opts(SecondsFormat::Secs, true),
+        // What it is, the APIs tell.
+        None => text.to_owned(),
     }
 }
 
@@ -80,8 +85,10 @@ mod tests {
     fn moments_of_forms_are_utc() {
         assert_eq!(moment("2026-11-21T08:00"), "2026-11-21T08:00:00Z");
         assert_eq!(moment("2026-11-21T08:00:05"), "2026-11-21T08:00:05Z");
-        for whole in ["2026-11-21T08:00:00Z", "1760000000", "soon", ""] {
-            assert_eq!(moment(whole), whole);
+        assert_eq!(moment("2026-11-21 8:00"), "2026-11-21T08:00:00Z");
+        assert_eq!(moment("2026-11-21"), "2026-11-21T00:00:00Z");
+        for other in ["1760000000", "soon", "2026-13-01", ""] {
+            assert_eq!(moment(other), other);
         }
     }
 

@@ -9,20 +9,23 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Browser, Look, Mailbox, Page, Reply, tools};
+use testkit::{Browser, Look, Mailbox, Page, Reply, eventually, tools};
 
 use crate::clients::folder;
-use crate::system::System;
+use crate::system::{SOON, System};
 
-/// Pages of the console, with a name for the picture. Those of one webhook and one
-/// alert are found through their lists.
-const PAGES: [(&str, &str); 9] = [
+/// Pages of the console, with a name for the picture. Those of one webhook, one alert
+/// and one event are found through their lists.
+const PAGES: [(&str, &str); 12] = [
     ("overview", "/console"),
     ("webhooks", "/console/webhooks"),
     ("webhooks-new", "/console/webhooks/new"),
     ("webhooks-none", "/console/webhooks?search=nothing"),
     ("alerts", "/console/alerts"),
     ("alerts-new", "/console/alerts/new"),
+    ("events", "/console/events"),
+    ("failures", "/console/failures?status=503"),
+    ("resends", "/console/resends"),
     ("domains", "/console/domains"),
     ("security", "/console/security"),
     ("subaccounts", "/console/subaccounts"),
@@ -108,6 +111,13 @@ async fn furnished() -> (System, Mailbox) {
          WHERE channel = 'webhook'",
     );
     post("/v5/accounts/subaccounts?name=Shop%20Europe", json!({})).await;
+    // Delivered to the one, held for the other.
+    system.publish(crate::system::opened("seen")).await;
+    eventually(SOON, "both ends", || async {
+        (system.sql("SELECT count(*) FROM ends JOIN events USING (event_key)").trim() == "2")
+            .then_some(())
+    })
+    .await;
     (system, mailbox)
 }
 
@@ -133,6 +143,7 @@ async fn every_page_is_for_everybody_in_both_themes_on_both_widths() {
             for (name, list, link) in [
                 ("webhook", "/console/webhooks", "tbody td a"),
                 ("alert", "/console/alerts", "tbody td a"),
+                ("event", "/console/events", "tbody th a"),
             ] {
                 page.go(&system.url(list)).await;
                 page.click_to(link).await;

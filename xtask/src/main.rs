@@ -7,10 +7,13 @@
 //! Deliberately absent: the product's crates. This has to build fast, and also
 //! when they do not build.
 
+mod alerts;
 mod bench;
 mod config_docs;
 mod deny;
+mod deploy;
 mod lint;
+mod sbom;
 mod sqlx;
 mod test;
 mod tidy;
@@ -58,6 +61,12 @@ enum Command {
         #[arg(long)]
         advisories: bool,
     },
+    /// Render the Helm chart and judge it, the composition and the image
+    Chart,
+    /// Check and test the alerts, and what they and the dashboard ask for
+    Alerts,
+    /// Print the list of what the product is built from, as CycloneDX
+    Sbom,
     /// Write docs/configuration.md from the settings' declarations
     ConfigDocs {
         /// Only say whether it is up to date
@@ -76,6 +85,9 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Sqlx { check } => sqlx::sqlx(check),
         Command::Deny { advisories } => deny::deny(advisories),
+        Command::Chart => deploy::chart(),
+        Command::Alerts => alerts::alerts(),
+        Command::Sbom => sbom::sbom(),
         Command::ConfigDocs { check } => config_docs::config_docs(check),
     };
     match done {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{bench, config_docs, deny, lint, sqlx, tidy};
+use crate::{alerts, bench, config_docs, deny, deploy, lint, sqlx, tidy};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -38,9 +38,12 @@ struct Step {
     run: fn(&Options) -> Result<Count>,
 }
 
-const CHECKS: [Step; 4] = [
+const CHECKS: [Step; 6] = [
     Step { name: "fmt", budget: secs(5), run: |_| check(lint::fmt(true)) },
     Step { name: "tidy", budget: secs(5), run: |_| check(tidy::tidy()) },
+    // The first time, Helm and Kubernetes' schemas are fetched.
+    Step { name: "chart", budget: secs(60), run: |_| check(deploy::chart()) },
+    Step { name: "alerts", budget: secs(30), run: |_| check(alerts::alerts()) },
     Step { name: "lint", budget: secs(240), run: |_| check(lint::clippy()) },
     Step { name: "sqlx", budget: secs(60), run: |_| check(sqlx::sqlx(true)) },
 ];

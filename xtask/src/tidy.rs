@@ -3,6 +3,7 @@
 mod arrows;
 mod docs;
 mod files;
+pub(crate) mod metrics;
 
 use anyhow::{Result, bail};
 
@@ -13,6 +14,7 @@ pub(crate) fn tidy() -> Result<()> {
     let mut problems = arrows::check(&metadata);
     problems.extend(files::check(workspace::root(), &metadata)?);
     problems.extend(docs::check(workspace::root(), &metadata)?);
+    problems.extend(metrics::check(workspace::root(), &metadata)?);
     for problem in &problems {
         eprintln!("{problem}");
     }

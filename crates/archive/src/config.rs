@@ -61,15 +61,27 @@ fn retention(env: &mut Env) -> Retention {
             "30",
             "Days for which the bodies of what was not delivered are kept, to be sent again; no more than how deliveries ended.",
         ),
+        statistics_days: env.read(
+            "POSTRIDER_RETENTION_STATISTICS_DAYS",
+            "90",
+            "Days for which statistics are kept: how much was tried and delivered, and how long answers took.",
+        ),
     };
-    let Retention { events_days, routings_days, attempts_days, ends_days, undelivered_days } =
-        retention;
+    let Retention {
+        events_days,
+        routings_days,
+        attempts_days,
+        ends_days,
+        undelivered_days,
+        statistics_days,
+    } = retention;
     for (name, days) in [
         ("EVENTS", events_days),
         ("ROUTINGS", routings_days),
         ("ATTEMPTS", attempts_days),
         ("ENDS", ends_days),
         ("UNDELIVERED", undelivered_days),
+        ("STATISTICS", statistics_days),
     ] {
         env.check((1..=3_650).contains(&days), || {
             format!("POSTRIDER_RETENTION_{name}_DAYS: expected 1 to 3650, found {days}")

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chassis::Clock;
+use chassis::{Clock, Tasks};
 use store::Store;
 use store::history::{DaysKept, Retention};
 
@@ -14,6 +14,9 @@ use store::history::{DaysKept, Retention};
 const EVERY: Duration = Duration::from_secs(600);
 /// How soon to look again when the database could not do it.
 const AGAIN: Duration = Duration::from_secs(15);
+/// Tries before the first row, and the pause between them.
+const FIRST_TRIES: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps the days of history.
 pub(crate) struct Days {
@@ -23,32 +26,51 @@ pub(crate) struct Days {
 }
 
 impl Days {
-    /// Makes and gives up what there is to, and says when to look again.
-    pub(crate) async fn look(&self) -> Duration {
+    /// Makes and gives up what there is to. Says when to look again, unless the
+    /// database could not do it.
+    async fn look(&self) -> Option<Duration> {
         match self.store.keep_days(&self.retention, self.clock.now()).await {
-            Ok(None) => EVERY,
+            Ok(None) => Some(EVERY),
             Ok(Some(done)) => {
                 tell(&done);
-                EVERY
+                Some(EVERY)
             }
             Err(error) => {
                 tracing::warn!(%error, "the days of history could not be kept");
-                AGAIN
+                None
             }
         }
+    }
+
+    /// Looks before the first row comes: a reader at work while rows move from the
+    /// default partition to the day that is made for them may find them in
+    /// neither. Says when to look again. What cannot be made after a few tries
+    /// keeps no row out.
+    pub(crate) async fn begin(&self, tasks: &Tasks) -> Duration {
+        for _ in 0..FIRST_TRIES {
+            if let Some(pause) = self.look().await {
+                return pause;
+            }
+            tokio::select! {
+                () = self.clock.sleep(FIRST_PAUSE) => {}
+                () = tasks.stopping() => break,
+            }
+        }
+        AGAIN
     }
 
     /// Looks again and again, after this pause first, until the process ends.
     pub(crate) async fn keep(self, mut pause: Duration) {
         loop {
             self.clock.sleep(pause).await;
-            pause = self.look().await;
+            pause = self.look().await.unwrap_or(AGAIN);
         }
     }
 }
 
 fn tell(done: &DaysKept) {
-    let DaysKept { made, dropped, expired, late } = done;
+    // Slots are folded all the time, which nobody needs to hear of.
+    let DaysKept { made, dropped, expired, late, slots: _ } = done;
     metrics::counter!("postrider_archive_expired_total").increment(*expired);
     if *expired > 0 {
         tracing::warn!(

@@ -61,9 +61,7 @@ pub async fn run(
         return Ok(());
     }
     let days = Days { store: store.clone(), retention: config.retention, clock: clock.clone() };
-    // Before the first row: a reader at work while rows move from the default
-    // partition to the day that is made for them may find them in neither.
-    let pause = days.look().await;
+    let pause = days.begin(&tasks).await;
     tasks.background(days.keep(pause));
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);

@@ -76,8 +76,10 @@ impl Bus {
                 BusError::Unsuitable(format!("POSTRIDER_NATS_CREDENTIALS: {error}"))
             })?;
         }
-        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let client = options.connect(servers).await.map_err(BusError::unavailable)?;
+        if let Some((user, password)) = config.url.login() {
+            options = options.user_and_password(user, password);
+        }
+        let client = options.connect(config.url.servers()).await.map_err(BusError::unavailable)?;
         let info = client.server_info();
         check_version(&info.version)?;
         let jetstream = ContextBuilder::new()

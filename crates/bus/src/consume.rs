@@ -43,6 +43,8 @@ pub struct Pull {
 pub struct Pulled {
     message: async_nats::jetstream::Message,
     stream_sequence: u64,
+    /// In milliseconds since 1970, by the broker's clock.
+    stored_at_ms: i64,
     handed_out_before: HandedOut,
     /// When the broker last knew that somebody is at it.
     last_sign: Mutex<Instant>,
@@ -200,15 +202,16 @@ impl Pulled {
     ) -> Result<Self, BusError> {
         let info = message.info().map_err(|error| BusError::Malformed(error.to_string()))?;
         let stream_sequence = info.stream_sequence;
-        let published_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000);
+        let stored_at_ms =
+            i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
         let surely_since = (connected_at + CLOCK_MARGIN).timestamp_millis();
         let handed_out_before = match info.delivered {
             2.. => HandedOut::Yes,
-            _ if published_ms.is_ok_and(|published| published > surely_since) => HandedOut::No,
+            _ if stored_at_ms > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
         let last_sign = Mutex::new(Instant::now());
-        Ok(Self { message, stream_sequence, handed_out_before, last_sign })
+        Ok(Self { message, stream_sequence, stored_at_ms, handed_out_before, last_sign })
     }
 
     /// The message's bytes.
@@ -225,6 +228,12 @@ impl Pulled {
     /// Its place in the stream.
     pub fn stream_sequence(&self) -> u64 {
         self.stream_sequence
+    }
+
+    /// How long it has stood where it is, as far as the two clocks agree.
+    pub fn stood(&self, now: DateTime<Utc>) -> Duration {
+        let stood_ms = now.timestamp_millis().saturating_sub(self.stored_at_ms);
+        Duration::from_millis(u64::try_from(stood_ms).unwrap_or(0))
     }
 
     /// Its subject.

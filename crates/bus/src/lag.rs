@@ -18,7 +18,7 @@ pub struct Lag {
 
 impl Consumer {
     /// Asks the broker how far all that share this consumer are behind. Only for
-    /// one that takes everything in its stream.
+    /// one that takes everything in its stream, or what is under one filter.
     ///
     /// # Errors
     /// [`BusError::Unavailable`], also while nobody has made the consumer.
@@ -32,7 +32,11 @@ impl Consumer {
         if lag.pending > 0 || lag.unacked > 0 {
             // Everything up to the floor is done. What follows may have gone since.
             let behind = info.ack_floor.stream_sequence + 1;
-            match stream.get_first_raw_message_by_subject(">", behind).await {
+            let filter = match self.config.filter_subjects.as_slice() {
+                [only] => only.as_str(),
+                _ => ">",
+            };
+            match stream.get_first_raw_message_by_subject(filter, behind).await {
                 Ok(message) => {
                     let at = message.time;
                     lag.oldest = DateTime::from_timestamp(at.unix_timestamp(), at.nanosecond());

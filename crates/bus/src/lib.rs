@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: what messages mean. Decisions belong to the services.
 
+mod address;
 mod config;
 mod connect;
 mod consume;
@@ -25,6 +26,7 @@ mod streams;
 mod targets;
 mod trim;
 
+pub use address::BrokerUrl;
 pub use config::BusConfig;
 pub use connect::Bus;
 pub use consume::{Consumer, Pull, Pulled, keeping_leases};

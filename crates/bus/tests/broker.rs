@@ -257,3 +257,33 @@ async fn fewer_shards_are_refused_while_one_that_goes_still_holds_something() {
     let error = refused.err().expect("refused").to_string();
     assert!(error.contains("POSTRIDER_DELIVERY_SHARDS"), "{error}");
 }
+
+#[tokio::test]
+async fn what_waits_for_its_time_is_not_due_and_not_behind() {
+    let (bus, _tasks) = connect(&[]).await;
+    let mut consumer = bus.due_consumer(0, 100);
+    let mut later = delivery("later");
+    bus.publish_delivery(&later).await.expect("stored");
+    let (_, pulled) = pull_one(&mut consumer).await;
+    let lag = consumer.lag().await.expect("told");
+    assert_eq!((lag.pending, lag.unacked), (0, 1), "somebody is at it");
+    assert!(lag.oldest.is_some());
+
+    later.hop = 1;
+    bus.reschedule(&later, &pulled, in_ms(60_000)).await.expect("stored");
+    pulled.ack().await;
+    let is_idle = || async {
+        let lag = consumer.lag().await.expect("told");
+        (lag == bus::Lag::default()).then_some(())
+    };
+    testkit::eventually(Duration::from_secs(5), "nothing to be due", is_idle).await;
+
+    let before = Clock::system().now();
+    bus.publish_delivery(&delivery("now")).await.expect("stored");
+    let lag = consumer.lag().await.expect("told");
+    assert_eq!((lag.pending, lag.unacked), (1, 0));
+    // That of the delivery that is due, not of the retry that stands before it.
+    let oldest = lag.oldest.expect("told");
+    assert!(oldest >= before - TimeDelta::seconds(1), "{oldest}");
+    assert_eq!(bus.deliveries_waiting().await.expect("answered"), 2);
+}

@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod ops;
 mod tasks;
 pub mod telemetry;
+pub mod trace;
 
 pub use clock::Clock;
 pub use config::Env;

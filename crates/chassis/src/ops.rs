@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -28,6 +29,16 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, ready);
     }
 
+    /// Tells the metric `postrider_ready` of each part; of none that it is ready
+    /// while the process stops.
+    fn tell(&self, is_stopping: bool) {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (part, ready) in parts.iter() {
+            let ready = f64::from(u8::from(*ready && !is_stopping));
+            metrics::gauge!("postrider_ready", "part" => *part).set(ready);
+        }
+    }
+
     /// The parts that are not ready.
     pub fn missing(&self) -> Vec<&'static str> {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,12 +58,24 @@ struct Ops {
     metrics: PrometheusHandle,
 }
 
+/// What durations are told apart by, in seconds: from a try on loopback to one that
+/// waited for hours. Fixed, so that replicas can be added up.
+const BUCKETS: [f64; 19] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0,
+    300.0, 1800.0, 7200.0,
+];
+/// How often what is told between scrapes is brought up to date.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// Collects this process's metrics from here on.
 ///
 /// # Panics
 /// When called twice in one process.
 pub fn install_metrics() -> PrometheusHandle {
-    PrometheusBuilder::new().install_recorder().expect("metrics are installed once")
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).expect("there are buckets");
+    let metrics = builder.install_recorder().expect("metrics are installed once");
+    metrics::gauge!("postrider_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics
 }
 
 /// Serves the operator's port until the process ends. It outlives the stop
@@ -64,12 +87,12 @@ pub fn serve(
     clock: Clock,
     tasks: Tasks,
 ) {
-    let upkeep = metrics.clone();
-    let ops = Ops { readiness, tasks: tasks.clone(), metrics };
+    let upkeep = Ops { readiness, tasks: tasks.clone(), metrics };
+    let ops = upkeep.clone();
     let app = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(async |State(ops): State<Ops>| ops.metrics.render()))
+        .route("/metrics", get(render))
         .with_state(ops);
     tasks.background(async move {
         if let Err(error) = axum::serve(listener, app).await {
@@ -78,10 +101,15 @@ pub fn serve(
     });
     tasks.background(async move {
         loop {
-            clock.sleep(std::time::Duration::from_secs(5)).await;
-            upkeep.run_upkeep();
+            clock.sleep(UPKEEP_EVERY).await;
+            upkeep.metrics.run_upkeep();
         }
     });
+}
+
+async fn render(State(ops): State<Ops>) -> String {
+    ops.readiness.tell(ops.tasks.is_stopping());
+    ops.metrics.render()
 }
 
 async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::Env;
+use crate::trace::TraceConfig;
 
 /// How to log.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct TelemetryConfig {
     pub filter: String,
     /// The shape of a line.
     pub format: LogFormat,
+    /// Whom to tell of traces.
+    pub traces: TraceConfig,
 }
 
 /// The shape of a log line.
@@ -48,6 +51,7 @@ impl TelemetryConfig {
                     _ => Err("expected json or text".into()),
                 },
             ),
+            traces: TraceConfig::read(env),
         }
     }
 }

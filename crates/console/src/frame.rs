@@ -6,6 +6,8 @@ use crate::session::{Account, Role};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Section {
     Overview,
+    Events,
+    Failures,
     Webhooks,
     Alerts,
     Domains,
@@ -15,10 +17,12 @@ pub(crate) enum Section {
 
 impl Section {
     /// As the navigation has them.
-    pub(crate) const ALL: &[Self] = &[
+    pub(crate) const ALL: [Self; 8] = [
         Self::Overview,
         Self::Webhooks,
         Self::Alerts,
+        Self::Events,
+        Self::Failures,
         Self::Domains,
         Self::Security,
         Self::Subaccounts,
@@ -27,6 +31,8 @@ impl Section {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Events => "Events",
+            Self::Failures => "Failures",
             Self::Webhooks => "Webhooks",
             Self::Alerts => "Alerts",
             Self::Domains => "Domains",
@@ -38,6 +44,8 @@ impl Section {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Overview => crate::path::HOME,
+            Self::Events => crate::path::EVENTS,
+            Self::Failures => crate::path::FAILURES,
             Self::Webhooks => crate::path::WEBHOOKS,
             Self::Alerts => crate::path::ALERTS,
             Self::Domains => crate::path::DOMAINS,
@@ -60,8 +68,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Whether webhooks, alerts, domains and signing keys may be changed, and
-    /// signing keys seen.
+    /// Whether webhooks, alerts, domains and signing keys may be changed, signing
+    /// keys seen, and things sent again.
     pub(crate) fn may_change_settings(&self) -> bool {
         matches!(self.role, Role::Admin | Role::Developer)
     }

@@ -14,12 +14,18 @@
 mod alerts;
 mod api;
 mod attempts;
+mod chart;
 mod config;
 mod domains;
+mod event;
+mod events;
+mod failures;
 mod fields;
 mod frame;
 mod overview;
 mod path;
+mod query;
+mod resends;
 mod security;
 mod session;
 mod sign_in;
@@ -27,6 +33,7 @@ mod subaccounts;
 mod trouble;
 mod visitor;
 mod webhooks;
+mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,6 +111,10 @@ fn router(config: &ConsoleConfig, api: Api, clock: Clock) -> Router {
         .route("/", get(async || Redirect::to(path::HOME)))
         .merge(sign_in::routes())
         .merge(overview::routes())
+        .merge(events::routes())
+        .merge(event::routes())
+        .merge(failures::routes())
+        .merge(resends::routes())
         .merge(webhooks::routes())
         .merge(alerts::routes())
         .merge(domains::routes())

@@ -9,6 +9,14 @@ pub(crate) const SIGN_IN_EXPIRED: &str = "/console/sign-in?expired";
 /// Where visitors sign out.
 pub(crate) const SIGN_OUT: &str = "/console/sign-out";
 
+/// The part of the first page that keeps itself up to date.
+pub(crate) const LIVE: &str = "/console/live";
+/// Events, and below it each of them.
+pub(crate) const EVENTS: &str = "/console/events";
+/// Tries that failed.
+pub(crate) const FAILURES: &str = "/console/failures";
+/// What was not delivered, and sending it again.
+pub(crate) const RESENDS: &str = "/console/resends";
 /// All webhooks.
 pub(crate) const WEBHOOKS: &str = "/console/webhooks";
 /// A form for a new webhook.

@@ -40,12 +40,20 @@ pub struct NatsOptions {
     pub sync: NatsSync,
     /// The largest message, headers included, in bytes.
     pub max_payload_bytes: u32,
+    /// More of the server's configuration, such as users.
+    pub more: String,
 }
 
 impl NatsOptions {
     /// A free port, lazy syncing and the server's usual limit of one megabyte.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { port: None, dir: dir.into(), sync: NatsSync::Lazy, max_payload_bytes: 1024 * 1024 }
+        Self {
+            port: None,
+            dir: dir.into(),
+            sync: NatsSync::Lazy,
+            max_payload_bytes: 1024 * 1024,
+            more: String::new(),
+        }
     }
 }
 
@@ -180,7 +188,8 @@ fn config(name: &str, port: u16, options: &NatsOptions) -> String {
          listen: \"127.0.0.1:{port}\"\n\
          max_payload: {max_payload}\n\
          jetstream {{\n  store_dir: {store}\n  max_file_store: 1PB\n  max_memory_store: 1GB\n  \
-         sync_interval: {sync}\n}}\n",
+         sync_interval: {sync}\n}}\n{more}\n",
+        more = options.more,
         max_payload = options.max_payload_bytes,
         store = quoted(&options.dir.join("streams")),
     )

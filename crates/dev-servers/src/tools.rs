@@ -45,6 +45,11 @@ impl PythonTools {
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
+
+    /// A program that one of these packages brings.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.packages.join("bin").join(name)
+    }
 }
 
 impl NodeTools {
@@ -106,6 +111,49 @@ pub fn node(project: &Path) -> Result<NodeTools> {
         npm_ci(&node, &npm, target)
     })?;
     Ok(NodeTools { node, modules: built.join("node_modules") })
+}
+
+/// Prometheus' checker of rules: the one on the path, else that of Debian's package,
+/// which is unpacked into the cache on the first call. It is not installed, since
+/// that would start a server; apt checks what it downloads against its own keys.
+///
+/// # Errors
+///
+/// Says how to install it, where neither is to be had.
+pub fn promtool() -> Result<PathBuf> {
+    let on_path = Command::new("promtool").arg("--version").output();
+    if on_path.is_ok_and(|output| output.status.success()) {
+        return Ok(PathBuf::from("promtool"));
+    }
+    let unpacked = cache::once("prometheus-of-debian", "Debian's Prometheus", |target| {
+        fs::create_dir(target).with_context(|| format!("cannot make {}", target.display()))?;
+        let download = || {
+            let mut command = Command::new("apt-get");
+            command.args(["download", "prometheus"]).current_dir(target);
+            quietly(&mut command)
+        };
+        if download().is_err() {
+            // Its lists may be old, or may never have been fetched; only root may do that.
+            let _ = quietly(Command::new("apt-get").arg("update"));
+            download().context(NO_PROMTOOL)?;
+        }
+        let entries = fs::read_dir(target)?.collect::<std::io::Result<Vec<_>>>()?;
+        let package = entries.first().context("apt-get downloaded nothing")?.path();
+        quietly(Command::new("dpkg-deb").arg("-x").args([&package, target]))?;
+        Ok(fs::remove_file(package)?)
+    })?;
+    Ok(unpacked.join("usr/bin/promtool"))
+}
+
+const NO_PROMTOOL: &str = "there is no promtool: put Prometheus' on the path, with \
+                           `apt-get install prometheus` or `brew install prometheus`";
+
+fn quietly(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().context(NO_PROMTOOL)?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 fn npm_ci(node: &Path, npm: &Path, project: &Path) -> Result<()> {

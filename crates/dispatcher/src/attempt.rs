@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Pulled;
+use chassis::trace::{Span, SpanKind};
 use egress::request::{SignedRequest, Signer};
 use egress::{Answer as Received, Failure, FailureKind};
 use model::{
@@ -118,6 +119,9 @@ impl Dispatcher {
             return self.end_unreadable(delivery).await;
         };
         let event = event.unwrap_or_default();
+        let stood = pulled.stood(self.clock.now());
+        metrics::histogram!("postrider_due_wait_seconds", "family" => event_type.family().as_str())
+            .record(stood.as_secs_f64());
         // Boxed, because it is handed on through every step of what follows.
         let policy = self.config.policies.in_force(event_type.family(), None, None);
         let work = Box::new(Work { delivery, event, event_type, policy });
@@ -241,6 +245,7 @@ impl Dispatcher {
         {
             return answer;
         }
+        let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();
         let sent = self.egress.post(url, &headers, body).await;
         // Dying from here until the outcome is stored means that the receiver is
@@ -283,6 +288,10 @@ impl Dispatcher {
                 }
             }
         };
+        if attempted.status > 0 {
+            span.number("http.response.status_code", attempted.status.into());
+        }
+        tell_span(&mut span, &attempted.reason);
         let chance = chassis::entropy::fraction();
         let change = permit.report(came, sent.duration, chance, self.clock.now());
         self.tell(&attempted.target_id, &attempted.reason, change);
@@ -356,5 +365,26 @@ impl Dispatcher {
             is_alert = family == Family::Alert,
             "attempted"
         );
+    }
+}
+
+/// The span of one try. The first one belongs to the trace of its event; those
+/// that follow, hours later perhaps, have one of their own.
+pub(crate) fn span(delivery: &Delivery, number: u32) -> Span {
+    let begin = match (delivery.generation, delivery.hop) {
+        (0, 0) => Span::after,
+        _ => Span::led_to_by,
+    };
+    let mut span = begin("attempt", SpanKind::Client, &delivery.traceparent);
+    span.text("postrider.delivery_id", &delivery.delivery_id);
+    span.number("postrider.attempt", i64::from(number));
+    span
+}
+
+/// Says in its span what has come of a try.
+pub(crate) fn tell_span(span: &mut Span, reason: &str) {
+    span.text("postrider.reason", reason);
+    if reason != "ok" {
+        span.fail(reason);
     }
 }

@@ -16,6 +16,7 @@
 
 mod attempt;
 mod config;
+mod lag;
 mod mail;
 mod settle;
 mod settled;
@@ -77,6 +78,8 @@ pub async fn run(
         targets,
         board,
     });
+    let consumers = (0..shards).map(|shard| dispatcher.due_consumer(shard)).collect();
+    dispatcher.tasks.background(lag::tell(consumers, dispatcher.clock.clone()));
     let pulling = (0..shards).map(|shard| {
         let dispatcher = Arc::clone(&dispatcher);
         let readiness = readiness.clone();
@@ -140,9 +143,13 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
 }
 
 impl Dispatcher {
-    async fn serve_shard(self: &Arc<Self>, shard: u32, readiness: &Readiness) {
+    fn due_consumer(&self, shard: u32) -> Consumer {
         let max_pending = i64::try_from(self.config.slots).unwrap_or(i64::MAX).saturating_mul(64);
-        let mut consumer = self.bus.due_consumer(shard, max_pending);
+        self.bus.due_consumer(shard, max_pending)
+    }
+
+    async fn serve_shard(self: &Arc<Self>, shard: u32, readiness: &Readiness) {
+        let mut consumer = self.due_consumer(shard);
         while !self.tasks.is_stopping() {
             if let Err(error) = self.pull(&mut consumer, readiness).await {
                 readiness.set("dispatcher", false);

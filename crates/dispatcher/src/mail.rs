@@ -28,7 +28,7 @@ use protocol::v1::target::Kind as TargetKind;
 use tokio::time::Instant;
 
 use self::progress::{Recipients, Try};
-use crate::attempt::{Answer, Tried, Work};
+use crate::attempt::{Answer, Tried, Work, span};
 use crate::targets::{Admission, Came, Change, Permit, TargetLimits, Targets, Wait};
 use crate::{Dispatcher, DispatcherConfig};
 
@@ -119,6 +119,7 @@ impl Dispatcher {
         {
             return answer;
         }
+        let mut span = span(&work.delivery, work.delivery.attempt + 1);
         let (started_at, began) = (self.clock.now(), Instant::now());
         // Nothing is asked of the relay when no address is one.
         let sent = match mail.to.is_empty() {
@@ -131,6 +132,10 @@ impl Dispatcher {
         chassis::crash_point("dispatcher.answered");
         let took = began.elapsed();
         self.report(permit, sent.as_ref(), took);
+        if let Some(Err(failure)) = &sent {
+            span.fail(failure.kind.as_str());
+        }
+        drop(span);
         self.settle_mail(pulled, work, recipients, sent, started_at, took).await
     }
 

@@ -8,6 +8,7 @@
 //! Deliberately absent: receivers, SQL, and any memory of past events.
 
 mod config;
+mod lag;
 mod route;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub async fn run(
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
     let max_pending = i64::try_from(config.slots)?.saturating_mul(4).max(1000);
     let mut consumer = bus.events_consumer("fanout", max_pending);
+    tasks.background(lag::tell(bus.events_consumer("fanout", max_pending), clock.clone()));
     let fanout = Arc::new(Fanout {
         slots: Arc::new(Semaphore::new(config.slots)),
         config,
@@ -166,6 +168,7 @@ impl Fanout {
 /// Watches the delivery streams: above the mark fanout stops pulling, events
 /// pile up before it, and in the end ingest tells the callers.
 async fn keep_water(high_water: u64, bus: Bus, clock: Clock, above: watch::Sender<bool>) {
+    metrics::gauge!("postrider_deliveries_high_water").set(high_water as f64);
     let mut trimmer = bus.events_trimmer();
     loop {
         match bus.deliveries_waiting().await {

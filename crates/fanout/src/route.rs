@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::{BusError, Pulled};
+use chassis::trace::{Span, SpanKind};
 use model::{EventType, Routing, Scope, route};
 use prost::Message as _;
 use protocol::Timestamp;
@@ -30,6 +31,7 @@ impl Fanout {
             );
             return Answer::Again(Duration::from_secs(10));
         };
+        let mut span = Span::after("route", SpanKind::Consumer, &event.traceparent);
         let now = self.clock.now();
         let account_id = event.account_id.as_str();
         metrics::counter!("postrider_events_routed_total", "family" => event_type.family().as_str()).increment(1);
@@ -37,6 +39,9 @@ impl Fanout {
             .increment(routing.chosen.len() as u64);
 
         let Routing { decisions, chosen } = routing;
+        span.text("postrider.event_key", &event.event_key);
+        span.number("postrider.deliveries", i64::try_from(chosen.len()).unwrap_or(i64::MAX));
+        let traceparent = span.traceparent();
         let first_due = Some(Timestamp {
             seconds: now.timestamp(),
             nanos: now.timestamp_subsec_nanos().cast_signed(),
@@ -56,6 +61,7 @@ impl Fanout {
                 may_exist: pulled.may_be_redelivered(),
                 parks: 0,
                 mail: None,
+                traceparent: traceparent.clone(),
             };
             self.publish(delivery)
         });
@@ -73,6 +79,7 @@ impl Fanout {
         match written.into_iter().collect::<Result<Vec<()>, BusError>>() {
             Ok(_) => Answer::Ack,
             Err(error) => {
+                span.fail(&error.to_string());
                 tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");
                 Answer::Again(Duration::from_secs(1))
             }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bus::{Bus, BusError, Settings, Stored};
 use bytes::Bytes;
+use chassis::trace::Span;
 use chassis::{Clock, crash_point, entropy};
 use futures_util::future::join_all;
 use model::{EventType, Family, event_key, validate};
@@ -17,6 +18,9 @@ use uuid::Uuid;
 
 use crate::error::Refusal;
 use crate::resolve::Resolver;
+
+/// Characters of a caller's name that are kept.
+const CALLER_CHARS: usize = 128;
 
 /// Checks events and stores them. Cheap to clone.
 #[derive(Clone)]
@@ -61,6 +65,28 @@ impl Answer {
     }
 }
 
+/// Where an event comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Who hands it over, as it calls itself: for the event's journey.
+    pub(crate) caller: String,
+    /// The span that it is handed over under, if that is known.
+    pub(crate) traceparent: String,
+}
+
+impl Origin {
+    /// The same for both doors, by their headers. The caller is a name that is
+    /// given for this purpose, or the client's program.
+    pub(crate) fn of<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+        let given = header("x-postrider-caller").filter(|name| !name.is_empty());
+        let name = given.or_else(|| header("user-agent")).unwrap_or_default();
+        Self {
+            caller: name.chars().filter(|c| !c.is_control()).take(CALLER_CHARS).collect(),
+            traceparent: header("traceparent").unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 /// An event that is right and complete, but not stored yet.
 pub(crate) struct Prepared {
     id: String,
@@ -68,6 +94,7 @@ pub(crate) struct Prepared {
     account_id: String,
     event_key: String,
     payload: Bytes,
+    span: Span,
 }
 
 impl Acceptor {
@@ -86,12 +113,12 @@ impl Acceptor {
     ///
     /// An event that the request repeats is stored once: the second has the
     /// first one's answer, or is its duplicate.
-    pub(crate) async fn accept_all(&self, events: Vec<Event>, caller: &str) -> Vec<Answer> {
+    pub(crate) async fn accept_all(&self, events: Vec<Event>, origin: &Origin) -> Vec<Answer> {
         let mut resolver = self.resolver();
         let mut steps = Vec::with_capacity(events.len());
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (position, event) in events.into_iter().enumerate() {
-            let step = match self.prepare(event, caller, &mut resolver).await {
+            let step = match self.prepare(event, origin, &mut resolver).await {
                 Ok(prepared) => match seen.get(&prepared.event_key) {
                     Some(&first) => Step::RepeatOf(first, prepared.id),
                     None => {
@@ -142,7 +169,7 @@ impl Acceptor {
     pub(crate) async fn prepare(
         &self,
         mut event: Event,
-        caller: &str,
+        origin: &Origin,
         resolver: &mut Resolver<'_>,
     ) -> Result<Prepared, Answer> {
         // First of all, so that nothing below works on something huge.
@@ -155,6 +182,7 @@ impl Acceptor {
                 return Err(Answer { id: event.id, family: None, outcome: Err(refusal) });
             }
         };
+        let mut span = Span::accepting("accept", &origin.traceparent);
         let family = event_type.family();
         let refused = |id, refusal| Answer { id, family: Some(family), outcome: Err(refusal) };
         let owner = match resolver.resolve(&event, family).await {
@@ -176,13 +204,17 @@ impl Acceptor {
             domain_id: owner.domain_id,
             accepted_at: Some(now.into()),
             event: Some(event),
-            caller: caller.to_owned(),
+            caller: origin.caller.clone(),
+            traceparent: span.traceparent(),
         };
+        span.text("postrider.event_id", &id);
+        span.text("postrider.event_type", event_type.as_str());
+        span.text("postrider.account_id", &owner.account_id);
         if let Err(refusal) = self.check_size(accepted.encoded_len()) {
             return Err(refused(id, refusal));
         }
         let payload = accepted.encode_to_vec().into();
-        Ok(Prepared { id, event_type, account_id: owner.account_id, event_key, payload })
+        Ok(Prepared { id, event_type, account_id: owner.account_id, event_key, payload, span })
     }
 
     /// Stores an event. Says yes only after the broker's ack.
@@ -191,7 +223,7 @@ impl Acceptor {
         prepared: Prepared,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Answer {
-        let Prepared { id, event_type, account_id, event_key, payload } = prepared;
+        let Prepared { id, event_type, account_id, event_key, payload, mut span } = prepared;
         let size_bytes = payload.len();
         // Dying here leaves nothing stored, and the caller without an answer.
         crash_point("ingest.prepared");
@@ -200,6 +232,11 @@ impl Acceptor {
         // it sends the event again, which the broker recognises.
         crash_point("ingest.stored");
         drop(slot);
+        match &stored {
+            Ok(Stored::New) => {}
+            Ok(Stored::Duplicate) => span.text("postrider.stored", "duplicate"),
+            Err(error) => span.fail(&error.to_string()),
+        }
         let outcome = stored.map_err(|error| match error {
             BusError::Refused(why) => Refusal::Full(why),
             // Larger than what the broker told at the start; it was reconfigured since.

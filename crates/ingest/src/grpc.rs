@@ -15,14 +15,11 @@ use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::acceptor::{Acceptor, Answer};
+use crate::acceptor::{Acceptor, Answer, Origin};
 use crate::error::Refusal;
 
 /// Events in one request, at most.
 pub(crate) const MOST_EVENTS: usize = 1000;
-
-/// Bytes of a caller's name that are kept.
-const CALLER_BYTES: usize = 128;
 
 pub(crate) struct Service {
     acceptor: Acceptor,
@@ -41,7 +38,7 @@ impl Ingest for Service {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let caller = caller(request.metadata());
+        let origin = origin(request.metadata());
         let events = request.into_inner().events;
         if events.is_empty() || events.len() > MOST_EVENTS {
             return Err(Status::invalid_argument(format!(
@@ -49,7 +46,7 @@ impl Ingest for Service {
                 events.len()
             )));
         }
-        let answers = self.acceptor.accept_all(events, &caller).await;
+        let answers = self.acceptor.accept_all(events, &origin).await;
         if let [Answer { id, outcome: Err(refusal), .. }] = answers.as_slice() {
             return Err(refusal.status(id));
         }
@@ -67,9 +64,9 @@ impl Ingest for Service {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let caller = caller(request.metadata());
+        let origin = origin(request.metadata());
         let answers =
-            stream::answer(self.acceptor.clone(), &self.tasks, caller, request.into_inner());
+            stream::answer(self.acceptor.clone(), &self.tasks, origin, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }
 }
@@ -115,14 +112,6 @@ impl From<Answer> for PublishResult {
     }
 }
 
-/// Who hands events over, as it calls itself: for the event's journey.
-fn caller(metadata: &MetadataMap) -> String {
-    let named = |name| metadata.get(name).and_then(|value| value.to_str().ok());
-    caller_name(named("x-postrider-caller"), named("user-agent"))
-}
-
-/// The same for both doors: a name given for this purpose, or the client's program.
-pub(crate) fn caller_name(given: Option<&str>, program: Option<&str>) -> String {
-    let name = given.filter(|name| !name.is_empty()).or(program).unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(CALLER_BYTES).collect()
+fn origin(metadata: &MetadataMap) -> Origin {
+    Origin::of(|name| metadata.get(name).and_then(|value| value.to_str().ok()))
 }

@@ -6,14 +6,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{CONTENT_TYPE, USER_AGENT};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 
 use self::reply::{Problem, several, single};
-use crate::acceptor::Acceptor;
-use crate::grpc::{MOST_EVENTS, caller_name};
+use crate::acceptor::{Acceptor, Origin};
+use crate::grpc::MOST_EVENTS;
 use crate::json::{self, Events};
 
 /// The routes of this door.
@@ -62,10 +62,10 @@ async fn publish(
         (Format::Lines, events) => Events::Several(events.into_vec()),
         (Format::Json, events) => events,
     };
-    let caller = caller_name(given("x-postrider-caller"), given(USER_AGENT.as_str()));
+    let origin = Origin::of(given);
     match events {
         Events::One(event) => {
-            let answers = acceptor.accept_all(vec![*event], &caller).await;
+            let answers = acceptor.accept_all(vec![*event], &origin).await;
             Ok(answers
                 .into_iter()
                 .next()
@@ -77,7 +77,7 @@ async fn publish(
                 events.len()
             )))
         }
-        Events::Several(events) => Ok(several(acceptor.accept_all(events, &caller).await)),
+        Events::Several(events) => Ok(several(acceptor.accept_all(events, &origin).await)),
     }
 }
 

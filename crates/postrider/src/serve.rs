@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::Bus;
+use chassis::trace::Traces;
 use chassis::{Clock, Env, Readiness, Tasks, ops, telemetry};
 use console::ConsoleConfig;
 use futures_util::future::BoxFuture;
@@ -32,6 +33,12 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), roles = names.join(","), "starting");
 
+    let service = match names.as_slice() {
+        [role] => format!("postrider-{role}"),
+        _ => "postrider".to_owned(),
+    };
+    let traces = Traces::init(&settings.process.telemetry.traces, service)
+        .context("cannot tell of traces")?;
     let clock = Clock::system();
     let tasks = Tasks::new();
     let readiness = Readiness::default();
@@ -79,6 +86,7 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     if let Some(bus) = &shared.bus {
         bus.flush().await;
     }
+    traces.end().await;
     tracing::info!("stopped");
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -50,6 +50,7 @@ mod respond;
 mod routes;
 mod server;
 mod signing_key;
+mod statistics;
 mod subaccounts;
 mod test_call;
 mod webhook_options;

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::{
     SettingsApi, account, account_webhooks, alerts, api_keys, auth, delivery, domain_webhooks,
     domains, drain, events, export, failures, features, journeys, logs, openapi, rate_limit,
-    resends, respond, signing_key, subaccounts, webhooks, why,
+    resends, respond, signing_key, statistics, subaccounts, webhooks, why,
 };
 
 /// Largest request, in bytes.
@@ -61,6 +61,7 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(export::routes())
         .merge(journeys::routes())
         .merge(why::routes())
+        .merge(statistics::routes())
         .route_layer(only(Area::History));
     let closing = subaccounts::closing_routes().route_layer(only(Area::Closing));
     let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())

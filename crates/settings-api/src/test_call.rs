@@ -78,6 +78,7 @@ impl SettingsApi {
             accepted_at: Some(timestamp),
             event: Some(event),
             caller: "test call".to_owned(),
+            traceparent: String::new(),
         }
     }
 }

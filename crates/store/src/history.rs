@@ -1,7 +1,6 @@
 //! History: what was accepted, decided, tried and ended.
 //!
-//! Each insert takes a batch, is one statement and so atomic, and can be
-//! repeated. Rows are bound in the order of their key, so that two replicas
+//! Each insert takes a batch, is atomic, and can be repeated. Rows are bound in the order of their key, so that two replicas
 //! which insert overlapping batches wait for each other rather than for ever.
 //! Rows of accounts that are erased are left out by the statement itself, so
 //! that none can slip in between a look and the insert.
@@ -17,6 +16,7 @@ mod journey;
 mod partitions;
 mod routings;
 mod search;
+mod statistics;
 mod why;
 
 pub use attempts::AttemptRow;
@@ -28,6 +28,10 @@ pub use journey::{AcceptedRow, Journey, KnownEnd};
 pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
 pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
+pub use statistics::{
+    Backlog, Counted, LONG_SLOT_SECONDS, Outcomes, SHORT_SLOT_SECONDS, SlotRow, TargetFilter,
+    TargetOrder, TargetStatistics, short_slots_from, slot_start,
+};
 pub use uuid::Uuid;
 pub use why::{Addressee, Considered, WhySearch};
 

@@ -88,6 +88,19 @@ pub async fn publish(url: &str, subject: &str, payload: &[u8]) {
     }
 }
 
+/// Whether a user may not publish on a subject of JetStream's, as the broker says.
+///
+/// # Panics
+///
+/// When the broker cannot be reached.
+pub async fn is_forbidden(url: &str, subject: &str) -> bool {
+    // Whatever else it says of the message, it would have let it through.
+    let refusal = try_publish(url, subject, b"{}").await.err();
+    let refusal = refusal.map(|error| format!("{error:#}")).unwrap_or_default();
+    assert!(!refusal.contains("Connection refused"), "{url}: {refusal}");
+    refusal.contains("Permissions Violation")
+}
+
 async fn try_publish(url: &str, subject: &str, payload: &[u8]) -> Result<()> {
     let (mut stream, inbox) = connect(url).await?;
     let publish = format!("PUB {subject} {inbox} {}\r\n", payload.len());
@@ -106,11 +119,20 @@ async fn ask(url: &str, subject: &str, question: &Value) -> Result<Value> {
 /// A connection, and a subject of its own on which answers come.
 async fn connect(url: &str) -> Result<(BufReader<TcpStream>, String)> {
     let address = url.strip_prefix("nats://").context("a nats:// URL")?;
+    let (login, address) = match address.split_once('@') {
+        Some((login, address)) => (login.split_once(':'), address),
+        None => (None, address),
+    };
+    let mut options = json!({"verbose": false});
+    if let Some((user, password)) = login {
+        options["user"] = user.into();
+        options["pass"] = password.into();
+    }
     let stream = TcpStream::connect(address).await?;
     // Others ask the same broker at the same time, over ports of their own.
     let inbox = format!("_INBOX.testkit.{}", stream.local_addr()?.port());
     let mut stream = BufReader::new(stream);
-    let commands = format!("CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\n");
+    let commands = format!("CONNECT {options}\r\nSUB {inbox} 1\r\n");
     stream.write_all(commands.as_bytes()).await?;
     Ok((stream, inbox))
 }

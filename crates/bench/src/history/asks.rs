@@ -8,6 +8,8 @@ use crate::customers::domain;
 
 /// A page that an index leads to.
 const PAGE_MS: f64 = 50.0;
+/// What was counted when history was written.
+const STATISTICS_MS: f64 = 20.0;
 /// A look through the events of an hour, or a count.
 const SEARCH_MS: f64 = 250.0;
 /// A look through everything that has failed in an account.
@@ -147,6 +149,17 @@ pub(super) fn all(world: &World) -> Vec<Ask> {
         ask(what, LARGE, Anew, ALL_FAILURES_MS, fixed(failures(filter)));
     }
     ask("undelivered: counts", LARGE, Anew, SEARCH_MS, fixed("/postrider/v1/undelivered".into()));
+
+    let statistics = |query: &str| format!("/postrider/v1/statistics{query}");
+    for (what, account, path) in [
+        ("statistics: a day", LARGE, statistics("")),
+        ("statistics: a day, small account", SMALL, statistics("")),
+        ("statistics: two weeks", LARGE, statistics(&format!("?begin={}", now - 86_400 * DAYS))),
+        ("statistics: targets of a day", LARGE, statistics("/targets")),
+        ("statistics: backlog", LARGE, statistics("/backlog")),
+    ] {
+        ask(what, account, Anew, STATISTICS_MS, fixed(path));
+    }
 
     asks.extend(logs(now));
     asks

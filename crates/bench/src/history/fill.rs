@@ -29,7 +29,7 @@ const PRIME: u64 = 2_147_483_647;
 /// Rows of one statement.
 const AT_ONCE: u64 = 100_000;
 
-const TABLES: [&str; 4] = ["events", "attempts", "ends", "undelivered"];
+const TABLES: [&str; 5] = ["events", "attempts", "ends", "undelivered", "statistics"];
 
 /// Of two hundred events: how many are of each kind, and what one looks like.
 const KINDS: [(&str, u32, &str); 8] = [
@@ -87,6 +87,7 @@ impl World {
             events.join().map_err(|_| anyhow::anyhow!("events could not be filled in"))?
         })?;
         platform.query(&format!("SELECT setval('event_positions', {rows})"))?;
+        platform.query(COUNT)?;
         for table in TABLES {
             platform.query(&format!("VACUUM (ANALYZE) {table}"))?;
         }
@@ -134,6 +135,28 @@ const MAKE_DAYS: &str = "DO $$ DECLARE t text; d date; name text; BEGIN \
     EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', name, t, \
     d::timestamp AT TIME ZONE 'UTC', (d + 1)::timestamp AT TIME ZONE 'UTC'); \
     END IF; END LOOP; END LOOP; END $$";
+
+/// The slots that archive would have counted: of targets hours, of accounts hours up to
+/// three days ago, and five minutes from there on. All answers took 12 ms.
+const COUNT: &str = "INSERT INTO statistics (account_id, target_id, seconds, starts_at, taken, \
+    failed, latencies, delivered, rejected, exhausted, held, last_url, last_taken_at, \
+    last_failed_at, last_reason) \
+    SELECT account_id, target_id, seconds, starts_at, sum(taken), sum(failed), \
+    array_fill(0::bigint, ARRAY[6]) || sum(taken)::bigint || array_fill(0::bigint, ARRAY[22]), \
+    sum(delivered), sum(rejected), sum(exhausted), sum(held), max(url), \
+    max(at) FILTER (WHERE taken > 0), max(at) FILTER (WHERE failed > 0), max(reason) \
+    FROM (SELECT account_id, target_id, started_at AS at, (reason = 'ok')::int AS taken, \
+    (reason <> 'ok')::int AS failed, 0 AS delivered, 0 AS rejected, 0 AS exhausted, 0 AS held, \
+    url, nullif(reason, 'ok') AS reason FROM attempts \
+    UNION ALL SELECT account_id, target_id, ended_at, 0, 0, (outcome = 'delivered')::int, \
+    (outcome = 'rejected')::int, (outcome = 'exhausted')::int, (outcome = 'held')::int, NULL, NULL \
+    FROM ends) AS counted (account_id, target, at, taken, failed, delivered, rejected, exhausted, \
+    held, url, reason), \
+    LATERAL (VALUES (target, 3600), ('00000000-0000-0000-0000-000000000000'::uuid, \
+    CASE WHEN at < date_trunc('hour', now()) - interval '3 days' THEN 3600 ELSE 300 END)) \
+    AS slot (target_id, seconds), \
+    LATERAL (SELECT to_timestamp(floor(extract(epoch FROM at) / seconds) * seconds)) \
+    AS start (starts_at) GROUP BY 1, 2, 3, 4";
 
 /// What every statement begins with: numbers, each with what hangs on it, all of
 /// it scattered and the same in every run.

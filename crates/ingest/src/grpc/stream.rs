@@ -12,7 +12,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::acceptor::{Acceptor, Answer, in_turn};
+use crate::acceptor::{Acceptor, Answer, Origin, in_turn};
 
 /// Events of one stream that were taken and not answered yet.
 const WINDOW: usize = 1024;
@@ -28,24 +28,24 @@ type Message = Result<PublishStreamResponse, Status>;
 pub(super) fn answer(
     acceptor: Acceptor,
     tasks: &Tasks,
-    caller: String,
+    origin: Origin,
     incoming: Streaming<PublishStreamRequest>,
 ) -> impl Stream<Item = Message> + use<> {
     let (answers, outgoing) = mpsc::channel(64);
-    tasks.spawn(pump(acceptor, tasks.clone(), caller, incoming, answers));
+    tasks.spawn(pump(acceptor, tasks.clone(), origin, incoming, answers));
     ReceiverStream::new(outgoing)
 }
 
 async fn pump(
     acceptor: Acceptor,
     tasks: Tasks,
-    caller: String,
+    origin: Origin,
     incoming: Streaming<PublishStreamRequest>,
     answers: mpsc::Sender<Message>,
 ) {
     let reading = stream::unfold(incoming, |mut incoming| {
-        let (acceptor, caller) = (&acceptor, caller.as_str());
-        async move { Some((next(acceptor, caller, &mut incoming).await, incoming)) }
+        let (acceptor, origin) = (&acceptor, &origin);
+        async move { Some((next(acceptor, origin, &mut incoming).await, incoming)) }
     });
     let mut reading = pin!(reading);
     let mut storing = FuturesOrdered::new();
@@ -96,7 +96,7 @@ enum Read<F> {
 /// same id the second is the duplicate.
 async fn next(
     acceptor: &Acceptor,
-    caller: &str,
+    origin: &Origin,
     incoming: &mut Streaming<PublishStreamRequest>,
 ) -> Read<impl Future<Output = Answer> + use<>> {
     let event = match incoming.message().await {
@@ -105,7 +105,7 @@ async fn next(
         Err(status) => return Read::End(Err(status)),
     };
     let mut resolver = acceptor.resolver();
-    let storing = match acceptor.prepare(event, caller, &mut resolver).await {
+    let storing = match acceptor.prepare(event, origin, &mut resolver).await {
         Ok(prepared) => {
             let slot = acceptor.slot().await;
             let acceptor = acceptor.clone();

@@ -8,21 +8,25 @@ mod hostile;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use protocol::v1::Event;
 use serde_json::{Value, json};
 use testkit::{Browser, Look, Mailbox, Page, Reply, tools};
 
 use crate::clients::folder;
-use crate::system::System;
+use crate::system::{System, clicked, opened};
 
 /// Pages of the console, with a name for the picture. Those of one webhook and one
 /// alert are found through their lists.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 12] = [
     ("overview", "/console"),
     ("webhooks", "/console/webhooks"),
     ("webhooks-new", "/console/webhooks/new"),
     ("webhooks-none", "/console/webhooks?search=nothing"),
     ("alerts", "/console/alerts"),
     ("alerts-new", "/console/alerts/new"),
+    ("events", "/console/events"),
+    ("failures", "/console/failures"),
+    ("resends", "/console/resends"),
     ("domains", "/console/domains"),
     ("security", "/console/security"),
     ("subaccounts", "/console/subaccounts"),
@@ -108,6 +112,14 @@ async fn furnished() -> (System, Mailbox) {
          WHERE channel = 'webhook'",
     );
     post("/v5/accounts/subaccounts?name=Shop%20Europe", json!({})).await;
+    // One that arrives, and one that never does.
+    system.receiver.on_post("/broken", [Reply::status(503).body("<b>busy</b>")]);
+    let broken = system.receiver.url("/broken");
+    system.add_domain_webhook("demo", "news.demo.example", "opened", &[&broken]).await;
+    system.publish(clicked("clicked-1")).await;
+    let domain = "news.demo.example".to_owned();
+    system.publish(Event { domain, ..opened("opened-1") }).await;
+    system.wait_for_end("opened-1", "exhausted").await;
     (system, mailbox)
 }
 
@@ -131,6 +143,7 @@ async fn every_page_is_for_everybody_in_both_themes_on_both_widths() {
                 }
             }
             for (name, list, link) in [
+                ("event", "/console/failures", "tbody td a"),
                 ("webhook", "/console/webhooks", "tbody td a"),
                 ("alert", "/console/alerts", "tbody td a"),
             ] {

@@ -133,6 +133,14 @@ impl Matrix {
         assert_eq!(ends.get("delivered"), Some(&(2 * EVENTS)), "{point}: {ends:?}");
         assert_eq!(ends.get("rejected"), Some(&EVENTS), "{point}: {ends:?}");
 
+        // Statistics have each of them once.
+        let counted = "SELECT sum(taken + failed), sum(delivered), sum(rejected) FROM statistics \
+             WHERE target_id = '00000000-0000-0000-0000-000000000000'";
+        let there = "SELECT (SELECT count(*) FROM attempts WHERE charged), \
+             count(*) FILTER (WHERE outcome = 'delivered'), \
+             count(*) FILTER (WHERE outcome = 'rejected') FROM ends";
+        assert_eq!(self.servers.sql(counted), self.servers.sql(there), "{point}");
+
         // No chain forks, nothing is sent after its end, nothing comes twice
         // without a reason.
         let mut tries: BTreeMap<(String, String), usize> = BTreeMap::new();

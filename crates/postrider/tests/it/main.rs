@@ -1,6 +1,7 @@
 //! Whole-system tests: real processes, real servers, a real receiver, and the
 //! public doors only.
 
+mod broker_users;
 mod browser;
 mod clients;
 mod console;
@@ -13,6 +14,7 @@ mod journeys;
 mod lag;
 mod lifecycle;
 mod openapi;
+mod operators;
 mod options;
 mod outages;
 mod regions;
@@ -23,4 +25,5 @@ mod schedules;
 mod settings;
 mod signing_keys;
 mod system;
+mod traces;
 mod traps;

@@ -27,6 +27,8 @@ const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a
 pub(crate) struct System {
     processes: BTreeMap<&'static str, Postrider>,
     settings: Vec<(String, String)>,
+    /// Settings of one role alone: role, name, value.
+    own_settings: Vec<(&'static str, String, String)>,
     http: SocketAddr,
     admin: SocketAddr,
     ingest: SocketAddr,
@@ -91,6 +93,27 @@ impl System {
         system
     }
 
+    /// Every role as a process of its own, with a user of its own on a broker that
+    /// knows users; the region is `us`.
+    pub(crate) async fn start_as_users(
+        url_of: impl Fn(&str) -> String,
+        extra: &[(&str, &str)],
+    ) -> Self {
+        let env = TestEnv::new();
+        let (nobody, region) = (url_of("nobody"), "us".to_owned());
+        let servers =
+            [("NATS_URL", &nobody), ("DATABASE_URL", &env.database_url), ("REGION", &region)];
+        let mut system = Self::prepare(&servers, extra).await;
+        system.env = Some(env);
+        for role in ROLES {
+            system.own_settings.push((role, "POSTRIDER_NATS_URL".to_owned(), url_of(role)));
+            system.run(role, None).await;
+        }
+        system.create_account("demo", None).await;
+        system.create_domain("mail.demo.example", "demo").await;
+        system
+    }
+
     /// `postrider all` as the deployment of a region, with a database of its own
     /// on servers that others use too.
     pub(crate) async fn start_region(nats_url: &str, database_url: &str, region: &str) -> Self {
@@ -140,7 +163,18 @@ impl System {
         migrated.expect("the database is migrated");
         let processes = BTreeMap::new();
         let receiver = Receiver::start().await;
-        Self { processes, settings, http, admin, ingest, ingest_http, receiver, env: None }
+        let own_settings = Vec::new();
+        Self {
+            processes,
+            settings,
+            own_settings,
+            http,
+            admin,
+            ingest,
+            ingest_http,
+            receiver,
+            env: None,
+        }
     }
 
     /// Starts a role and waits until it is ready, with this crash point armed.
@@ -155,6 +189,10 @@ impl System {
         let ops = loopback();
         let mut settings = self.settings.clone();
         settings.push(("POSTRIDER_OPS_ADDR".to_owned(), ops.to_string()));
+        for (_, name, value) in self.own_settings.iter().filter(|(of, ..)| *of == role) {
+            settings.retain(|(known, _)| known != name);
+            settings.push((name.clone(), value.clone()));
+        }
         if let Some(crash_point) = crash_point {
             settings.push(("FAILPOINTS".to_owned(), crash_point.to_owned()));
         }

@@ -259,6 +259,8 @@ fn anew(
         accepted_at: Some(event.accepted_at.into()),
         event: Some(Event::decode(event.event.as_slice()).ok()?),
         caller: event.caller.clone(),
+        // Nobody waits for what is sent again: it is traced no further.
+        traceparent: String::new(),
     };
     Some(Delivery {
         delivery_id: hex(story.id),

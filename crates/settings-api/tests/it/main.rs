@@ -29,6 +29,7 @@ mod relay;
 mod reseal;
 mod resends;
 mod signing_key;
+mod statistics;
 mod subaccounts;
 mod webhook_bad_input;
 mod webhook_legacy_ids;

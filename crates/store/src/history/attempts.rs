@@ -1,7 +1,10 @@
 //! Tries at receivers, and returns that were not charged to them.
 
-use chrono::{DateTime, Utc};
+use std::collections::HashSet;
 
+use chrono::{DateTime, SubsecRound as _, Utc};
+
+use super::statistics::Tally;
 use super::{Uuid, by_key, clean, distinct};
 use crate::{Store, StoreError};
 
@@ -43,16 +46,22 @@ pub struct AttemptRow {
 }
 
 impl Store {
-    /// Inserts those attempts that are not there yet.
+    /// Inserts those attempts that are not there yet, and counts them: see
+    /// statistics.rs.
     ///
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_attempts(&self, rows: &[AttemptRow]) -> Result<(), StoreError> {
-        let rows = by_key(rows, |row| (row.event_key, row.delivery_id, row.hop, row.started_at));
+        let mut rows = by_key(rows, key);
+        // Told twice in one batch, it is one row, and counts once.
+        rows.dedup_by_key(|row| key(row));
+        if rows.is_empty() {
+            return Ok(());
+        }
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
         let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
         let hops: Vec<i64> = rows.iter().map(|row| row.hop.into()).collect();
-        let started: Vec<DateTime<Utc>> = rows.iter().map(|row| row.started_at).collect();
+        let started: Vec<DateTime<Utc>> = rows.iter().map(|row| key(row).3).collect();
         let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
         let targets: Vec<Option<Uuid>> = rows.iter().map(|row| row.target_id).collect();
         let generations: Vec<i64> = rows.iter().map(|row| row.generation.into()).collect();
@@ -65,7 +74,8 @@ impl Store {
         let details: Vec<String> = rows.iter().map(|row| clean(&row.detail)).collect();
         let snippets: Vec<String> = rows.iter().map(|row| clean(&row.response_snippet)).collect();
         let next: Vec<Option<DateTime<Utc>>> = rows.iter().map(|row| row.next_attempt_at).collect();
-        sqlx::query!(
+        let mut tx = self.pool.begin().await?;
+        let inserted = sqlx::query!(
             "INSERT INTO attempts (event_key, delivery_id, hop, started_at, account_id, \
              target_id, generation, attempt, charged, duration_ms, url, status, reason, detail, \
              response_snippet, next_attempt_at) \
@@ -77,7 +87,7 @@ impl Store {
              response_snippet, next_attempt_at) \
              WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
              WHERE a.account_id = ANY($17::text[]) AND a.erased_at IS NOT NULL) \
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT DO NOTHING RETURNING event_key, delivery_id, hop, started_at",
             &event_keys,
             &deliveries,
             &hops,
@@ -96,10 +106,25 @@ impl Store {
             &next as &[Option<DateTime<Utc>>],
             &distinct(&accounts) as &[&str]
         )
-        .execute(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
-        Ok(())
+        let inserted: HashSet<_> = inserted
+            .into_iter()
+            .map(|row| (row.event_key, row.delivery_id, row.hop, row.started_at))
+            .collect();
+        let mut tally = Tally::default();
+        for row in rows.iter().filter(|row| inserted.contains(&key(row))) {
+            tally.attempt(row);
+        }
+        // Dying before the commit leaves neither rows nor counts, dying after it both.
+        tally.add(&mut tx).await?;
+        Ok(tx.commit().await?)
     }
+}
+
+/// What makes a row, with the moment as the database has it.
+fn key(row: &AttemptRow) -> (Uuid, Uuid, i64, DateTime<Utc>) {
+    (row.event_key, row.delivery_id, row.hop.into(), row.started_at.trunc_subsecs(6))
 }
 
 /// An HTTP status as the database has it.

@@ -1,8 +1,11 @@
 //! How deliveries ended, and the bodies of those that were not delivered.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::attempts::status;
+use super::statistics::Tally;
 use super::{Uuid, by_key, clean, clean_option, distinct};
 use crate::{Store, StoreError};
 
@@ -44,8 +47,8 @@ pub struct EndRow {
 }
 
 impl Store {
-    /// Inserts those ends that are not there yet, and with each of them the body
-    /// that is to be kept. Of two ends of one delivery that lie within two days
+    /// Inserts those ends that are not there yet, counts them, and keeps with each of
+    /// them the body that is to be kept. Of two ends of one delivery that lie within two days
     /// the first to come counts, in one batch the earlier one, and a body only ever comes with its own end:
     /// what was delivered never stands among what was not, whatever a later
     /// report says.
@@ -85,7 +88,7 @@ impl Store {
         // after the other, and each looks for what was there before: the second
         // statement sees all that was committed before the lock was free.
         sqlx::query!("SELECT pg_advisory_xact_lock($1)", ONE_END).execute(&mut *tx).await?;
-        sqlx::query!(
+        let inserted = sqlx::query_scalar!(
             "WITH ended AS (\
              INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, hop, \
              outcome, reason, ended_at, attempts, last_url, last_status) \
@@ -99,12 +102,13 @@ impl Store {
              AND r.delivery_id NOT IN (SELECT e.delivery_id FROM ends e \
              WHERE e.delivery_id = ANY($1::uuid[]) AND e.ended_at BETWEEN $18 AND $19) \
              ON CONFLICT DO NOTHING \
-             RETURNING delivery_id, account_id, target_id, outcome, ended_at) \
-             INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
+             RETURNING delivery_id, account_id, target_id, outcome, ended_at), \
+             kept AS (INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
              delivery) SELECT delivery_id, account_id, target_id, outcome, ended_at, delivery \
              FROM ended JOIN unnest($13::uuid[], $14::text[], $15::timestamptz[], $16::bytea[]) \
-             AS kept (delivery_id, outcome, ended_at, delivery) \
-             USING (delivery_id, outcome, ended_at) ON CONFLICT DO NOTHING",
+             AS bodies (delivery_id, outcome, ended_at, delivery) \
+             USING (delivery_id, outcome, ended_at) ON CONFLICT DO NOTHING) \
+             SELECT delivery_id FROM ended",
             &deliveries,
             &event_keys as &[Option<Uuid>],
             &accounts as &[&str],
@@ -125,8 +129,15 @@ impl Store {
             first - WITHIN,
             last + WITHIN
         )
-        .execute(&mut *tx)
+        .fetch_all(&mut *tx)
         .await?;
+        let inserted: HashSet<Uuid> = inserted.into_iter().collect();
+        let mut tally = Tally::default();
+        for row in rows.iter().filter(|row| inserted.contains(&row.delivery_id)) {
+            tally.end(row);
+        }
+        // Dying before the commit leaves neither rows nor counts, dying after it both.
+        tally.add(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 }

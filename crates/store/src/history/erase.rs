@@ -6,7 +6,8 @@
 //! time, which reads the disk in order and keeps statements short. All its days
 //! are gone through together: a part is the same blocks of each of them. A row
 //! that moves meanwhile, out of the default partition into its day, may be missed
-//! by one pass; the second one comes minutes later, when it stands still.
+//! by one pass; the second one comes minutes later, when it stands still. Statistics
+//! do have such an index, and are gone through like the others all the same.
 
 use crate::{Store, StoreError};
 
@@ -25,6 +26,8 @@ pub enum HistoryTable {
     Undelivered,
     /// Counts of bodies that were given up.
     Expired,
+    /// Counts of all else.
+    Statistics,
 }
 
 /// What became of one part of a table.
@@ -38,13 +41,14 @@ pub struct ErasedPart {
 
 impl HistoryTable {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Events,
         Self::Routings,
         Self::Attempts,
         Self::Ends,
         Self::Undelivered,
         Self::Expired,
+        Self::Statistics,
     ];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -55,6 +59,7 @@ impl HistoryTable {
             Self::Ends => "ends",
             Self::Undelivered => "undelivered",
             Self::Expired => "expired",
+            Self::Statistics => "statistics",
         }
     }
 }
@@ -136,6 +141,20 @@ impl Store {
                     sqlx::query!(
                         "DELETE FROM expired WHERE ctid >= $1::text::tid AND ctid < $2::text::tid \
                      AND account_id = ANY($3)",
+                        from,
+                        to,
+                        account_ids
+                    )
+                    .execute(&self.pool)
+                    .await?
+                }
+                // Locked in the order in which they are counted in, so that neither
+                // waits for the other for ever.
+                HistoryTable::Statistics => {
+                    sqlx::query!(
+                        "DELETE FROM statistics WHERE ctid = ANY(ARRAY(SELECT ctid FROM statistics \
+                     WHERE ctid >= $1::text::tid AND ctid < $2::text::tid AND account_id = ANY($3) \
+                     ORDER BY account_id COLLATE \"C\", target_id, seconds, starts_at FOR UPDATE))",
                         from,
                         to,
                         account_ids

@@ -38,6 +38,7 @@ pub struct Retention {
     pub ends_days: u32,
     /// Bodies of what was not delivered.
     pub undelivered_days: u32,
+    pub statistics_days: u32,
 }
 
 /// What was done about the days of all tables.
@@ -52,6 +53,8 @@ pub struct DaysKept {
     /// Rows older than their table keeps that were deleted one by one: their day
     /// had no partition any more.
     pub late: u64,
+    /// Slots of statistics that were folded into hours, or given up.
+    pub slots: u64,
 }
 
 /// A table of days.
@@ -125,6 +128,10 @@ impl Store {
             let today = today.min(theirs.date_naive());
             self.give_up_days(table, retention, today, &mut done).await?;
         }
+        let now = now.min(theirs);
+        let days = Days::new(retention.statistics_days.into());
+        let first = now.date_naive().checked_sub_days(days).unwrap_or(NaiveDate::MIN);
+        done.slots = self.keep_statistics(now, midnight(first)).await?;
         guard.commit().await?;
         Ok(Some(done))
     }

@@ -33,6 +33,7 @@ pub(crate) async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
             attempts_days: 30,
             ends_days: 30,
             undelivered_days: 30,
+            statistics_days: 90,
         };
         store.keep_days(&retention, noon - TimeDelta::days(day)).await.expect("kept");
     }

@@ -29,6 +29,7 @@ async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
         attempts_days: 30,
         ends_days: 30,
         undelivered_days: 30,
+        statistics_days: 90,
     };
     for day in 0..DAYS {
         store.keep_days(&retention, noon - TimeDelta::days(day)).await.expect("kept");

@@ -10,5 +10,7 @@ mod journey_plans;
 mod lifecycle;
 mod outbox;
 mod partitions;
+mod statistics;
+mod statistics_plans;
 mod webhook_plans;
 mod world;

@@ -14,6 +14,7 @@ const RETENTION: Retention = Retention {
     attempts_days: 30,
     ends_days: 30,
     undelivered_days: 5,
+    statistics_days: 90,
 };
 
 /// Noon of today, as the database sees it, and so many days later.

@@ -1,0 +1,115 @@
+//! What operators see, and what they do by hand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use protocol::v1::PublishRequest;
+use serde_json::json;
+use testkit::broker::jetstream;
+use testkit::{OwnServers, Reply, eventually};
+
+use crate::system::{SOON, System, alert, clicked};
+
+fn repository(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
+}
+
+/// Every series that a process serves.
+async fn series(ops: std::net::SocketAddr) -> BTreeMap<String, f64> {
+    let answer = testkit::http::get(format!("http://{ops}/metrics")).send().await;
+    let text = answer.expect("metrics").expect_status(200).text();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+    pairs.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[tokio::test]
+async fn what_is_served_is_what_is_listed_and_tells_what_waits() {
+    let mut system = System::start_apart(&[]).await;
+    let ops = ["fanout", "dispatcher", "archive"].map(|role| {
+        let ops = system.begin(role, None);
+        (role, ops)
+    });
+    for (role, ops) in ops {
+        system.process(role).wait_ready(ops, SOON).await;
+    }
+    system.receiver.on_post("/hook", [500, 200].map(Reply::status));
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    system.publish(clicked("one")).await;
+    system.wait_for_end("one", "delivered").await;
+
+    let page = std::fs::read_to_string(repository("docs/metrics.md")).expect("the page");
+    for (role, ops) in ops {
+        let served = eventually(SOON, "everything to be told", || async {
+            let served = series(ops).await;
+            let lag = format!("postrider_{role}_lag_seconds");
+            served.keys().any(|name| name.starts_with(&lag)).then_some(served)
+        })
+        .await;
+        for name in served.keys() {
+            let name = name.split('{').next().unwrap_or_default();
+            let parts = ["_bucket", "_sum", "_count"];
+            let histogram = parts.iter().find_map(|part| name.strip_suffix(part));
+            let is_listed = [Some(name), histogram]
+                .into_iter()
+                .flatten()
+                .any(|name| page.contains(&format!("| `{name}` |")));
+            assert!(is_listed, "{role} serves {name}");
+        }
+        for part in [role, "broker"] {
+            assert_eq!(served.get(&format!("postrider_ready{{part=\"{part}\"}}")), Some(&1.0));
+        }
+    }
+    let [(_, fanout), (_, dispatcher), _] = ops;
+    let told = series(fanout).await;
+    assert_eq!(told.get("postrider_fanout_lag_seconds"), Some(&0.0));
+    assert_eq!(told.get("postrider_deliveries_high_water"), Some(&5_000_000.0));
+    let told = series(dispatcher).await;
+    assert_eq!(told.get("postrider_dispatcher_lag_seconds{shard=\"0\"}"), Some(&0.0));
+    let all = "{family=\"message\",le=\"+Inf\"}";
+    assert_eq!(told.get(&format!("postrider_due_wait_seconds_bucket{all}")), Some(&2.0));
+    assert_eq!(
+        told.get(&format!("postrider_first_attempt_latency_seconds_bucket{all}")),
+        Some(&1.0)
+    );
+}
+
+#[tokio::test]
+async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_hand() {
+    let mut servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[]).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    let republish = std::fs::read_to_string(repository("deploy/postgres/republish.sql"));
+    let republish = republish.expect("it is in the repository");
+
+    // The broker is lost, with all that it had.
+    for stream in testkit::broker::streams(&servers.nats.url()).await {
+        jetstream(&servers.nats.url(), &format!("STREAM.DELETE.{stream}"), &json!({})).await;
+    }
+    servers.nats.restart().expect("restarted");
+    for role in ["settings-api", "ingest", "fanout", "dispatcher", "archive"] {
+        system.kill9(role).await;
+        system.run(role, None).await;
+    }
+    let request = PublishRequest { events: vec![alert("unknown")] };
+    let refusal =
+        system.ingest().await.publish(request).await.expect_err("nobody knows the account");
+    assert_eq!(refusal.code(), tonic::Code::NotFound);
+    servers.sql(&republish);
+    eventually(SOON, "the outbox to be empty", || async {
+        (servers.sql("SELECT count(*) FROM settings_outbox").trim() == "0").then_some(())
+    })
+    .await;
+    system.publish(clicked("one")).await;
+    system.receiver.wait_for_posts("/hook", 1, SOON).await;
+
+    // The database is older than the broker: the versions there are lower.
+    servers.sql("UPDATE accounts SET version = 1; UPDATE domains SET version = 1");
+    servers.sql(&republish);
+    let other = system.receiver.url("/other");
+    system.add_domain_webhook("demo", "mail.demo.example", "opened", &[&other]).await;
+    system.publish(crate::system::opened("two")).await;
+    system.receiver.wait_for_posts("/other", 1, SOON).await;
+}

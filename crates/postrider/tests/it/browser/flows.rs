@@ -122,8 +122,8 @@ async fn a_failure_is_found_and_sent_again() {
         let page = browser.page(look).await;
         sign_in(&page, &system, "key-demo").await;
         page.click_to(".sections a[href='/console/failures']").await;
-        says(&page, "503").await;
-        page.write("[name=status]", "503").await;
+        says(&page, "500").await;
+        page.write("[name=status]", "500").await;
         page.click_to("form .main-action").await;
         page.click_to("tbody td a").await;
         says(&page, "exhausted").await;
@@ -131,7 +131,7 @@ async fn a_failure_is_found_and_sent_again() {
         assert_eq!(text, "<b>busy</b>");
         // Its receiver is well again, and what is sent arrives there.
         let (before, path) = (system.receiver.posts("/broken").len(), "/broken");
-        system.receiver.on_post(path, [Reply::status(if number == 2 { 200 } else { 503 })]);
+        system.receiver.on_post(path, [Reply::status(if number == 2 { 200 } else { 500 })]);
         page.click_to("form.row.space .main-action").await;
         says(&page, "One delivery was sent again").await;
         system.receiver.wait_for_posts(path, before + 1, SOON).await;

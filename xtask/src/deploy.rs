@@ -3,6 +3,7 @@
 //! Python renders, because Helm's own engine and Kubernetes' schemas are to be
 //! had as Python packages; see `render.py`. What comes out is judged here.
 
+mod broker;
 mod compose;
 mod document;
 mod image;
@@ -38,6 +39,7 @@ pub(crate) fn chart() -> Result<()> {
     }
     let composition = rendered.files.get(compose::FILE).context("there is no composition")?;
     problems.extend(compose::check(composition, &known, &workspace::root().join("deploy")));
+    problems.extend(broker::check(workspace::root(), rendered.charts.iter())?);
     problems.extend(image::check(workspace::root(), &python, &rendered.files)?);
 
     for problem in &problems {

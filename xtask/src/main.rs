@@ -2,7 +2,8 @@
 //!
 //! What must always hold: whatever CI runs can be run here, with servers of its
 //! own on free ports; nothing but a Rust toolchain and Python with pip has to be
-//! installed before; every failure says what to do.
+//! installed before, and `promtool` where there is no Debian to fetch it from;
+//! every failure says what to do.
 //!
 //! Deliberately absent: the product's crates. This has to build fast, and also
 //! when they do not build.

@@ -95,7 +95,11 @@ impl Lines {
     /// Draws lines; where nothing is known, a line is broken off.
     pub(crate) fn of(lines: &[Vec<Option<u32>>]) -> Self {
         let points = lines.iter().flatten().flatten();
-        let most = round_up(points.copied().max().unwrap_or(0).into());
+        Self::up_to(round_up(points.copied().max().unwrap_or(0).into()), lines)
+    }
+
+    /// The same below a number that no point exceeds.
+    pub(crate) fn up_to(most: u64, lines: &[Vec<Option<u32>>]) -> Self {
         let path = |line: &Vec<Option<u32>>| {
             let step = f64::from(WIDTH) / line.len().max(1) as f64;
             let mut path = String::new();

@@ -9,7 +9,8 @@
 //! What must always hold:
 //!
 //! * Nothing runs whose hash is not written down: in [`pins`], or in the files
-//!   that [`tools`] are fetched by.
+//!   that [`tools`] are fetched by. Debian's `promtool` is the one exception: apt
+//!   checks it against Debian's keys.
 //! * Servers listen on 127.0.0.1 only, and never run as root.
 //! * A server does not outlive the process that started it, however that ends.
 //! * Processes that fetch at the same time share one download and never see
@@ -23,6 +24,7 @@ mod cache;
 pub mod environment;
 mod fetch;
 mod nats;
+mod nats_cluster;
 pub mod pins;
 mod pip;
 pub mod ports;
@@ -35,6 +37,7 @@ mod user;
 
 pub use fetch::fetch;
 pub use nats::{Nats, NatsOptions, NatsSync};
+pub use nats_cluster::NatsCluster;
 pub use postgres::{Postgres, PostgresOptions};
 pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};

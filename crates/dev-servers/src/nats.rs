@@ -93,6 +93,11 @@ impl Nats {
         self.port
     }
 
+    /// What the server calls itself, the same after every restart.
+    pub fn name(&self) -> String {
+        name(self.port)
+    }
+
     /// The process id; `None` while it is down.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(ManagedProcess::pid)
@@ -145,7 +150,7 @@ impl Nats {
                 Some(port) => port,
                 None => ports::free_port()?,
             };
-            let name = format!("postrider-{}-{}", std::process::id(), self.port);
+            let name = name(self.port);
             let config = self.write_config(&name)?;
             let mut command = Command::new(&self.binary);
             command.arg("--config").arg(config).current_dir(&self.options.dir);
@@ -173,6 +178,11 @@ impl Nats {
         self.run_as.give(&path)?;
         Ok(path)
     }
+}
+
+/// Nobody else's: two processes may pick the same port one after the other.
+fn name(port: u16) -> String {
+    format!("postrider-{}-{port}", std::process::id())
 }
 
 /// The store's limit is only a promise to streams, never an allocation; it is

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Area;
@@ -99,9 +99,17 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
+/// A label has few values; a stranger may name methods without end.
+fn method_label(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
+    let names = ["GET", "HEAD", "POST", "PUT", "DELETE"];
+    let found = known.iter().zip(names).find(|(known, _)| *known == method);
+    found.map_or("other", |(_, name)| name)
+}
+
 async fn count(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let method = request.method().to_string();
+    let method = method_label(request.method());
     let response = next.run(request).await;
     metrics::counter!(
         "postrider_settings_api_requests_total",
@@ -111,4 +119,15 @@ async fn count(request: Request, next: Next) -> Response {
     )
     .increment(1);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_nobody_knows_makes_no_label() {
+        assert_eq!(method_label(&Method::PUT), "PUT");
+        assert_eq!(method_label(&Method::from_bytes(b"ANYTHING").expect("a token")), "other");
+    }
 }

@@ -31,7 +31,9 @@ pub mod zoo;
 
 pub use browser::{Browser, Look, Page};
 pub use dev_servers::ports::free_port;
-pub use dev_servers::{Nats, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail};
+pub use dev_servers::{
+    Nats, NatsCluster, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail,
+};
 pub use mailbox::{Act, Letter, Mailbox, MailboxOptions, MailboxTls, Stage};
 pub use process::Postrider;
 pub use receiver::{Gate, Received, Receiver, Reply};

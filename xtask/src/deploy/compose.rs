@@ -11,12 +11,13 @@ use super::settings::Known;
 pub(super) const FILE: &str = "deploy/compose.yaml";
 
 /// Every role, with the ports that design and documents give it.
-const ROLES: [(&str, &[u16]); 6] = [
+const ROLES: [(&str, &[u16]); 7] = [
     ("settings-api", &[8080, 9092]),
     ("ingest", &[9090, 9091]),
     ("fanout", &[]),
     ("dispatcher", &[]),
     ("archive", &[]),
+    ("console", &[8081]),
     ("request-bin", &[8090]),
 ];
 

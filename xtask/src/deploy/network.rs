@@ -45,7 +45,9 @@ fn check_ways_out(name: &str, pods: Pods<'_>, policies: &[&Value]) -> Vec<String
     let peers = rules.flat_map(|rule| each(&rule["to"]));
     let mut problems = Vec::new();
     for block in peers.filter_map(|peer| peer.get("ipBlock")) {
-        if !may {
+        // A database may be an address outside, but not all addresses.
+        let is_everywhere = block["cidr"].as_str().is_some_and(|cidr| cidr.ends_with("/0"));
+        if is_everywhere && !may {
             problems.push(format!("{name}: gets out of the cluster"));
         }
         let is_all = block["cidr"] == "0.0.0.0/0";
@@ -123,6 +125,8 @@ mod tests {
         let careful = out(json!(NEVER));
         assert_eq!(check(&[pods("dispatcher"), policy("dispatcher", &careful)]), [""; 0]);
         assert_eq!(check(&[pods("archive"), policy("archive", &careful)]).len(), 1);
+        let database = json!({"egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.5/32"}}]}]});
+        assert_eq!(check(&[pods("archive"), policy("archive", &database)]), [""; 0]);
         let careless = out(json!(["10.0.0.0/8"]));
         assert_eq!(check(&[pods("dispatcher"), policy("dispatcher", &careless)]).len(), 1);
     }

@@ -56,7 +56,7 @@ def validate(document, of, others):
 
 
 def documents(rendered):
-    for text in rendered.values():
+    for text in (text for name, text in rendered.items() if not name.endswith("NOTES.txt")):
         yield from (document for document in yaml.safe_load_all(text) if document)
 
 
@@ -77,21 +77,22 @@ def render(values, **step):
 
 def charts():
     others, rendered, valid = kinds(), {}, set()
-    for path in sorted(chart_folder.glob("values*.yaml")):
-        values = yaml.safe_load(path.read_text())
+    of_files = [(path.name, yaml.safe_load(path.read_text())) for path in sorted(chart_folder.glob("values*.yaml"))]
+    variants = yaml.safe_load((here / "variants.yaml").read_text())
+    for name, values in of_files + sorted(variants.items()):
         for step in ({"is_install": True}, {"is_upgrade": True, "revision": 2}):
             found = list(documents(render(values, **step)))
             for document in found:
                 # Most documents come again with the next values.
                 text = json.dumps(document, sort_keys=True)
                 if text not in valid:
-                    validate(document, path.name, others)
+                    validate(document, name, others)
                     valid.add(text)
-            names_are_unique(found, path.name)
-        rendered[path.name] = found
+            names_are_unique(found, name)
+        rendered[name] = found
         for message in helm.lint(chart_folder, values, strict=True)["messages"]:
             if message["severity"] >= WARNING:
-                problems.append(f"{path.name}: {message['path']}: {message['error']}")
+                problems.append(f"{name}: {message['path']}: {message['error']}")
     refused()
     return rendered
 

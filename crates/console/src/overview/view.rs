@@ -119,7 +119,7 @@ impl Charts {
                 &columns,
                 &[("delivered", "good"), ("held or suppressed", "wait"), ("not delivered", "bad")],
             ),
-            rate: Lines::of(&[rate.collect()]),
+            rate: Lines::up_to(100, &[rate.collect()]),
             latency: Lines::of(&[
                 line(&|slot| slot.counts.latency.p50_ms),
                 line(&|slot| slot.counts.latency.p99_ms),

@@ -1,6 +1,6 @@
 //! The console, as somebody without JavaScript sees it.
 
-mod security;
+mod deliveries;
 mod sessions;
 
 use std::collections::BTreeMap;

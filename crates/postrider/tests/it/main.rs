@@ -4,6 +4,7 @@
 mod broker_users;
 mod browser;
 mod clients;
+mod cluster;
 mod console;
 mod crash;
 mod email;
@@ -20,6 +21,7 @@ mod outages;
 mod regions;
 mod resend;
 mod retries;
+mod rig;
 mod routing;
 mod schedules;
 mod settings;

@@ -113,3 +113,40 @@ async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_ha
     system.publish(crate::system::opened("two")).await;
     system.receiver.wait_for_posts("/other", 1, SOON).await;
 }
+
+/// Events of these accounts, each delivered, each with a call of a customer and one in vain.
+async fn use_it(system: &System, accounts: std::ops::Range<u32>) {
+    for number in accounts {
+        let (account, domain) = (format!("shop-{number}"), format!("mail.shop-{number}.example"));
+        system.create_account(&account, None).await;
+        system.create_domain(&domain, &account).await;
+        let hook = system.receiver.url(&format!("/hooks/{number}"));
+        system.add_domain_webhook(&account, &domain, "clicked", &[&hook]).await;
+        let wrong =
+            testkit::http::get(system.url(&format!("/v3/domains/{domain}/webhooks/nothing")));
+        wrong.basic_auth("api", &format!("key-{account}")).send().await.expect("answered");
+        let id = format!("event-{number}");
+        system.publish(protocol::v1::Event { domain: domain.clone(), ..clicked(&id) }).await;
+        system.receiver.wait_for_posts(&format!("/hooks/{number}"), 1, SOON).await;
+    }
+    eventually(SOON, "all ends in history", || async {
+        let ends = "SELECT count(*) = (SELECT count(*) FROM events) FROM ends";
+        (system.sql(ends).trim() == "t").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_number_of_series_does_not_grow_with_accounts() {
+    let mut system = System::start(&[]).await;
+    let ops = system.begin("all", None);
+    system.process("all").wait_ready(ops, SOON).await;
+    use_it(&system, 0..5).await;
+    let few = series(ops).await;
+    use_it(&system, 5..50).await;
+    let many = series(ops).await;
+    // What tells of an account, a domain or a URL has 45 more now. A few appear because
+    // something is told for the first time, or went wrong once.
+    assert!(many.len() < few.len() + 30, "{} after {}: {many:#?}", many.len(), few.len());
+    assert!(many.keys().all(|name| !name.contains("shop-")), "{many:#?}");
+}

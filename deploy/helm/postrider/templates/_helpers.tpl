@@ -36,6 +36,7 @@ ingest: {broker: true, hpa: true, ports: {grpc: 9090, http: 9091}}
 fanout: {broker: true, waits: [EVENTS]}
 dispatcher: {broker: true, outside: true, waits: [DELIVERIES]}
 archive: {broker: true, database: true, waits: [EVENTS, OUTCOMES]}
+console: {hpa: true, ports: {http: 8081}}
 request-bin: {ports: {http: 8090}}
 {{- end -}}
 
@@ -76,7 +77,7 @@ request-bin: {ports: {http: 8090}}
 
 {{/*
 Everything that a stopping pod may need: until nobody is sent to it any more, until what is in flight
-has ended, and ten seconds for the last acknowledgements and the end of the process. Takes root, role.
+has ended, and ten seconds for the last acknowledgements, the last traces and the end of the process. Takes root, role.
 */}}
 {{- define "postrider.grace" -}}
 {{- $drain := include "postrider.setting" (dict "root" .root "role" .role "name" "POSTRIDER_DRAIN_TIMEOUT" "default" "25s") -}}

@@ -132,7 +132,7 @@ async fn a_failure_is_found_and_sent_again() {
         // Its receiver is well again, and what is sent arrives there.
         let (before, path) = (system.receiver.posts("/broken").len(), "/broken");
         system.receiver.on_post(path, [Reply::status(if number == 2 { 200 } else { 500 })]);
-        page.click_to("form.row.space .main-action").await;
+        page.click_to("form.row.apart .main-action").await;
         says(&page, "One delivery was sent again").await;
         system.receiver.wait_for_posts(path, before + 1, SOON).await;
         if number < 2 {

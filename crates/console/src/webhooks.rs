@@ -1,6 +1,7 @@
 //! Webhooks of every level in one list, and the form for a new one.
 
 mod draft;
+mod health;
 mod one;
 
 use askama::Template;
@@ -20,6 +21,7 @@ use crate::visitor::Visitor;
 use crate::{Console, path};
 
 use self::draft::Draft;
+use self::health::{AllHealth, Health};
 pub(crate) use self::one::{Tried, send_test};
 
 const CALLS: &str = "/postrider/v1/webhooks";
@@ -58,6 +60,7 @@ struct Webhook {
     webhook_id: Option<String>,
     description: String,
     url: String,
+    target_id: String,
     event_types: Vec<String>,
     paused_at: Option<DateTime<Utc>>,
 }
@@ -79,6 +82,7 @@ fn page_of(domain: &str, id: &str, url: &str) -> String {
 struct Page<'a> {
     frame: Frame,
     list: List,
+    health: AllHealth,
     domain: &'a str,
     search: &'a str,
     is_first: bool,
@@ -113,12 +117,13 @@ async fn show(visitor: Visitor, query: Fields) -> Result<Response, Trouble> {
     let (domain, search, page) = (query.one("domain"), query.one("search"), query.one("page"));
     let fields = [("domain", domain), ("search", search), ("page", page), ("limit", PAGE)];
     let list = visitor.get(&path::with_query(CALLS, &fields)).await?;
+    let health = health::read(&visitor).await;
     let choice = domains::choice(&visitor).await?;
     let done = if query.has("deleted") { "The webhook is deleted." } else { "" };
     let frame = visitor.frame(Section::Webhooks);
     let draft = Draft::new(domain, &choice);
     let is_first = page.is_empty();
-    let page = Page { frame, list, domain, search, is_first, done, draft, choice };
+    let page = Page { frame, list, health, domain, search, is_first, done, draft, choice };
     Ok(pages::page(StatusCode::OK, &page))
 }
 

@@ -79,7 +79,7 @@ async fn list(
         }
         _ => None,
     };
-    let items = found.into_iter().map(Listed::of).collect();
+    let items = found.into_iter().map(|webhook| Listed::of(&caller.account_id, webhook)).collect();
     Ok(respond::ok(&Page { items, paging: Paging { next } }))
 }
 
@@ -136,6 +136,8 @@ struct Listed {
     /// The customer's words; may be empty, and is for a domain's.
     description: String,
     url: String,
+    /// What statistics call the URL.
+    target_id: String,
     /// Ids of webhooks.
     event_types: Vec<String>,
     /// Since when deliveries to the URL are held.
@@ -144,7 +146,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(webhook: AnyWebhook) -> Self {
+    fn of(account_id: &str, webhook: AnyWebhook) -> Self {
         let AnyWebhook { domain, url, webhook_id, description, mut event_types, paused_at } =
             webhook;
         // Those of a domain have no order of their own.
@@ -157,6 +159,7 @@ impl Listed {
             domain: some(domain),
             webhook_id: some(webhook_id),
             description,
+            target_id: model::message_target_id(account_id, &url),
             url,
             event_types,
             paused_at: paused_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),

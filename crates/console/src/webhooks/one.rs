@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::{CALLS, Draft, List, Webhook};
+use super::{AllHealth, CALLS, Draft, Health, List, Webhook, health};
 use crate::api::{ApiError, Payload};
 use crate::domains::{self, Choice};
 use crate::fields::{Fields, Sent};
@@ -47,6 +47,7 @@ pub(crate) async fn send_test(
 struct Page<'a> {
     frame: Frame,
     webhook: Webhook,
+    health: AllHealth,
     draft: Draft,
     choice: Choice,
     problem: &'a str,
@@ -57,6 +58,15 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    fn health(&self) -> Option<&Health> {
+        self.health.of(&self.webhook.target_id)
+    }
+
+    /// Where the tries at its URL are that failed.
+    fn failures(&self) -> String {
+        path::with_query(path::FAILURES, &[("url", &self.webhook.url)])
+    }
+
     /// Whether this type of event is the one to be tested: that of the last test, or
     /// else the first that the webhook hears of.
     fn is_offered(&self, name: &str) -> bool {
@@ -124,10 +134,11 @@ async fn page(
     told: Told<'_>,
 ) -> Result<Response, Trouble> {
     let choice = domains::choice(visitor).await?;
+    let health = health::read(visitor).await;
     let frame = visitor.frame(Section::Webhooks);
     let Told { problem, done, tried, event_type } = told;
     let done = done.unwrap_or_default();
-    let page = Page { frame, webhook, draft, choice, problem, done, tried, event_type };
+    let page = Page { frame, webhook, health, draft, choice, problem, done, tried, event_type };
     Ok(pages::page(status, &page))
 }
 

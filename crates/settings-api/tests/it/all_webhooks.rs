@@ -61,6 +61,9 @@ async fn webhooks_of_every_level_are_in_one_list() {
     assert_eq!(items[1]["webhook_id"].as_str().map(str::len), Some(24));
     assert_eq!(items[2]["event_types"], json!(["accepted", "permanent_fail"]));
     assert_eq!(items[2]["webhook_id"], Value::Null);
+    let target = |at: usize| items[at]["target_id"].as_str().map(str::to_owned);
+    assert_eq!(target(0).map(|id| id.len()), Some(32));
+    assert!(target(0) == target(4) && target(0) != target(1), "one URL is one target");
     for (at, is_paused) in [(0, true), (1, false), (2, false), (4, true)] {
         assert_eq!(items[at]["paused_at"].is_string(), is_paused, "{at}");
     }

@@ -65,7 +65,7 @@ impl Page {
         self.done(&start, run).await
     }
 
-    /// Clicks into the middle of what this selects first.
+    /// Clicks into the middle of what this selects first, or of its first line.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl Page {
             .eval(&format!(
                 "(() => {{ const found = document.querySelector({name}); if (!found) return null; \
                  found.scrollIntoView({{block: 'center', behavior: 'instant'}}); const box = \
-                 found.getBoundingClientRect(); if (box.width === 0) return null; return \
+                 found.getClientRects()[0]; if (!box) return null; return \
                  [box.x + box.width / 2, box.y + box.height / 2]; }})()"
             ))
             .await;

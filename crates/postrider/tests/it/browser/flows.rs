@@ -3,7 +3,7 @@
 use testkit::{Browser, Look, Page, Reply};
 
 use super::{furnished, sign_in};
-use crate::system::System;
+use crate::system::{SOON, System};
 
 /// Both widths, with scripts and without.
 const LOOKS: [Look; 3] = [Look::PHONE, Look::DESK, Look { scripts: false, ..Look::PHONE }];
@@ -113,6 +113,36 @@ async fn an_alert_is_added_tested_enabled_again_and_deleted() {
         says(&page, "Saved").await;
     }
     drop(mailbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_found_and_sent_again() {
+    let ((system, _mailbox), browser) = tokio::join!(furnished(), Browser::start());
+    for (number, look) in LOOKS.into_iter().enumerate() {
+        let page = browser.page(look).await;
+        sign_in(&page, &system, "key-demo").await;
+        page.click_to(".sections a[href='/console/failures']").await;
+        says(&page, "500").await;
+        page.write("[name=status]", "500").await;
+        page.click_to("form .main-action").await;
+        page.click_to("tbody td a").await;
+        says(&page, "exhausted").await;
+        let text = page.eval("document.querySelector('.timeline pre').textContent").await;
+        assert_eq!(text, "<b>busy</b>");
+        // Its receiver is well again, and what is sent arrives there.
+        let (before, path) = (system.receiver.posts("/broken").len(), "/broken");
+        system.receiver.on_post(path, [Reply::status(if number == 2 { 200 } else { 500 })]);
+        page.click_to("form.row.apart .main-action").await;
+        says(&page, "One delivery was sent again").await;
+        system.receiver.wait_for_posts(path, before + 1, SOON).await;
+        if number < 2 {
+            let ends = "SELECT count(*) FROM ends WHERE outcome = 'exhausted'";
+            testkit::eventually(SOON, "its end", || async {
+                (system.sql(ends).trim() == (number + 2).to_string()).then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

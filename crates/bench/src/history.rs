@@ -109,11 +109,11 @@ async fn measure(platform: &mut Platform, ask: &Ask, calls: u64) -> Result<Measu
         let began = Instant::now();
         let answer = call(platform, &request).await.with_context(|| ask.what.to_owned())?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
-        entries = ["items", "undelivered"]
+        // What is no list at all is one entry.
+        entries = ["items", "undelivered", "slots", "targets"]
             .iter()
             .find_map(|list| answer[list].as_array())
-            .context("a list")?
-            .len();
+            .map_or(1, Vec::len);
         request = match ask.how {
             How::Anew => (ask.request)(number + 1),
             // From the end of a list it begins again.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use protocol::v1::Event;
 use serde_json::{Value, json};
-use testkit::{Browser, Look, Mailbox, Page, Reply, eventually, tools};
+use testkit::{Browser, Look, Mailbox, Page, Reply, tools};
 
 use crate::clients::folder;
 use crate::system::{System, clicked, opened};

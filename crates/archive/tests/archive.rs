@@ -58,6 +58,8 @@ async fn prepare(
     let known = env.settings().to_vec();
     env.finish(&known).expect("the settings are right");
     let (tasks, readiness) = (Tasks::new(), Readiness::default());
+    // Before it runs, so that nobody takes it for ready by then.
+    readiness.expect(READINESS);
     let bus = Bus::connect(bus_config, Clock::system(), &tasks).await.expect("a broker");
     let store = Store::open(&config.store);
     (Archive { bus, tasks, readiness }, config, store)

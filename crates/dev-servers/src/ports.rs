@@ -1,10 +1,10 @@
 //! Ports on loopback: picking a free one, and saying who sits on a taken one.
 
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,20 +13,28 @@ use anyhow::{Context as _, Result, bail};
 /// server that restarts would find its port taken by one of these.
 const FREE_PORTS: Range<u16> = 20_000..32_768;
 
-/// A port that was free a moment ago. Whoever binds it has to reckon with
-/// somebody else having been quicker.
+/// Ports that one process tries before it comes to those of another.
+const OWN_PORTS: u16 = 32;
+
+/// How many this process has asked for.
+static ASKED: AtomicU16 = AtomicU16::new(0);
+
+/// A port that was free a moment ago, and that this process has not been given
+/// lately. Whoever binds it has to reckon with somebody else having been quicker;
+/// processes that run at the same time begin at different ports, so that it is
+/// rarely one of ours.
 ///
 /// # Errors
 ///
 /// When the machine has no free port left.
 pub fn free_port() -> Result<u16> {
     let count = FREE_PORTS.end - FREE_PORTS.start;
-    let chance = RandomState::new().hash_one(()).to_le_bytes();
-    let start = u16::from_le_bytes([chance[0], chance[1]]) % count;
+    let places = u32::from(count / OWN_PORTS);
+    let place = u16::try_from(std::process::id() % places).unwrap_or_default();
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    (start..count)
-        .chain(0..start)
-        .map(|n| FREE_PORTS.start + n)
+    (0..count)
+        .map(|_| ASKED.fetch_add(1, Ordering::Relaxed).wrapping_add(place * OWN_PORTS))
+        .map(|number| FREE_PORTS.start + number % count)
         .find(is_free)
         .context("this machine has no free port left")
 }
@@ -100,6 +108,15 @@ fn listening_inode(table: &str, port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_given_a_port_twice() {
+        let mut ports: Vec<u16> = (0..20).map(|_| free_port().unwrap()).collect();
+        assert!(ports.iter().all(|port| FREE_PORTS.contains(port)), "{ports:?}");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 20);
+    }
 
     #[test]
     fn a_taken_port_is_named_with_its_owner() {

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::form::{Body, json};
 use crate::{SettingsApi, destination, domain_name, respond};
 
@@ -30,7 +30,10 @@ pub(super) fn routes() -> OpenApiRouter<SettingsApi> {
     operation_id = "test_webhook",
     tag = "delivery",
     request_body = Trial,
-    responses((status = 200, description = "The receiver was asked, whatever it answered", body = Tried))
+    responses(
+        (status = 200, description = "The receiver was asked, whatever it answered", body = Tried),
+        (status = 404, description = "There is no such domain", body = Problem),
+    )
 )]
 async fn test(
     State(api): State<SettingsApi>,

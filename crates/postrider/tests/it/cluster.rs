@@ -70,39 +70,3 @@ async fn wait_for_count(count: &AtomicUsize, wanted: usize) {
     })
     .await;
 }
-
-#[tokio::test]
-async fn a_rolling_restart_loses_nothing_and_sends_nothing_twice() {
-    let mut rig = Rig::start(2, &[]).await;
-    rig.add_webhook(&rig.receiver.url("/hook")).await;
-    let doors = rig.doors();
-    let stop = AtomicBool::new(false);
-    let publishing = async {
-        let mut published = 0;
-        while !stop.load(Ordering::Relaxed) {
-            publish_patiently(&doors, clicked(&format!("event-{published}"))).await;
-            published += 1;
-        }
-        published
-    };
-    let restarting = async {
-        for replica in &mut rig.replicas {
-            replica.restart().await;
-        }
-        for node in 0..rig.cluster.nodes().len() {
-            rig.cluster.nodes_mut()[node].restart().expect("restarted");
-            rig.wait_in_step().await;
-        }
-        stop.store(true, Ordering::Relaxed);
-    };
-    let (published, ()) = tokio::join!(publishing, restarting);
-    let times = wait_for_all(&rig, published).await;
-    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "{published} events, sent more than once: {twice:?}");
-    eventually(LONG, "history to have all of it", || async {
-        let ended = rig.sql("SELECT count(*) FROM ends WHERE outcome = 'delivered'");
-        (ended.trim() == published.to_string()).then_some(())
-    })
-    .await;
-    println!("{published} events while everything was restarted: each arrived once");
-}

@@ -23,9 +23,7 @@ const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a
 /// One process of a role.
 pub(crate) struct Replica {
     pub(crate) role: &'static str,
-    process: Postrider,
-    settings: Vec<(String, String)>,
-    ops: SocketAddr,
+    _process: Postrider,
     http: SocketAddr,
     admin: SocketAddr,
     ingest: SocketAddr,
@@ -37,8 +35,7 @@ pub(crate) struct Rig {
     pub(crate) receiver: Receiver,
     pub(crate) cluster: NatsCluster,
     pub(crate) region: String,
-    database_url: String,
-    postgres: Postgres,
+    _postgres: Postgres,
     settings: Vec<(String, String)>,
     // Last, because fields are dropped in order: the servers' files go after them.
     _scratch: Scratch,
@@ -57,7 +54,7 @@ impl Rig {
         let settings = [
             ("NATS_URL", cluster.url()),
             ("NATS_REPLICAS", "3".to_owned()),
-            ("DATABASE_URL", database_url.clone()),
+            ("DATABASE_URL", database_url),
             ("REGION", region.clone()),
             ("SECRET_KEY", SECRET_KEY.to_owned()),
             ("EGRESS_ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
@@ -76,8 +73,7 @@ impl Rig {
             receiver,
             cluster,
             region,
-            database_url,
-            postgres,
+            _postgres: postgres,
             settings,
             _scratch: scratch,
         };
@@ -118,9 +114,9 @@ impl Rig {
         ] {
             settings.push((format!("POSTRIDER_{name}"), address.to_string()));
         }
-        let mut process = Postrider::start(BINARY, &[role], settings.clone());
+        let mut process = Postrider::start(BINARY, &[role], settings);
         process.wait_ready(ops, LONG).await;
-        self.replicas.push(Replica { role, process, settings, ops, http, admin, ingest });
+        self.replicas.push(Replica { role, _process: process, http, admin, ingest });
     }
 
     pub(crate) fn of(&self, role: &'static str) -> impl Iterator<Item = &Replica> {
@@ -141,29 +137,6 @@ impl Rig {
         self.of("ingest").map(|replica| replica.ingest).collect()
     }
 
-    /// Rows of the history database: one a line, columns separated by `|`.
-    pub(crate) fn sql(&self, statement: &str) -> String {
-        self.postgres.tools().query(&self.database_url, statement).expect(statement)
-    }
-
-    /// Waits until all copies of all streams are what their leaders have: another
-    /// node may go then.
-    pub(crate) async fn wait_in_step(&self) {
-        let url = self.cluster.nodes()[0].url();
-        eventually(LONG, "all copies to be in step", || async {
-            for stream in testkit::broker::try_streams(&url).await? {
-                let subject = format!("STREAM.INFO.{stream}");
-                let info = testkit::broker::try_jetstream(&url, &subject, &json!({})).await?;
-                info["cluster"]["leader"].as_str()?;
-                let copies = info["cluster"]["replicas"].as_array()?;
-                let in_step = copies.iter().filter(|copy| copy["current"] == true);
-                (in_step.count() == 2).then_some(())?;
-            }
-            Some(())
-        })
-        .await;
-    }
-
     /// The node that leads this stream.
     pub(crate) async fn leader(&self, stream: &str) -> usize {
         let subject = format!("STREAM.INFO.{}_{stream}", self.region);
@@ -175,16 +148,6 @@ impl Rig {
             self.cluster.nodes().iter().position(|node| node.name() == leader)
         })
         .await
-    }
-}
-
-impl Replica {
-    /// Ends it as an orchestrator would, and starts it again with the same ports.
-    pub(crate) async fn restart(&mut self) {
-        let ended = self.process.terminate(Duration::from_secs(40)).await;
-        assert!(ended.success(), "{} ends in good order: {ended}", self.role);
-        self.process = Postrider::start(BINARY, &[self.role], self.settings.clone());
-        self.process.wait_ready(self.ops, LONG).await;
     }
 }
 

@@ -59,9 +59,7 @@ ALTER TABLE account_webhook_events
 -- How many calls an account has made in its present minute. All replicas count
 -- here. Not worth a write-ahead log: after a crash of the server the minute begins anew.
 CREATE UNLOGGED TABLE rate_windows (
-    account_id text NOT NULL,
-    budget text NOT NULL CHECK (budget IN ('api', 'console')),
+    account_id text PRIMARY KEY,
     ends_at timestamptz NOT NULL,
-    calls integer NOT NULL,
-    PRIMARY KEY (account_id, budget)
+    calls integer NOT NULL
 );

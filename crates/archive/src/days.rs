@@ -14,8 +14,8 @@ use store::history::{DaysKept, Retention};
 const EVERY: Duration = Duration::from_secs(600);
 /// How soon to look again when the database could not do it.
 const AGAIN: Duration = Duration::from_secs(15);
-/// Tries before the first row, and the pause between them.
-const FIRST_TRIES: u32 = 10;
+/// How long the first row may wait for its day, and the pause between two tries.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps the days of history.
@@ -44,19 +44,22 @@ impl Days {
 
     /// Looks before the first row comes: a reader at work while rows move from the
     /// default partition to the day that is made for them may find them in
-    /// neither. Says when to look again. What cannot be made after a few tries
-    /// keeps no row out.
+    /// neither. Says when to look again. What takes long, or cannot be done, keeps
+    /// no row out: it is left as by a process that dies, and done beside the rows.
     pub(crate) async fn begin(&self, tasks: &Tasks) -> Duration {
-        for _ in 0..FIRST_TRIES {
-            if let Some(pause) = self.look().await {
-                return pause;
+        let looked = async {
+            loop {
+                if let Some(pause) = self.look().await {
+                    return pause;
+                }
+                self.clock.sleep(FIRST_PAUSE).await;
             }
-            tokio::select! {
-                () = self.clock.sleep(FIRST_PAUSE) => {}
-                () = tasks.stopping() => break,
-            }
+        };
+        tokio::select! {
+            pause = looked => pause,
+            () = self.clock.sleep(FIRST_PATIENCE) => Duration::ZERO,
+            () = tasks.stopping() => AGAIN,
         }
-        AGAIN
     }
 
     /// Looks again and again, after this pause first, until the process ends.

@@ -65,6 +65,18 @@ pub(crate) enum ApiError {
     Failed(String),
 }
 
+impl ApiError {
+    /// What our own forms do not take, in the words of the APIs' refusals.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::Refused { status: StatusCode::BAD_REQUEST, message: message.into() }
+    }
+
+    /// A form in which no button was pressed. Nothing is what it does.
+    pub(crate) fn no_button() -> Self {
+        Self::bad_request("Nothing was changed: press one of the buttons.")
+    }
+}
+
 /// An answer that says nothing but what was done.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Message {

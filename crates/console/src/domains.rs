@@ -146,11 +146,12 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
         let fields = Payload::form([("name", name), ("webhooks_redact_pii", redact)]);
         (visitor.call::<IgnoredAny>(Method::POST, CALLS, fields).await, "made")
     } else if fields.has("delete") {
-        (delete(&visitor, &one, fields.has("sure")).await, "deleted")
-    } else {
-        let redact = if fields.has("redact") { "true" } else { "false" };
+        (delete(&visitor, &one, &fields).await, "deleted")
+    } else if let Some(redact) = redaction(&fields) {
         let fields = Payload::form([("webhooks_redact_pii", redact)]);
         (visitor.call::<IgnoredAny>(Method::PUT, &one, fields).await, "saved")
+    } else {
+        (Err(ApiError::no_button()), "")
     };
     match changed {
         Ok(_) => Ok(visitor.go(&format!("{}?{done}", path::DOMAINS))),
@@ -163,10 +164,29 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
     }
 }
 
-async fn delete(visitor: &Visitor, one: &str, is_sure: bool) -> Result<IgnoredAny, ApiError> {
-    if !is_sure {
-        let message = "Tick the box as well: the domain's webhooks go with it.".to_owned();
-        return Err(ApiError::Refused { status: StatusCode::BAD_REQUEST, message });
+/// What a pressed button says of personal data, as the APIs have it. Never what no
+/// button says: data that should be redacted does not leave because of that.
+pub(crate) fn redaction(fields: &Fields) -> Option<&'static str> {
+    match (fields.has("redact"), fields.has("reveal")) {
+        (true, false) => Some("true"),
+        (false, true) => Some("false"),
+        _ => None,
     }
+}
+
+async fn delete(visitor: &Visitor, one: &str, fields: &Fields) -> Result<IgnoredAny, ApiError> {
+    fields.check_sure("the domain's webhooks go with it")?;
     visitor.call(Method::DELETE, one, Payload::Nothing).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn personal_data_leaves_only_when_a_button_says_so() {
+        let of = |form: &str| redaction(&Fields::parse(form.as_bytes()));
+        assert_eq!((of("redact="), of("reveal=")), (Some("true"), Some("false")));
+        assert_eq!((of("name=a"), of("redact=&reveal=")), (None, None));
+    }
 }

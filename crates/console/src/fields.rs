@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http_body_util::{BodyExt as _, Limited};
 
 use crate::Console;
+use crate::api::ApiError;
 use crate::trouble::Trouble;
 use crate::visitor::{Visitor, is_from_same_origin};
 
@@ -38,6 +39,14 @@ impl Fields {
     /// Whether a box of this name was ticked, or a button of it pressed.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(found, _)| found == name)
+    }
+
+    /// Refuses what is not to be taken back, unless its box was ticked.
+    pub(crate) fn check_sure(&self, what: &str) -> Result<(), ApiError> {
+        if self.has("sure") {
+            return Ok(());
+        }
+        Err(ApiError::bad_request(format!("Tick the box as well: {what}.")))
     }
 
     async fn read(request: Request) -> Result<Self, Trouble> {

@@ -17,7 +17,7 @@ use crate::fields::{Fields, Sent};
 use crate::frame::{Frame, Section};
 use crate::trouble::Trouble;
 use crate::visitor::Visitor;
-use crate::{Console, path};
+use crate::{Console, domains, path};
 
 use self::keys::{Key, Keys, Made};
 use self::signing::SigningKey;
@@ -96,6 +96,10 @@ async fn show(visitor: Visitor, query: Fields) -> Result<Response, Trouble> {
     let done = [
         ("saved", "Saved. The next delivery is made like this."),
         ("revoked", "The key opens nothing any more."),
+        (
+            "replaced",
+            "There is a new key, which every try from now on is signed with. Show it below.",
+        ),
     ];
     let done = done.into_iter().find(|(name, _)| query.has(name));
     let done = done.map(|(_, text)| text).unwrap_or_default();
@@ -133,29 +137,30 @@ async fn page(visitor: &Visitor, status: StatusCode, told: Told) -> Result<Respo
 /// Does what the pressed button says. What is shown once is in the answer itself.
 async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
     let changed = if fields.has("show") {
-        let key = signing::find(fields.one("key"));
-        key.show(&visitor)
+        signing::show(&visitor, &fields)
             .await
-            .map(|text| Told { shown: Some((key.name, text)), ..Told::default() })
+            .map(|shown| Told { shown: Some(shown), ..Told::default() })
     } else if fields.has("regenerate") {
-        let key = signing::find(fields.one("key"));
-        let replaced = key.replace(&visitor, fields.one("overlap"), fields.has("sure")).await;
-        let done = "This is the new key. Every try from now on is signed with it.";
-        replaced.map(|text| Told { shown: Some((key.name, text)), done, ..Told::default() })
+        match signing::replace(&visitor, &fields).await {
+            // Led on, so that looking at the page again does not replace the key again.
+            Ok(()) => return Ok(visitor.go(&format!("{}?replaced", path::SECURITY))),
+            Err(error) => Err(error),
+        }
     } else if fields.has("create_key") {
         let made = keys::create(&visitor, &fields).await;
         made.map(|made| Told { made: Some(made), ..Told::default() })
     } else if fields.has("revoke") {
-        let id = fields.one("id");
-        match keys::revoke(&visitor, id, fields.has("sure")).await {
+        match keys::revoke(&visitor, &fields).await {
             Ok(()) => return Ok(visitor.go(&format!("{}?revoked", path::SECURITY))),
             Err(error) => Err(error),
         }
-    } else {
-        match redact(&visitor, fields.has("redact")).await {
+    } else if let Some(redact) = domains::redaction(&fields) {
+        match set_redaction(&visitor, redact).await {
             Ok(_) => return Ok(visitor.go(&format!("{}?saved", path::SECURITY))),
             Err(error) => Err(error),
         }
+    } else {
+        Err(ApiError::no_button())
     };
     match changed {
         Ok(told) => page(&visitor, StatusCode::OK, told).await,
@@ -166,8 +171,8 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
     }
 }
 
-async fn redact(visitor: &Visitor, is_on: bool) -> Result<IgnoredAny, ApiError> {
-    let value = format!("{{\"enabled\":{is_on}}}");
+async fn set_redaction(visitor: &Visitor, redact: &str) -> Result<IgnoredAny, ApiError> {
+    let value = format!("{{\"enabled\":{redact}}}");
     let form = Payload::form([("webhooks_redact_pii", value.as_str())]);
     visitor.call(Method::PUT, "/v5/accounts/features", form).await
 }

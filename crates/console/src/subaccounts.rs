@@ -83,11 +83,12 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
     let changed = if fields.has("create") {
         create(&visitor, fields.one("name")).await
     } else if fields.has("delete") {
-        close(&visitor, fields.one("id"), fields.has("sure")).await
-    } else {
-        let what = if fields.has("disable") { "disable" } else { "enable" };
+        close(&visitor, &fields).await
+    } else if let Some(what) = ["disable", "enable"].into_iter().find(|name| fields.has(name)) {
         let path = format!("{CALLS}/{}/{what}", path::segment(fields.one("id")));
         visitor.call::<One>(Method::POST, &path, Payload::Nothing).await.map(drop)
+    } else {
+        Err(ApiError::no_button())
     };
     match changed {
         Ok(()) => Ok(visitor.go(path::SUBACCOUNTS)),
@@ -101,11 +102,9 @@ async fn create(visitor: &Visitor, name: &str) -> Result<(), ApiError> {
     made.map(drop)
 }
 
-async fn close(visitor: &Visitor, id: &str, is_sure: bool) -> Result<(), ApiError> {
-    if !is_sure {
-        let message = "Tick the box as well: a deleted subaccount does not come back.".to_owned();
-        return Err(ApiError::Refused { status: StatusCode::BAD_REQUEST, message });
-    }
+async fn close(visitor: &Visitor, fields: &Fields) -> Result<(), ApiError> {
+    fields.check_sure("a deleted subaccount does not come back")?;
+    let id = fields.one("id");
     let there = visitor.within(Account { id: id.to_owned(), name: String::new() });
     there.call::<Message>(Method::DELETE, CALLS, Payload::Nothing).await.map(drop)
 }

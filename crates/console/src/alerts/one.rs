@@ -73,8 +73,8 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
         let saved = Draft::of(&alert).save(&visitor, id).await;
         saved.map(|()| format!("{}?enabled", path::ALERTS))
     } else if fields.has("delete") {
-        delete(&visitor, id, fields.has("sure")).await
-    } else {
+        delete(&visitor, id, &fields).await
+    } else if fields.has("test") {
         let alert = find(&visitor, id).await?;
         match test(&visitor, &alert).await {
             Ok(outcome) => {
@@ -85,6 +85,8 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
             }
             Err(error) => Err(error),
         }
+    } else {
+        Err(ApiError::no_button())
     };
     match changed {
         Ok(to) => Ok(visitor.go(&to)),
@@ -109,11 +111,8 @@ async fn test(visitor: &Visitor, alert: &Alert) -> Result<Outcome, ApiError> {
     Ok(Outcome::Email(message))
 }
 
-async fn delete(visitor: &Visitor, id: &str, is_sure: bool) -> Result<String, ApiError> {
-    if !is_sure {
-        let message = "Tick the box as well: nobody is alerted there any more.".to_owned();
-        return Err(ApiError::Refused { status: StatusCode::BAD_REQUEST, message });
-    }
+async fn delete(visitor: &Visitor, id: &str, fields: &Fields) -> Result<String, ApiError> {
+    fields.check_sure("nobody is alerted there any more")?;
     let path = format!("{CALLS}/events/{}", path::segment(id));
     visitor.call::<IgnoredAny>(Method::DELETE, &path, Payload::Nothing).await?;
     Ok(format!("{}?deleted", path::ALERTS))

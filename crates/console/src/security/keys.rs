@@ -1,6 +1,6 @@
 //! API keys: listed, made, shown once, revoked.
 
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -56,11 +56,8 @@ pub(super) async fn create(visitor: &Visitor, fields: &Fields) -> Result<Made, A
     Ok(key)
 }
 
-pub(super) async fn revoke(visitor: &Visitor, id: &str, is_sure: bool) -> Result<(), ApiError> {
-    if !is_sure {
-        let message = "Tick the box as well: whoever uses the key is refused at once.".to_owned();
-        return Err(ApiError::Refused { status: StatusCode::BAD_REQUEST, message });
-    }
-    let path = format!("{CALLS}/{}", path::segment(id));
+pub(super) async fn revoke(visitor: &Visitor, fields: &Fields) -> Result<(), ApiError> {
+    fields.check_sure("whoever uses the key is refused at once")?;
+    let path = format!("{CALLS}/{}", path::segment(fields.one("id")));
     visitor.call::<IgnoredAny>(Method::DELETE, &path, Payload::Nothing).await.map(drop)
 }

@@ -4,6 +4,7 @@ use axum::http::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::api::{ApiError, Payload};
+use crate::fields::Fields;
 use crate::visitor::Visitor;
 
 const HTTP: &str = "/v5/accounts/http_signing_key";
@@ -49,49 +50,46 @@ struct AlertSettings {
     webhooks: Alerts,
 }
 
-/// The key of this name; the first one where there is none.
-pub(super) fn find(name: &str) -> &'static SigningKey {
-    ALL.iter().find(|key| key.name == name).unwrap_or(&ALL[0])
+/// The key that a form names. None stands in for another: one that was replaced by
+/// mistake is missed by every receiver.
+fn find(fields: &Fields) -> Result<&'static SigningKey, ApiError> {
+    let name = fields.one("key");
+    let found = ALL.iter().find(|key| key.name == name);
+    found.ok_or_else(|| ApiError::bad_request("There is no such signing key."))
+}
+
+/// Shows a key, with its name.
+pub(super) async fn show(
+    visitor: &Visitor,
+    fields: &Fields,
+) -> Result<(&'static str, String), ApiError> {
+    let key = find(fields)?;
+    let text = if key.is_http() {
+        visitor.get::<Http>(HTTP).await?.http_signing_key
+    } else {
+        visitor.get::<AlertSettings>("/v1/alerts/settings").await?.webhooks.signing_key
+    };
+    if text.is_empty() {
+        let message = "Your API key may not see signing keys.".to_owned();
+        return Err(ApiError::Refused { status: StatusCode::FORBIDDEN, message });
+    }
+    Ok((key.name, text))
+}
+
+/// Replaces a key by a new one.
+pub(super) async fn replace(visitor: &Visitor, fields: &Fields) -> Result<(), ApiError> {
+    let key = find(fields)?;
+    fields.check_sure("receivers need the new key to check signatures")?;
+    let form = Payload::form([("overlap_seconds", fields.one("overlap"))]);
+    if key.is_http() {
+        visitor.call::<Http>(Method::POST, HTTP, form).await.map(drop)
+    } else {
+        visitor.call::<Alerts>(Method::PUT, ALERTS, form).await.map(drop)
+    }
 }
 
 impl SigningKey {
     fn is_http(&self) -> bool {
         self.name == "http"
     }
-
-    /// The key itself.
-    pub(super) async fn show(&self, visitor: &Visitor) -> Result<String, ApiError> {
-        let key = if self.is_http() {
-            visitor.get::<Http>(HTTP).await?.http_signing_key
-        } else {
-            visitor.get::<AlertSettings>("/v1/alerts/settings").await?.webhooks.signing_key
-        };
-        if key.is_empty() {
-            return Err(refusal(StatusCode::FORBIDDEN, "Your API key may not see signing keys."));
-        }
-        Ok(key)
-    }
-
-    /// Replaces it by a new one, which is returned.
-    pub(super) async fn replace(
-        &self,
-        visitor: &Visitor,
-        overlap_seconds: &str,
-        is_sure: bool,
-    ) -> Result<String, ApiError> {
-        if !is_sure {
-            let message = "Tick the box as well: receivers need the new key to check signatures.";
-            return Err(refusal(StatusCode::BAD_REQUEST, message));
-        }
-        let form = Payload::form([("overlap_seconds", overlap_seconds)]);
-        Ok(if self.is_http() {
-            visitor.call::<Http>(Method::POST, HTTP, form).await?.http_signing_key
-        } else {
-            visitor.call::<Alerts>(Method::PUT, ALERTS, form).await?.signing_key
-        })
-    }
-}
-
-fn refusal(status: StatusCode, message: &str) -> ApiError {
-    ApiError::Refused { status, message: message.to_owned() }
 }

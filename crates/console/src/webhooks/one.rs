@@ -154,7 +154,7 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
         };
         (draft.save(&visitor, which.id).await, Some(draft))
     } else if fields.has("delete") {
-        (delete(&visitor, &which, fields.has("sure")).await, None)
+        (delete(&visitor, &which, &fields).await, None)
     } else if fields.has("test") {
         let domain = [which.domain, fields.one("of")].into_iter().find(|name| !name.is_empty());
         match send_test(&visitor, which.url, event_type, domain).await {
@@ -166,8 +166,10 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
             }
             Err(error) => (Err(error), None),
         }
-    } else {
+    } else if fields.has("pause") || fields.has("resume") {
         (pause(&visitor, &which, fields.has("pause")).await, None)
+    } else {
+        (Err(ApiError::no_button()), None)
     };
     match changed {
         Ok(to) => Ok(visitor.go(&to)),
@@ -181,11 +183,8 @@ async fn change(Sent { visitor, fields }: Sent) -> Result<Response, Trouble> {
     }
 }
 
-async fn delete(visitor: &Visitor, which: &Which<'_>, is_sure: bool) -> Result<String, ApiError> {
-    if !is_sure {
-        let message = "Tick the box as well: a deleted webhook hears of nothing more.".to_owned();
-        return Err(ApiError::Refused { status: StatusCode::BAD_REQUEST, message });
-    }
+async fn delete(visitor: &Visitor, which: &Which<'_>, fields: &Fields) -> Result<String, ApiError> {
+    fields.check_sure("a deleted webhook hears of nothing more")?;
     let path = if which.domain.is_empty() {
         format!("/v1/webhooks/{}", path::segment(which.id))
     } else {

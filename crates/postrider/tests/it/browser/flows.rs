@@ -162,8 +162,9 @@ async fn keys_are_shown_replaced_made_and_revoked() {
         let http = "section[aria-labelledby=key-http] details";
         make_sure(&page, http).await;
         page.click_to(&format!("{http} [name=regenerate]")).await;
-        says(&page, "This is the new key").await;
+        says(&page, "There is a new key").await;
         says(&page, "The key before this one signs as well until").await;
+        page.click_to("[name=show]").await;
         assert_ne!(page.eval(shown).await, first);
 
         page.click("details.apart summary").await;

@@ -134,7 +134,7 @@ async fn page(
     told: Told<'_>,
 ) -> Result<Response, Trouble> {
     let choice = domains::choice(visitor).await?;
-    let health = health::read(visitor).await;
+    let health = health::read_one(visitor, &webhook.target_id).await;
     let frame = visitor.frame(Section::Webhooks);
     let Told { problem, done, tried, event_type } = told;
     let done = done.unwrap_or_default();

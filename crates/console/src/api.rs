@@ -22,6 +22,7 @@ use signing::{CONSOLE_CALL_HEADER, SecretKey, console_call};
 use tower::ServiceExt as _;
 use url::Url;
 
+use crate::query::page_of;
 use crate::session::Session;
 
 /// How long an answer may take. The longest that the APIs take themselves is a
@@ -83,19 +84,23 @@ pub(crate) struct Message {
     pub(crate) message: String,
 }
 
-/// The link behind a page of a list.
-#[derive(Debug, Deserialize)]
+/// The links behind and before a page of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Paging {
     next: Option<String>,
+    previous: Option<String>,
 }
 
 impl Paging {
     /// What the APIs want to be given for the next page.
     pub(crate) fn next(&self) -> Option<String> {
-        let link = self.next.as_deref()?;
-        let (_, query) = link.split_once('?')?;
-        let mut fields = form_urlencoded::parse(query.as_bytes());
-        fields.find(|(name, _)| name == "page").map(|(_, page)| page.into_owned())
+        page_of(self.next.as_deref()?)
+    }
+
+    /// The same for the one before.
+    pub(crate) fn previous(&self) -> Option<String> {
+        page_of(self.previous.as_deref()?)
     }
 }
 

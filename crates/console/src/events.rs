@@ -9,11 +9,11 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, Paging};
 use crate::event::path_of;
 use crate::fields::Fields;
 use crate::frame::{Frame, Section};
-use crate::query::{Query, moment, page_of};
+use crate::query::{Query, moment};
 use crate::trouble::Trouble;
 use crate::visitor::Visitor;
 use crate::{Console, path};
@@ -91,14 +91,6 @@ struct List {
     paging: Paging,
 }
 
-#[derive(Default, Deserialize)]
-struct Paging {
-    #[serde(default)]
-    next: String,
-    #[serde(default)]
-    previous: String,
-}
-
 async fn show(visitor: Visitor, query: Fields) -> Result<Response, Trouble> {
     let id = query.one("id");
     if !id.is_empty() {
@@ -128,17 +120,16 @@ async fn show(visitor: Visitor, query: Fields) -> Result<Response, Trouble> {
             Err(error) => return Err(error.into()),
         }
     };
-    let link = |link: &str| {
-        let page = page_of(link)?;
+    let link = |page: String| {
         let query = asked.clone().with("domain", &domain).with("page", page);
-        Some(format!("{}{query}", path::EVENTS))
+        format!("{}{query}", path::EVENTS)
     };
     let is_first = query.one("page").is_empty();
     let page = Page {
         frame: visitor.frame(Section::Events),
-        previous: link(&list.paging.previous).filter(|_| !is_first),
+        previous: list.paging.previous().map(link).filter(|_| !is_first),
         // The APIs always have a next page, so that lists can be followed.
-        next: link(&list.paging.next).filter(|_| list.items.len() >= PAGE),
+        next: list.paging.next().map(link).filter(|_| list.items.len() >= PAGE),
         rows: list.items.iter().map(Row::of).collect(),
         domains,
         domain,

@@ -8,11 +8,11 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, Paging};
 use crate::event::path_of;
 use crate::fields::Fields;
 use crate::frame::{Frame, Section};
-use crate::query::{Query, moment, page_of};
+use crate::query::{Query, moment};
 use crate::trouble::Trouble;
 use crate::visitor::Visitor;
 use crate::{Console, path};
@@ -44,11 +44,6 @@ struct List {
     items: Vec<Failure>,
     #[serde(default)]
     paging: Paging,
-}
-
-#[derive(Default, Deserialize)]
-struct Paging {
-    next: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,8 +99,10 @@ async fn show(visitor: Visitor, query: Fields) -> Result<Response, Trouble> {
         Err(ApiError::Refused { status, message }) => (status, List::default(), message),
         Err(error) => return Err(error.into()),
     };
-    let next = list.paging.next.as_deref().and_then(page_of);
-    let next = next.map(|page| format!("{}{}", path::FAILURES, asked.clone().with("page", page)));
+    let next = list
+        .paging
+        .next()
+        .map(|page| format!("{}{}", path::FAILURES, asked.clone().with("page", page)));
     let frame = visitor.frame(Section::Failures);
     let is_first = page.is_empty();
     Ok(pages::page(status, &Page { frame, asked, items: list.items, next, is_first, problem }))

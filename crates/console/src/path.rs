@@ -1,5 +1,7 @@
 //! Where the pages are.
 
+use crate::query::Query;
+
 /// The first page.
 pub(crate) const HOME: &str = "/console";
 /// Where visitors sign in.
@@ -48,8 +50,8 @@ pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
 /// A path with these fields as its query; those that are empty are left out.
 pub(crate) fn with_query(path: &str, fields: &[(&str, &str)]) -> String {
     let given = fields.iter().filter(|(_, value)| !value.is_empty());
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    let query = given.fold(Query::default(), |query, (name, value)| query.with(name, *value));
+    format!("{path}{query}")
 }
 
 /// Whether this is a page of the console, so that a visitor may be led there. Never

@@ -60,12 +60,13 @@ pub(crate) fn moment(text: &str) -> String {
 /// The place in a list that a link of the APIs leads to: what its query has under this
 /// name, or the last part of its path.
 pub(crate) fn page_of(link: &str) -> Option<String> {
-    let url = url::Url::parse(link).ok()?;
-    let asked = url.query_pairs().find(|(name, _)| name == "page");
-    match asked {
+    let (path, query) = link.split_once('?').unwrap_or((link, ""));
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    match fields.find(|(name, _)| name == "page") {
         Some((_, page)) => Some(page.into_owned()),
-        None => url.path_segments()?.next_back().map(str::to_owned).filter(|page| !page.is_empty()),
+        None => path.rsplit_once('/').map(|(_, page)| page.to_owned()),
     }
+    .filter(|page| !page.is_empty())
 }
 
 #[cfg(test)]

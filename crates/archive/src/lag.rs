@@ -28,9 +28,8 @@ pub(crate) async fn tell<const N: usize>(consumers: [(Source, Consumer); N], clo
 }
 
 fn set(source: Source, lag: Lag, clock: &Clock) {
-    let Lag { pending, unacked, oldest } = lag;
-    // The two clocks may differ a little; nothing is from the future.
-    let age = oldest.map_or(0.0, |at| (clock.now() - at).as_seconds_f64().max(0.0));
+    let age = lag.age_seconds(clock.now());
+    let Lag { pending, unacked, .. } = lag;
     let stream = source.as_str();
     metrics::gauge!("postrider_archive_pending_messages", "stream" => stream).set(pending as f64);
     metrics::gauge!("postrider_archive_unacked_messages", "stream" => stream).set(unacked as f64);

@@ -16,6 +16,14 @@ pub struct Lag {
     pub oldest: Option<DateTime<Utc>>,
 }
 
+impl Lag {
+    /// How old the oldest of these messages is, in seconds; 0 when there is none.
+    pub fn age_seconds(&self, now: DateTime<Utc>) -> f64 {
+        // The two clocks may differ a little; nothing is from the future.
+        self.oldest.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0))
+    }
+}
+
 impl Consumer {
     /// Asks the broker how far all that share this consumer are behind. Only for
     /// one that takes everything in its stream, or what is under one filter.

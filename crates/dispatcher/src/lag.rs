@@ -28,9 +28,8 @@ pub(crate) async fn tell(consumers: Vec<Consumer>, clock: Clock) {
 }
 
 fn set(shard: &str, lag: Lag, clock: &Clock) {
-    let Lag { pending, unacked, oldest } = lag;
-    // The two clocks may differ a little; nothing is from the future.
-    let age = oldest.map_or(0.0, |at| (clock.now() - at).as_seconds_f64().max(0.0));
+    let age = lag.age_seconds(clock.now());
+    let Lag { pending, unacked, .. } = lag;
     let shard = || shard.to_owned();
     metrics::gauge!("postrider_dispatcher_pending_messages", "shard" => shard())
         .set(pending as f64);

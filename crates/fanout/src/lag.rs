@@ -15,9 +15,9 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn tell(consumer: Consumer, clock: Clock) {
     loop {
         match consumer.lag().await {
-            Ok(Lag { pending, unacked, oldest }) => {
-                // The two clocks may differ a little; nothing is from the future.
-                let age = oldest.map_or(0.0, |at| (clock.now() - at).as_seconds_f64().max(0.0));
+            Ok(lag) => {
+                let age = lag.age_seconds(clock.now());
+                let Lag { pending, unacked, .. } = lag;
                 metrics::gauge!("postrider_fanout_pending_messages").set(pending as f64);
                 metrics::gauge!("postrider_fanout_unacked_messages").set(unacked as f64);
                 metrics::gauge!("postrider_fanout_lag_seconds").set(age);

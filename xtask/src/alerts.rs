@@ -51,7 +51,7 @@ pub(crate) fn alerts() -> Result<()> {
         bail!("{} problem(s) with alerts and the dashboard", problems.len());
     }
 
-    let promtool = tools::promtool()?;
+    let promtool = tools::prometheus()?.promtool;
     let promtool = || {
         let mut command = Command::new(&promtool);
         command.current_dir(root);

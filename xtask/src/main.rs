@@ -2,7 +2,7 @@
 //!
 //! What must always hold: whatever CI runs can be run here, with servers of its
 //! own on free ports; nothing but a Rust toolchain and Python with pip has to be
-//! installed before, and `promtool` where there is no Debian to fetch it from;
+//! installed before, and Prometheus where there is no Debian to fetch it from;
 //! every failure says what to do.
 //!
 //! Deliberately absent: the product's crates. This has to build fast, and also
@@ -14,8 +14,10 @@ mod config_docs;
 mod deny;
 mod deploy;
 mod lint;
+mod rig;
 mod sbom;
 mod sqlx;
+mod stop;
 mod test;
 mod tidy;
 mod up;
@@ -36,6 +38,9 @@ struct Arguments {
 enum Command {
     /// Run everything on this machine, with demo data
     Up(up::Options),
+    /// Run three brokers and several of every role on this machine, to see what happens
+    /// when some of them go
+    Rig(rig::Options),
     /// Run what CI runs: the checks, then the tests
     Test(test::Options),
     /// Measure the release binary
@@ -79,6 +84,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Up(options) => up::up(&options),
+        Command::Rig(options) => rig::rig(&options),
         Command::Test(options) => test::test(&options),
         Command::Bench(options) => bench::bench(options),
         Command::Fmt { check } => lint::fmt(check),

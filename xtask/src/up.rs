@@ -6,25 +6,22 @@ mod state;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use dev_servers::{
     ManagedProcess, Nats, NatsOptions, Postgres, PostgresOptions, Signal, environment, log_tail,
-    ports,
+    ports, rig::answers,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::state::State;
-use crate::workspace::{self, Metadata, cargo, run};
+use crate::stop::{Interrupted, Stop};
+use crate::workspace::{self, build_product, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -72,7 +69,8 @@ pub(crate) fn up(options: &Options) -> Result<()> {
     }
     ports::require_free(&wanted)?;
 
-    let binary = build(options.release)?;
+    say("building Postrider");
+    let binary = build_product(options.release)?;
     stop.check()?;
 
     let mut running = Running::default();
@@ -154,18 +152,6 @@ impl Running {
         }
         Ok(())
     }
-}
-
-fn build(release: bool) -> Result<PathBuf> {
-    say("building Postrider");
-    let mut command = cargo();
-    command.args(["build", "--package", "postrider"]);
-    if release {
-        command.arg("--release");
-    }
-    run(&mut command)?;
-    let profile = if release { "release" } else { "debug" };
-    Ok(Metadata::read()?.target_directory().join(profile).join("postrider"))
 }
 
 fn start_and_watch(
@@ -265,8 +251,9 @@ impl Product {
 }
 
 fn wait_ready(running: &mut Running, log: &Path, stop: &Stop) -> Result<()> {
+    let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, OPS_PORT));
     let deadline = Instant::now() + READY_WITHIN;
-    while !is_ready() {
+    while !answers(ops, "/readyz") {
         stop.check()?;
         running.check(log)?;
         if Instant::now() > deadline {
@@ -279,18 +266,6 @@ fn wait_ready(running: &mut Running, log: &Path, stop: &Stop) -> Result<()> {
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
-}
-
-fn is_ready() -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, OPS_PORT))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
 }
 
 fn greeting(
@@ -356,43 +331,6 @@ fn without_password(url: &str) -> String {
 fn say(line: &str) {
     eprintln!("==> {line}");
 }
-
-/// Whether somebody has asked to stop.
-struct Stop {
-    requested: Arc<AtomicBool>,
-}
-
-impl Stop {
-    /// The first Ctrl-C is noted; a second one ends this process at once, and
-    /// the watchdogs end the rest.
-    fn on_signals() -> Result<Self> {
-        let requested = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&requested))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&requested)))
-                .context("cannot listen for signals")?;
-        }
-        Ok(Self { requested })
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.requested.load(Ordering::SeqCst) {
-            bail!(Interrupted);
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Interrupted;
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,18 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds the product. Returns its binary.
+pub(crate) fn build_product(with_optimisations: bool) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "postrider"]);
+    if with_optimisations {
+        command.arg("--release");
+    }
+    run(&mut command)?;
+    let profile = if with_optimisations { "release" } else { "debug" };
+    Ok(Metadata::read()?.target_directory().join(profile).join("postrider"))
+}
+
 /// Runs a command with its output on ours.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", describe(command)))?;

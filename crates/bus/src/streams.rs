@@ -1,10 +1,13 @@
 //! The streams, made and updated at every start.
 
+mod drift;
+
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
 
+use self::drift::Judgement;
 use crate::{Bus, BusError};
 
 /// How long the broker keeps, in the bucket of targets, the note that a key has
@@ -28,7 +31,17 @@ impl Bus {
             num_replicas: self.0.config.replicas,
             ..Default::default()
         };
-        self.0.jetstream.create_or_update_key_value(bucket).await.map_err(BusError::unavailable)?;
+        let as_stream = Config {
+            name: format!("KV_{}", bucket.bucket),
+            subjects: vec![format!("$KV.{}.>", bucket.bucket)],
+            discard: DiscardPolicy::New,
+            num_replicas: bucket.num_replicas,
+            ..Default::default()
+        };
+        if self.may_update(&as_stream).await? {
+            let made = self.0.jetstream.create_or_update_key_value(bucket).await;
+            made.map_err(BusError::unavailable)?;
+        }
         self.ensure_targets_bucket().await
     }
 
@@ -38,7 +51,11 @@ impl Bus {
         self.ensure(self.targets_config()).await
     }
 
-    async fn ensure(&self, wanted: Config) -> Result<(), BusError> {
+    async fn ensure(&self, mut wanted: Config) -> Result<(), BusError> {
+        drift::mark(&mut wanted);
+        if !self.may_update(&wanted).await? {
+            return Ok(());
+        }
         let name = wanted.name.clone();
         match self.0.jetstream.create_or_update_stream(wanted).await {
             Ok(_) => Ok(()),
@@ -51,6 +68,46 @@ impl Bus {
                 }
                 _ => Err(BusError::unavailable(format!("stream {name}: {error}"))),
             },
+        }
+    }
+
+    /// Whether a stream may be made or brought to what is wanted. An update that would
+    /// lose something is refused, and what a newer version has made is left alone.
+    async fn may_update(&self, wanted: &Config) -> Result<bool, BusError> {
+        use jetstream::context::GetStreamErrorKind as Kind;
+        let stream = match self.0.jetstream.get_stream(&wanted.name).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                return match error.kind() {
+                    Kind::JetStream(refusal)
+                        if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                    {
+                        Ok(true)
+                    }
+                    _ => Err(BusError::unavailable(format!("stream {}: {error}", wanted.name))),
+                };
+            }
+        };
+        match drift::judge(&stream.cached_info().config, wanted) {
+            Ok(Judgement::Update { taken_back }) => {
+                if !taken_back.is_empty() {
+                    tracing::warn!(
+                        stream = wanted.name,
+                        limits = taken_back.join(", "),
+                        "somebody has set limits by which messages are lost; they are taken back"
+                    );
+                }
+                Ok(true)
+            }
+            Ok(Judgement::Newer(layout)) => {
+                tracing::info!(
+                    stream = wanted.name,
+                    layout,
+                    "a newer version has made this stream"
+                );
+                Ok(false)
+            }
+            Err(refusal) => Err(BusError::Unsuitable(refusal)),
         }
     }
 

@@ -287,3 +287,35 @@ async fn what_waits_for_its_time_is_not_due_and_not_behind() {
     assert!(oldest >= before - TimeDelta::seconds(1), "{oldest}");
     assert_eq!(bus.deliveries_waiting().await.expect("answered"), 2);
 }
+
+#[tokio::test]
+async fn streams_are_put_right_and_those_of_others_are_not_touched() {
+    let (url, region) = (testkit::shared_nats_url(), testkit::fresh_region());
+    let settings = [("POSTRIDER_REGION", region.as_str())];
+    let (_bus, _tasks) = connect(&settings).await;
+    let stream = format!("{region}_EVENTS");
+    let question = format!("STREAM.INFO.{stream}");
+    let info = testkit::broker::jetstream(url, &question, &serde_json::json!({})).await;
+    let mut config = info["config"].clone();
+    assert_eq!(config["metadata"]["postrider-layout"], "1");
+
+    // Somebody lets events go after an hour.
+    config["max_age"] = 3_600_000_000_000_u64.into();
+    testkit::broker::jetstream(url, &format!("STREAM.UPDATE.{stream}"), &config).await;
+    connect(&settings).await;
+    let info = testkit::broker::jetstream(url, &question, &serde_json::json!({})).await;
+    assert_eq!(info["config"]["max_age"], 0);
+
+    // Somebody else has a stream of the same name.
+    let region = testkit::fresh_region();
+    let name = format!("{region}_EVENTS");
+    let theirs = serde_json::json!({"name": name, "subjects": [format!("orders.{region}.>")], "storage": "file"});
+    testkit::broker::jetstream(url, &format!("STREAM.CREATE.{name}"), &theirs).await;
+    let pairs = [("POSTRIDER_NATS_URL", url), ("POSTRIDER_REGION", region.as_str())];
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut env = Env::from_pairs(pairs);
+    let config = BusConfig::read(&mut env);
+    let refusal = Bus::connect(config, Clock::system(), &Tasks::new()).await;
+    let refusal = refusal.err().expect("it is not ours").to_string();
+    assert!(refusal.contains("not Postrider's"), "{refusal}");
+}

@@ -9,7 +9,7 @@
 //! What must always hold:
 //!
 //! * Nothing runs whose hash is not written down: in [`pins`], or in the files
-//!   that [`tools`] are fetched by. Debian's `promtool` is the one exception: apt
+//!   that [`tools`] are fetched by. Debian's Prometheus is the one exception: apt
 //!   checks it against Debian's keys.
 //! * Servers listen on 127.0.0.1 only, and never run as root.
 //! * A server does not outlive the process that started it, however that ends.
@@ -17,8 +17,9 @@
 //!   half of it.
 //!
 //! Deliberately absent: asynchronous code (a test binary and `xtask` both want
-//! a plain call), any knowledge of Postrider's own streams and tables, and
-//! anything that production would use.
+//! a plain call), any knowledge of Postrider's own streams and tables (of the product
+//! only [`rig`] knows something: its roles, and the addresses that they listen on),
+//! and anything that production would use.
 
 mod cache;
 pub mod environment;
@@ -31,6 +32,7 @@ pub mod ports;
 mod postgres;
 mod postgres_tools;
 mod process;
+pub mod rig;
 mod scratch;
 pub mod tools;
 mod user;
@@ -41,6 +43,7 @@ pub use nats_cluster::NatsCluster;
 pub use postgres::{Postgres, PostgresOptions};
 pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};
+pub use rig::Rig;
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use user::{create_open_dir, is_root};

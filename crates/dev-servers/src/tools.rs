@@ -113,17 +113,29 @@ pub fn node(project: &Path) -> Result<NodeTools> {
     Ok(NodeTools { node, modules: built.join("node_modules") })
 }
 
-/// Prometheus' checker of rules: the one on the path, else that of Debian's package,
-/// which is unpacked into the cache on the first call. It is not installed, since
-/// that would start a server; apt checks what it downloads against its own keys.
+/// Prometheus, and its checker of rules.
+#[derive(Clone, Debug)]
+pub struct Prometheus {
+    /// The server.
+    pub server: PathBuf,
+    /// `promtool`.
+    pub promtool: PathBuf,
+}
+
+/// Prometheus: the one on the path, else that of Debian's package, which is unpacked
+/// into the cache on the first call. It is not installed, since that would start the
+/// server; apt checks what it downloads against its own keys.
 ///
 /// # Errors
 ///
 /// Says how to install it, where neither is to be had.
-pub fn promtool() -> Result<PathBuf> {
-    let on_path = Command::new("promtool").arg("--version").output();
-    if on_path.is_ok_and(|output| output.status.success()) {
-        return Ok(PathBuf::from("promtool"));
+pub fn prometheus() -> Result<Prometheus> {
+    let is_on_path = |program: &str| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    if is_on_path("promtool") && is_on_path("prometheus") {
+        return Ok(Prometheus { server: "prometheus".into(), promtool: "promtool".into() });
     }
     let unpacked = cache::once("prometheus-of-debian", "Debian's Prometheus", |target| {
         fs::create_dir(target).with_context(|| format!("cannot make {}", target.display()))?;
@@ -135,21 +147,22 @@ pub fn promtool() -> Result<PathBuf> {
         if download().is_err() {
             // Its lists may be old, or may never have been fetched; only root may do that.
             let _ = quietly(Command::new("apt-get").arg("update"));
-            download().context(NO_PROMTOOL)?;
+            download().context(NO_PROMETHEUS)?;
         }
         let entries = fs::read_dir(target)?.collect::<std::io::Result<Vec<_>>>()?;
         let package = entries.first().context("apt-get downloaded nothing")?.path();
         quietly(Command::new("dpkg-deb").arg("-x").args([&package, target]))?;
         Ok(fs::remove_file(package)?)
     })?;
-    Ok(unpacked.join("usr/bin/promtool"))
+    let programs = unpacked.join("usr/bin");
+    Ok(Prometheus { server: programs.join("prometheus"), promtool: programs.join("promtool") })
 }
 
-const NO_PROMTOOL: &str = "there is no promtool: put Prometheus' on the path, with \
-                           `apt-get install prometheus` or `brew install prometheus`";
+const NO_PROMETHEUS: &str = "there is no Prometheus: put it on the path, with \
+                             `apt-get install prometheus` or `brew install prometheus`";
 
 fn quietly(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().context(NO_PROMTOOL)?;
+    let output = command.stdin(Stdio::null()).output().context(NO_PROMETHEUS)?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -34,17 +34,12 @@ pub async fn try_jetstream(url: &str, subject: &str, question: &Value) -> Option
 ///
 /// As [`jetstream`].
 pub async fn streams(url: &str) -> Vec<String> {
-    try_streams(url).await.expect("the names of the streams")
-}
-
-/// As [`streams`]: nothing when there is no answer.
-pub async fn try_streams(url: &str) -> Option<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     loop {
-        let page = try_jetstream(url, "STREAM.NAMES", &json!({"offset": names.len()})).await?;
+        let page = jetstream(url, "STREAM.NAMES", &json!({"offset": names.len()})).await;
         let page = page["streams"].as_array().cloned().unwrap_or_default();
         if page.is_empty() {
-            return Some(names);
+            return names;
         }
         names.extend(page.iter().filter_map(|name| name.as_str().map(str::to_owned)));
     }

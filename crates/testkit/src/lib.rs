@@ -21,6 +21,7 @@ pub mod browser;
 pub mod http;
 pub mod mailbox;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod receiver;
 mod servers;
@@ -32,10 +33,11 @@ pub mod zoo;
 pub use browser::{Browser, Look, Page};
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{
-    Nats, NatsCluster, NatsOptions, NatsSync, Postgres, PostgresOptions, Scratch, log_tail,
+    Nats, NatsCluster, NatsOptions, NatsSync, Postgres, PostgresOptions, Rig, Scratch, log_tail,
 };
 pub use mailbox::{Act, Letter, Mailbox, MailboxOptions, MailboxTls, Stage};
 pub use process::Postrider;
+pub use prometheus::Prometheus;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use servers::{DATABASE_URL, NATS_URL, OwnServers, TestEnv, fresh_region, shared_nats_url};
 pub use wait::{eventually, within};

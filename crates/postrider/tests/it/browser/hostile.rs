@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use protocol::v1::Event;
 use serde_json::{Value, json};
 use testkit::http::{get, post, put};
 use testkit::{Browser, Look, Page, Reply, free_port};
 
 use super::sign_in;
-use crate::system::System;
+use crate::system::{SOON, System, example};
 
 /// Stands in every payload, so that it is known which of them are shown.
 const MARK: &str = "zq7";
@@ -94,7 +95,7 @@ const PARSED: &str = r"(html => { const page = new DOMParser().parseFromString(h
 
 /// Elements of ours.
 const ELEMENTS: &str = "html head meta title link script body a header div img nav form input span \
-    button main h1 h2 p section table thead tbody tr th td code details summary label dialog \
+    button main h1 h2 p section table thead tbody tr th td code details summary label dialog ol li \
     fieldset legend select option small dl dt dd pre strong datalist textarea";
 /// Attributes of ours.
 const ATTRIBUTES: &str = "lang charset name content rel href type src defer class id alt title \
@@ -345,4 +346,69 @@ async fn hostile_requests_are_texts_in_the_request_bin() {
     page.go(&place).await;
     assert_eq!(page.eval("window.taken").await, Value::Null);
     assert_eq!(page.complaints(), [""; 0]);
+}
+
+/// A click of which every text is this one. Control characters are refused at the door.
+fn click(number: usize, payload: &str) -> Event {
+    let payload: String = payload.chars().filter(|c| !c.is_control()).collect();
+    let payload = payload.as_str();
+    let mut click = serde_json::to_value(example("clicked")).expect("an event");
+    let printable: String = payload.chars().filter(|c| matches!(c, ' '..='~')).take(90).collect();
+    click["id"] = format!("{number}-{printable}").into();
+    let clicked = &mut click["clicked"];
+    clicked["url"] = format!("https://books.example/?{payload}").into();
+    clicked["labels"] = json!({"tags": [payload], "user_variables": {payload: payload}});
+    clicked["geolocation"]["city"] = payload.into();
+    clicked["client_info"]["user_agent"] = payload.into();
+    clicked["recipient_provider"] = payload.into();
+    for header in ["from", "to", "subject"] {
+        clicked["message"]["headers"][header] = payload.into();
+    }
+    serde_json::from_value(click).expect("an event")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_events_are_texts_in_lists_and_on_their_journeys() {
+    let world = World::new().await;
+    let payloads = payloads();
+    let url = world.system.receiver.url("/says");
+    world.system.add_domain_webhook("demo", DOMAIN, "clicked", &[&url]).await;
+    // What is answered with 406 is not sent a second time.
+    let answers = payloads.iter().map(|text| Reply::status(406).body(text.clone().into_bytes()));
+    world.system.receiver.on_post("/says", answers);
+    let clicks = payloads.iter().enumerate().map(|(number, payload)| click(number, payload));
+    let clicks: Vec<Event> = clicks.collect();
+    let ids: Vec<String> = clicks.iter().map(|click| click.id.clone()).collect();
+    world.system.publish_all(clicks).await;
+    let ended = "SELECT count(*) FROM ends WHERE outcome = 'rejected'";
+    testkit::eventually(SOON, "all of them to be rejected", || async {
+        (world.system.sql(ended).trim() == payloads.len().to_string()).then_some(())
+    })
+    .await;
+
+    // All pages of both lists.
+    for first in ["/console/events?event=clicked", "/console/failures?status=406"] {
+        let mut seen = 0;
+        let mut next = Some(first.to_owned());
+        while let Some(path) = next {
+            let html = world.html(&path).await;
+            let text = is_ours(&world.page, &html, &path).await;
+            seen += text.matches(MARK).count();
+            let older = html.split_once("\">Older</a>").map(|(before, _)| before);
+            let link = older.and_then(|before| before.rsplit_once("href=\"")).map(|(_, link)| link);
+            next = link.map(|link| link.replace("&#38;", "&"));
+        }
+        assert!(seen >= payloads.len(), "{first} shows {seen} of {}", payloads.len());
+    }
+    for (payload, id) in payloads.iter().zip(&ids).step_by(3) {
+        let id: String = id.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        world.shows(&format!("/console/events/{id}"), &[payload]).await;
+    }
+    // As a browser has them: nothing runs, nothing is asked for.
+    let one: String = ids[3].bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for path in ["/console/events", "/console/failures", &format!("/console/events/{one}")] {
+        world.page.go(&world.system.url(path)).await;
+        assert_eq!(world.page.eval("window.taken").await, Value::Null, "{path}");
+    }
+    assert_eq!(world.page.complaints(), [""; 0]);
 }

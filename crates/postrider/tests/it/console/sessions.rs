@@ -176,3 +176,33 @@ async fn the_console_has_calls_of_its_own_also_from_another_process() {
     let answer = visitor.send(visitor.get(HOME)).await.expect_status(502);
     assert!(answer.text().contains("Not just now"), "{}", json!(answer.text()));
 }
+
+#[tokio::test]
+async fn people_and_programs_have_budgets_of_their_own() {
+    let limits = [("SETTINGS_RATE_LIMIT", "3"), ("CONSOLE_RATE_LIMIT", "30")];
+    let system = System::start(&limits).await;
+    let calls = async |most: usize| {
+        for made in 0..most {
+            let call = testkit::http::get(system.url("/v1/webhooks")).basic_auth("api", "key-demo");
+            if call.send().await.expect("answered").status == 429 {
+                return made;
+            }
+        }
+        most
+    };
+    let mut visitor = Visitor::signed_in(&system, "key-demo").await;
+    // A minute may end in between, and with it what was counted: once more then.
+    assert!(calls(7).await < 7, "a program has used its calls up");
+    visitor.look("/console/alerts").await;
+    let mut looks = 0;
+    let refused = loop {
+        let answer = visitor.send(visitor.get("/console/alerts")).await;
+        looks += 1;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(looks < 70, "somebody looks without end");
+    };
+    let page = refused.expect_status(429).text();
+    assert!(page.contains("Too many requests"), "{page}");
+}

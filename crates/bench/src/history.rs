@@ -1,4 +1,5 @@
-//! How fast a long history is read, over HTTP, as customers read it.
+//! How fast a long history is read, over HTTP, as customers read it: by calls, and
+//! on the pages of the console.
 //!
 //! Events, tries and ends of two weeks and of a thousand accounts are put into
 //! the database. Three accounts are looked at, by key: one that has a fifth of
@@ -6,12 +7,13 @@
 
 mod asks;
 mod fill;
+mod pages;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dev_servers::NatsSync;
+use dev_servers::{NatsSync, ports};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -65,9 +67,16 @@ struct Measured {
 /// Runs the benchmark and prints its report.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let machine = Machine::this(NatsSync::Lazy);
-    let setup =
-        Setup { binary: options.binary.clone(), sync: NatsSync::Lazy, settings: Vec::new() };
+    let console = format!("127.0.0.1:{}", ports::free_port()?);
+    // More calls in a minute than anybody makes.
+    let settings = vec![
+        ("CONSOLE_ADDR", console.clone()),
+        ("CONSOLE_RATE_LIMIT", "1000000".to_owned()),
+        ("SETTINGS_RATE_LIMIT", "1000000".to_owned()),
+    ];
+    let setup = Setup { binary: options.binary.clone(), sync: NatsSync::Lazy, settings };
     let mut platform = Platform::start(setup).await?;
+    platform.start_role("console").await?;
     let world = World::fill(&platform, options.rows).await?;
     let size = platform.query("SELECT pg_database_size(current_database())")?;
     let mut report = Report {
@@ -77,7 +86,8 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         calls: Vec::new(),
     };
     eprintln!("{:56} {:>9} {:>9} {:>9} {:>9}", "milliseconds", "first", "p50", "p99", "limit");
-    for ask in asks::all(&world) {
+    let pages = pages::all(&console, &world).await?;
+    for ask in asks::all(&world, &platform.http).into_iter().chain(pages) {
         if options.only.as_ref().is_some_and(|only| !ask.what.contains(only.as_str())) {
             continue;
         }
@@ -99,7 +109,7 @@ async fn measure(platform: &mut Platform, ask: &Ask, calls: u64) -> Result<Measu
     platform.restart_postgres()?;
     // The connections are made anew before anything is measured.
     let deadline = Instant::now() + Duration::from_secs(30);
-    while call(platform, &asks::reconnect(&ask.key)).await.is_err() {
+    while call(&platform.http, &asks::reconnect(&ask.key)).await.is_err() {
         ensure!(Instant::now() < deadline, "settings-api does not find the database again");
     }
     let mut request = (ask.request)(0);
@@ -107,7 +117,7 @@ async fn measure(platform: &mut Platform, ask: &Ask, calls: u64) -> Result<Measu
     let mut entries = 0;
     for number in 0..=calls {
         let began = Instant::now();
-        let answer = call(platform, &request).await.with_context(|| ask.what.to_owned())?;
+        let answer = call(&ask.address, &request).await.with_context(|| ask.what.to_owned())?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
         // What is no list at all is one entry.
         entries = ["items", "undelivered", "slots", "targets"]
@@ -147,11 +157,15 @@ fn path_of(link: &str) -> &str {
     link.match_indices('/').nth(2).map_or(link, |(at, _)| &link[at..])
 }
 
-async fn call(platform: &Platform, request: &str) -> Result<Value> {
-    let answer = exchange(&platform.http, request).await?;
+/// What was answered; a page is a text.
+async fn call(address: &str, request: &str) -> Result<Value> {
+    let answer = exchange(address, request).await?;
     let (head, body) = answer.split_once("\r\n\r\n").context("a head and a body")?;
     if !head.starts_with("HTTP/1.1 200") {
         bail!("{}: {body}", head.lines().next().unwrap_or_default());
+    }
+    if body.starts_with("<!doctype html>") {
+        return Ok(Value::String(body.to_owned()));
     }
     Ok(serde_json::from_str(body)?)
 }

@@ -71,6 +71,7 @@ impl Platform {
             ("DATABASE_URL", database.clone()),
             ("SECRET_KEY", "07".repeat(32)),
             ("HTTP_ADDR", http.clone()),
+            ("API_URL", format!("http://{http}")),
             ("ADMIN_ADDR", admin.clone()),
             ("INGEST_GRPC_ADDR", grpc.clone()),
             ("INGEST_HTTP_ADDR", json),

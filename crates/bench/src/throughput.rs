@@ -14,7 +14,7 @@ use crate::receiver::Seen;
 use crate::report::{self, Machine, median, spread};
 use crate::segment::since;
 
-/// The one account, which has one domain.
+/// The one account.
 const ACCOUNT: &str = "demo";
 /// The other ends, which are not the platform.
 const OTHER_ENDS: [&str; 2] = ["receiver", "load"];
@@ -24,6 +24,10 @@ pub(crate) struct Options {
     /// Events of one flat-out round, each one delivery.
     #[arg(long, default_value_t = 50_000)]
     events: u64,
+    /// URLs that they go to, each a domain's. A single one has no more tries at once than
+    /// one target may have, and what comes faster waits.
+    #[arg(long, default_value_t = 100)]
+    targets: u32,
     /// Flat-out rounds; the first warms up and is not counted.
     #[arg(long, default_value_t = 4)]
     rounds: usize,
@@ -56,6 +60,9 @@ struct Report {
     /// At the paced rate: from just before publishing to arrival; median, p99, largest.
     latency_rate_per_s: u64,
     latency_ms: [f64; 3],
+    /// What it costs at that rate, where next to nothing shares a batch.
+    paced_cpu_s_per_10k: f64,
+    paced_cpu_s_per_10k_by_process: BTreeMap<String, f64>,
     /// Requests that the receiver saw beyond one a delivery, in all rounds.
     repeated: u64,
 }
@@ -72,19 +79,21 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let machine = Machine::this(sync);
     let setup = Setup { binary: options.binary.clone(), sync, settings: Vec::new() };
     let platform = Platform::start(setup).await?;
-    let url = format!("http://{}/hook", platform.receiver_addr);
-    platform.add_customer(ACCOUNT, "clicked", &[url]).await?;
+    let urls: Vec<String> = (0..options.targets)
+        .map(|number| format!("http://{}/hook/{number}", platform.receiver_addr))
+        .collect();
+    platform.add_customer(ACCOUNT, "clicked", &urls).await?;
     let mut rounds = Vec::new();
     for number in 0..options.rounds.max(2) {
         let before_it = options.events * number as u64;
-        let round = round(&platform, options.events, None, before_it).await?;
+        let round = round(&platform, &options, None, before_it).await?;
         let total = platform_total(&round.cpu);
         eprintln!("round {number}: {:.0} deliveries/s, {total:.3} CPU-s per 10,000", round.rate);
         rounds.push(round);
     }
     let before_it = options.events * rounds.len() as u64;
     rounds.remove(0);
-    let paced = round(&platform, options.rate * 15, Some(options.rate), before_it).await?;
+    let paced = round(&platform, &options, Some(options.rate), before_it).await?;
     let totals: Vec<f64> = rounds.iter().map(|round| platform_total(&round.cpu)).collect();
     let rates: Vec<f64> = rounds.iter().map(|round| round.rate).collect();
     let names: Vec<String> = rounds[0].cpu.keys().cloned().collect();
@@ -95,9 +104,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let all = rounds.iter().chain([&paced]);
     let report = Report {
         load: format!(
-            "{} rounds of {} clicked events, one webhook each, HTTP/1.1 keep-alive on loopback; one process a role, one worker thread each",
+            "{} rounds of {} clicked events, one webhook each, {} URLs, HTTP/1.1 keep-alive on loopback; one process a role, one worker thread each",
             rounds.len(),
-            options.events
+            options.events,
+            options.targets
         ),
         machine,
         cpu_s_per_10k: median(&totals),
@@ -107,6 +117,8 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         deliveries_per_s_spread: spread(&rates),
         latency_rate_per_s: options.rate,
         latency_ms: paced.seen.latency_ms,
+        paced_cpu_s_per_10k: platform_total(&paced.cpu),
+        paced_cpu_s_per_10k_by_process: paced.cpu.clone(),
         repeated: all.map(|round| round.seen.requests - round.seen.deliveries).sum(),
     };
     report::publish(&report, options.json.as_deref())
@@ -116,15 +128,16 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 /// says what it cost per 10,000 deliveries.
 async fn round(
     platform: &Platform,
-    events: u64,
+    options: &Options,
     rate: Option<u64>,
     before_it: u64,
 ) -> Result<Round> {
+    let events = rate.map_or(options.events, |rate| rate * 15);
     platform.forget().await?;
     let before = platform.cpu();
     let started = Instant::now();
     let load_cpu_before = children_ticks();
-    let group = Group { account: ACCOUNT.to_owned(), domains: 1, weight: 1 };
+    let group = Group { account: ACCOUNT.to_owned(), domains: options.targets, weight: 1 };
     platform.publish(&[group], events, rate).await?;
     let load_cpu = children_ticks() - load_cpu_before;
     let seen = platform.arrived(events, Duration::from_secs(300)).await?;

@@ -248,7 +248,7 @@ impl Targets {
 
         // What comes after one another at the pace at which the target works.
         let usual_try = target.usual_try(now);
-        let apart = delta(usual_try / most).max(TimeDelta::milliseconds(1));
+        let apart = delta(usual_try / most).max(TimeDelta::microseconds(1));
         let shortest = SHORTEST_PARK * (1 << parks.min(MOST_DOUBLINGS));
         let is_probe = match target.breaker.passage(target.under_way.len(), now) {
             Passage::Free => false,

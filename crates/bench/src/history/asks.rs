@@ -7,7 +7,7 @@ use super::fill::{DAYS, LARGE, SMALL, World};
 use crate::customers::domain;
 
 /// A page that an index leads to.
-const PAGE_MS: f64 = 50.0;
+pub(super) const PAGE_MS: f64 = 50.0;
 /// What was counted when history was written.
 const STATISTICS_MS: f64 = 20.0;
 /// A look through the events of an hour, or a count.
@@ -18,6 +18,8 @@ const ALL_FAILURES_MS: f64 = 5_000.0;
 /// One kind of call.
 pub(super) struct Ask {
     pub(super) what: &'static str,
+    /// `host:port` of who is asked.
+    pub(super) address: String,
     pub(super) key: String,
     pub(super) how: How,
     /// The request of this number; each is another one where it can be.
@@ -36,8 +38,8 @@ pub(super) enum How {
     Polling,
 }
 
-/// All of them.
-pub(super) fn all(world: &World) -> Vec<Ask> {
+/// All calls of the APIs, which are at this address.
+pub(super) fn all(world: &World, address: &str) -> Vec<Ask> {
     let (now, rows) = (world.now, world.rows);
     let of = |account: &'static str| domain(account, 0);
     let events = |account, query: &str| format!("/v3/{}/events?{query}", of(account));
@@ -45,10 +47,11 @@ pub(super) fn all(world: &World) -> Vec<Ask> {
     let moment = move |n: u64| now - 86_400 * DAYS * (n * 37 % 100 + 1) / 102;
     let mut asks = Vec::new();
     let mut ask = |what, account: &str, how, limit_ms, path: Box<dyn Fn(u64) -> String>| {
-        let key = format!("key-{account}");
+        let key = key_of(account);
         let of_request = key.clone();
         let request = Box::new(move |n| get(&of_request, &path(n)));
-        asks.push(Ask { what, key, how, request, limit_ms });
+        let address = address.to_owned();
+        asks.push(Ask { what, address, key, how, request, limit_ms });
     };
     let fixed = |path: String| -> Box<dyn Fn(u64) -> String> { Box::new(move |_| path.clone()) };
     use How::{Anew, Following, Polling};
@@ -161,19 +164,19 @@ pub(super) fn all(world: &World) -> Vec<Ask> {
         ask(what, account, Anew, STATISTICS_MS, fixed(path));
     }
 
-    asks.extend(logs(now));
+    asks.extend(logs(now, address));
     asks
 }
 
-fn logs(now: u64) -> Vec<Ask> {
+fn logs(now: u64, address: &str) -> Vec<Ask> {
     let ask = |what, limit_ms, body: &str| {
-        let key = format!("key-{LARGE}");
+        let key = key_of(LARGE);
         let (of_request, body) = (key.clone(), body.to_owned());
         let day = move |n: u64| now - 86_400 * (n % (DAYS - 1));
         let request = Box::new(move |n| {
             post(&of_request, "/v1/analytics/logs", &body.replace("END", &day(n).to_string()))
         });
-        Ask { what, key, how: How::Anew, request, limit_ms }
+        Ask { what, address: address.to_owned(), key, how: How::Anew, request, limit_ms }
     };
     let conditions = |conditions: &str| {
         format!(r#"{{"end": "END", "duration": "1h", "filter": {{"AND": [{conditions}]}}}}"#)
@@ -202,6 +205,11 @@ fn logs(now: u64) -> Vec<Ask> {
             r#"{"end": "END", "duration": "1d", "include_totals": true}"#
         }),
     ]
+}
+
+/// The API key of one of the accounts.
+pub(super) fn key_of(account: &str) -> String {
+    format!("key-{account}")
 }
 
 /// A call that needs the database and looks at no history.

@@ -84,6 +84,20 @@ fn a_target_that_works_fast_has_a_queue() {
 }
 
 #[test]
+fn what_a_fast_target_has_no_room_for_comes_back_at_its_pace() {
+    let targets = targets(50, 8);
+    for _ in 0..40 {
+        let permit = go(&targets, "a", at(0));
+        permit.report(Came::Taken, Duration::from_millis(5), 0.0, at(0));
+    }
+    let _under_way: Vec<_> = (0..50).map(|_| go(&targets, "a", at(0))).collect();
+    let Admission::Queue(_turn) = targets.admit("a", 0, 0.0, at(0)) else { panic!("no queue") };
+    // Fifty at a time and five milliseconds each are ten in a millisecond.
+    let last = (0..1_000).map(|_| parked(&targets, "a", 0, at(0)).0).max().unwrap();
+    assert!(last < at(0) + SHORTEST_PARK + TimeDelta::milliseconds(110), "{last}");
+}
+
+#[test]
 fn targets_that_keep_tries_waiting_share_a_quarter() {
     let targets = targets(64, 8);
     for id in ["a", "b"] {

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod console;
 mod crash;
+mod doors;
 mod email;
 mod erasure;
 mod events;

@@ -37,7 +37,7 @@ pub(crate) struct System {
     env: Option<TestEnv>,
 }
 
-fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().expect("a free port")))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::door::Speaks;
 use chassis::{Door, Readiness, Tasks, ops};
+use store::StoreError;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 
@@ -140,6 +141,10 @@ async fn migrate(api: &SettingsApi, tasks: &Tasks) -> anyhow::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "the database is not there yet");
+            }
+            // Whoever may bring it up to date may come later.
+            Err(error @ StoreError::NotMigrated { .. }) => {
+                tracing::warn!(%error, "the database is not ready yet");
             }
             Err(error) => return Err(error.into()),
         }

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod console;
 mod crash;
+mod database_users;
 mod doors;
 mod email;
 mod erasure;

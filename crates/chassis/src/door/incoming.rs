@@ -108,6 +108,10 @@ impl Incoming {
 
     fn tell(&self, refused: &Refused) {
         let Refused { address, why, error } = refused;
+        // Load balancers come and go like that, to see whether the port is open.
+        if error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return;
+        }
         self.door.refused(why);
         tracing::info!(
             door = self.door.0.settings.door,

@@ -128,6 +128,11 @@ has ended, and ten seconds for the last acknowledgements, the last traces and th
 {{- end }}
 {{- end -}}
 
+{{/* What gRPC is spoken over at a door. */}}
+{{- define "postrider.grpc" -}}
+{{- ternary "https" "kubernetes.io/h2c" (not (empty .tls)) -}}
+{{- end -}}
+
 {{/* The "restricted" profile of the pod security standards. */}}
 {{- define "postrider.podSecurity" -}}
 runAsNonRoot: true

@@ -1,5 +1,5 @@
 //! What every service needs: configuration, clock, telemetry, health, metrics,
-//! shutdown, crash points.
+//! shutdown, crash points, and doors that know who calls.
 //!
 //! What must always hold: a wrong setting ends the process before a port is
 //! bound; everything that runs is known to [`Tasks`], so that a stop waits for
@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod config;
 mod crash;
+pub mod door;
 pub mod entropy;
 pub mod ops;
 mod tasks;
@@ -19,5 +20,6 @@ pub mod trace;
 pub use clock::Clock;
 pub use config::Env;
 pub use crash::{arm_crash_points, crash_point};
+pub use door::Door;
 pub use ops::Readiness;
 pub use tasks::Tasks;

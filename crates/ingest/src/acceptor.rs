@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bus::{Bus, BusError, Settings, Stored};
 use bytes::Bytes;
+use chassis::door::Caller;
 use chassis::trace::Span;
 use chassis::{Clock, crash_point, entropy};
 use futures_util::future::join_all;
@@ -68,18 +69,23 @@ impl Answer {
 /// Where an event comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// Who hands it over, as it calls itself: for the event's journey.
+    /// Who hands it over, for the event's journey: the name that it has proven, or
+    /// else what it calls itself.
     pub(crate) caller: String,
     /// The span that it is handed over under, if that is known.
     pub(crate) traceparent: String,
 }
 
 impl Origin {
-    /// The same for both doors, by their headers. The caller is a name that is
-    /// given for this purpose, or the client's program.
-    pub(crate) fn of<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Self {
-        let given = header("x-postrider-caller").filter(|name| !name.is_empty());
-        let name = given.or_else(|| header("user-agent")).unwrap_or_default();
+    /// The same for both doors. Whoever has proven no name is called by one that is
+    /// given for this purpose, or by the client's program.
+    pub(crate) fn of<'a>(
+        caller: &Caller,
+        header: impl Fn(&'static str) -> Option<&'a str>,
+    ) -> Self {
+        let given = || header("x-postrider-caller").filter(|name| !name.is_empty());
+        let own = || given().or_else(|| header("user-agent"));
+        let name = caller.0.as_deref().or_else(own).unwrap_or_default();
         Self {
             caller: name.chars().filter(|c| !c.is_control()).take(CALLER_CHARS).collect(),
             traceparent: header("traceparent").unwrap_or_default().to_owned(),

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use chassis::Env;
 use chassis::config::size_bytes;
+use chassis::{Door, Env, door};
 
 /// How events are taken.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct IngestConfig {
     pub grpc_addr: SocketAddr,
     /// Where its HTTP/JSON twin listens.
     pub http_addr: SocketAddr,
+    /// Who may come in, at both.
+    pub door: Door,
     /// Largest event, as it is stored.
     pub max_event_bytes: usize,
     /// Largest request, with all of its events.
@@ -38,6 +40,7 @@ impl IngestConfig {
                 "127.0.0.1:9091",
                 "Where ingest listens for HTTP (`POST /v1/events`). Internal: never make it public.",
             ),
+            door: Door::read(env, &door::INGEST),
             max_event_bytes: env.read_with(
                 "POSTRIDER_MAX_EVENT_BYTES",
                 "256KiB",

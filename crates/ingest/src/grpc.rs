@@ -6,13 +6,13 @@ use std::pin::Pin;
 
 use bus::Stored;
 use chassis::Tasks;
+use chassis::door::Caller;
 use protocol::v1::ingest_server::Ingest;
 use protocol::v1::publish_result;
 use protocol::v1::{
     PublishRequest, PublishResponse, PublishResult, PublishStreamRequest, PublishStreamResponse,
 };
 use tokio_stream::Stream;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::acceptor::{Acceptor, Answer, Origin};
@@ -38,7 +38,7 @@ impl Ingest for Service {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let origin = origin(request.metadata());
+        let origin = origin(&request);
         let events = request.into_inner().events;
         if events.is_empty() || events.len() > MOST_EVENTS {
             return Err(Status::invalid_argument(format!(
@@ -64,7 +64,7 @@ impl Ingest for Service {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let origin = origin(request.metadata());
+        let origin = origin(&request);
         let answers =
             stream::answer(self.acceptor.clone(), &self.tasks, origin, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
@@ -112,6 +112,8 @@ impl From<Answer> for PublishResult {
     }
 }
 
-fn origin(metadata: &MetadataMap) -> Origin {
-    Origin::of(|name| metadata.get(name).and_then(|value| value.to_str().ok()))
+fn origin<T>(request: &Request<T>) -> Origin {
+    let unknown = Caller::default();
+    let caller = request.extensions().get().unwrap_or(&unknown);
+    Origin::of(caller, |name| request.metadata().get(name).and_then(|value| value.to_str().ok()))
 }

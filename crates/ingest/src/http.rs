@@ -2,14 +2,17 @@
 
 mod reply;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
+use chassis::Door;
+use chassis::door::{Caller, Peer};
 
 use self::reply::{Problem, several, single};
 use crate::acceptor::{Acceptor, Origin};
@@ -17,13 +20,27 @@ use crate::grpc::MOST_EVENTS;
 use crate::json::{self, Events};
 
 /// The routes of this door.
-pub(crate) fn router(acceptor: Acceptor, max_request_bytes: usize) -> Router {
+pub(crate) fn router(acceptor: Acceptor, door: Door, max_request_bytes: usize) -> Router {
     Router::new()
         .route("/v1/events", post(publish))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(max_request_bytes))
+        .layer(from_fn_with_state(door, admit))
         .with_state(acceptor)
+}
+
+/// Lets a request in, with the name of its caller, or refuses it unread.
+async fn admit(
+    State(door): State<Door>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let caller = door.admit(Some(&peer), header)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
 }
 
 /// What the caller says that it sends.
@@ -52,6 +69,7 @@ impl Format {
 
 async fn publish(
     State(acceptor): State<Acceptor>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -62,7 +80,7 @@ async fn publish(
         (Format::Lines, events) => Events::Several(events.into_vec()),
         (Format::Json, events) => events,
     };
-    let origin = Origin::of(given);
+    let origin = Origin::of(&caller, given);
     match events {
         Events::One(event) => {
             let answers = acceptor.accept_all(vec![*event], &origin).await;

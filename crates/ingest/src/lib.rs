@@ -11,10 +11,12 @@
 //! - an account or a domain is called unknown only after asking the broker
 //!   whether this process has seen every change of settings;
 //! - every queue has a bound, and a caller that does not read its answers
-//!   holds up nobody else.
+//!   holds up nobody else;
+//! - where callers are asked who they are, they are asked before anything of
+//!   theirs is decoded, and what they proved to be is what is recorded.
 //!
-//! Deliberately absent: subscriptions, PostgreSQL, and authentication. The
-//! ports are internal; the network decides who reaches them.
+//! Deliberately absent: subscriptions, PostgreSQL, and rights. The ports are
+//! internal: whoever may come in may hand over events of every account.
 
 mod acceptor;
 mod config;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use bus::{Bus, Settings};
+use chassis::door::{Peer, Speaks};
 use chassis::ops::bind;
 use chassis::{Clock, Tasks};
 use protocol::v1::ingest_server::IngestServer;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
 
 use crate::acceptor::Acceptor;
@@ -69,16 +69,17 @@ impl Server {
         clock: Clock,
         tasks: Tasks,
     ) -> anyhow::Result<()> {
-        tracing::info!(
-            grpc_addr = ?self.grpc_addr()?, http_addr = ?self.http_addr()?, "ingest takes events"
-        );
-        let IngestConfig { max_event_bytes, max_request_bytes, concurrency, .. } = self.config;
+        let (grpc_addr, http_addr) = (self.grpc_addr()?, self.http_addr()?);
+        let IngestConfig { max_event_bytes, max_request_bytes, concurrency, door, .. } =
+            self.config;
+        tracing::info!(?grpc_addr, ?http_addr, tls = door.is_tls(), "ingest takes events");
+        door.keep(clock.clone(), &tasks);
         let acceptor =
             Acceptor::new(bus.clone(), settings, clock.clone(), max_event_bytes, concurrency);
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let stop = tasks.stop_token();
-        let reporting = report_health(health, bus, clock, tasks.clone());
+        let reporting = report_health(health, bus, clock.clone(), tasks.clone());
 
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -91,22 +92,20 @@ impl Server {
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_adaptive_window(Some(true))
-            .add_service(service)
+            .add_service(InterceptedService::new(service, door.interceptor()))
+            // Whoever looks whether it is well has no token.
             .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(InterceptedService::new(reflection().build_v1()?, door.interceptor()))
+            .add_service(InterceptedService::new(reflection().build_v1alpha()?, door.interceptor()))
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(self.grpc).with_nodelay(Some(true)),
+                door.incoming(self.grpc, Speaks::Grpc, clock.clone()).into_stream(),
                 stop.clone().cancelled_owned(),
             );
 
-        let listener = self.http.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-            }
-        });
-        let http = axum::serve(listener, http::router(acceptor, max_request_bytes))
-            .with_graceful_shutdown(stop.cancelled_owned());
+        let listener = door.incoming(self.http, Speaks::Http, clock);
+        let app = http::router(acceptor, door, max_request_bytes)
+            .into_make_service_with_connect_info::<Peer>();
+        let http = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
 
         tokio::try_join!(
             async { grpc.await.context("the gRPC door of ingest failed") },

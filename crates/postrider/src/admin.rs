@@ -13,11 +13,10 @@ use protocol::v1::{
     ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest,
     SetDomainDisabledRequest, UpdateAccountRequest,
 };
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use self::show::Show;
-use crate::address::connect;
+use crate::address::{Connection, connect};
 use crate::cli::{
     AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
     QuotaArguments, WebhookCommand,
@@ -175,9 +174,9 @@ async fn webhook(command: WebhookCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn client(to: &AdminOptions) -> anyhow::Result<AdminClient<Channel>> {
-    let channel = connect(to.addr.as_deref(), "POSTRIDER_ADMIN_ADDR", "127.0.0.1:9092").await?;
-    Ok(AdminClient::new(channel))
+async fn client(to: &AdminOptions) -> anyhow::Result<AdminClient<Connection>> {
+    let (addr, default) = (to.addr.as_deref(), "127.0.0.1:9092");
+    Ok(AdminClient::new(connect(addr, "POSTRIDER_ADMIN_ADDR", default, &to.credentials).await?))
 }
 
 fn answer<T: Show>(

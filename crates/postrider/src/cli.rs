@@ -76,6 +76,29 @@ pub(crate) struct SendEvent {
     /// Where ingest listens for gRPC [default: POSTRIDER_INGEST_GRPC_ADDR, or http://127.0.0.1:9090]
     #[arg(long)]
     pub(crate) addr: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
+}
+
+/// How a command proves who asks, and knows whom it has reached.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct Credentials {
+    /// Roots of the service's certificate, in PEM [default: those that Mozilla trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Name that the service's certificate is for [default: the host in --addr]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// Certificate to show, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// File with the token to send, alone or as name:token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

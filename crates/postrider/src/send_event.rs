@@ -20,9 +20,9 @@ pub(crate) async fn run(command: SendEvent) -> anyhow::Result<ExitCode> {
     let events = ingest::json::parse(&read(&command.file)?)
         .with_context(|| format!("{}", command.file.display()))?
         .into_vec();
-    let channel =
-        connect(command.addr.as_deref(), "POSTRIDER_INGEST_GRPC_ADDR", "127.0.0.1:9090").await?;
-    let mut client = IngestClient::new(channel);
+    let (addr, setting) = (command.addr.as_deref(), "POSTRIDER_INGEST_GRPC_ADDR");
+    let connection = connect(addr, setting, "127.0.0.1:9090", &command.credentials).await?;
+    let mut client = IngestClient::new(connection);
     let total = events.len();
     let requests = events.into_iter().map(|event| PublishStreamRequest { event: Some(event) });
     let answers = client.publish_stream(tokio_stream::iter(requests)).await;

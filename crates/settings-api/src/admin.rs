@@ -1,4 +1,4 @@
-//! The operator's side, over gRPC. Internal: whoever reaches the port may do everything.
+//! The operator's side, over gRPC. Internal: whoever may come in may do everything.
 
 mod accounts;
 mod check;

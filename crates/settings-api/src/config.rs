@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chassis::Env;
 use chassis::config::{console_url, secret_key};
+use chassis::{Door, Env, door};
 use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
@@ -19,6 +19,8 @@ pub struct SettingsApiConfig {
     pub http_addr: SocketAddr,
     /// Where operators call.
     pub admin_addr: SocketAddr,
+    /// Who of them may come in.
+    pub admin_door: Door,
     /// The database.
     pub store: StoreConfig,
     /// Seals signing keys.
@@ -52,6 +54,7 @@ impl SettingsApiConfig {
                 "127.0.0.1:9092",
                 "Where the gRPC service `Admin` listens. Internal: never make it public.",
             ),
+            admin_door: Door::read(env, &door::ADMIN),
             store: StoreConfig::read(env),
             limits: Limits::read(env),
             webhooks: WebhookOptions::read(env),

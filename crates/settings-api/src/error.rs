@@ -163,6 +163,7 @@ impl From<StoreError> for ApiError {
             StoreError::AccountClosed => Self::forbidden("Account is closed"),
             StoreError::Database(_)
             | StoreError::Migrate(_)
+            | StoreError::NotMigrated { .. }
             | StoreError::Corrupt(_)
             | StoreError::AccountNotClosed { .. }
             | StoreError::OtherRegion { .. } => {

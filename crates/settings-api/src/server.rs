@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chassis::{Readiness, Tasks, ops};
+use chassis::door::Speaks;
+use chassis::{Door, Readiness, Tasks, ops};
+use store::StoreError;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
 
 use crate::{Beside, READINESS, SettingsApi, SettingsApiConfig, admin, routes};
 
@@ -16,6 +18,7 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 pub struct Server {
     http: Option<TcpListener>,
     admin: TcpListener,
+    admin_door: Door,
     beside: Beside,
 }
 
@@ -36,7 +39,8 @@ impl Server {
     /// When the port is taken; says which setting to change.
     pub async fn bind_admin(config: &SettingsApiConfig) -> anyhow::Result<Self> {
         let admin = ops::bind("POSTRIDER_ADMIN_ADDR", config.admin_addr).await?;
-        Ok(Self { http: None, admin, beside: Box::new(|calls| calls) })
+        let admin_door = config.admin_door.clone();
+        Ok(Self { http: None, admin, admin_door, beside: Box::new(|calls| calls) })
     }
 
     /// The server with something else at the customers' door, too.
@@ -104,10 +108,13 @@ impl Server {
                 .map_err(anyhow::Error::from)
         };
         let admin = async {
+            let door = self.admin_door;
+            door.keep(api.clock.clone(), &tasks);
+            let service = admin::service(api.clone());
             tonic::transport::Server::builder()
-                .add_service(admin::service(api.clone()))
+                .add_service(InterceptedService::new(service, door.interceptor()))
                 .serve_with_incoming_shutdown(
-                    TcpListenerStream::new(self.admin),
+                    door.incoming(self.admin, Speaks::Grpc, api.clock.clone()).into_stream(),
                     tasks.stop_token().cancelled_owned(),
                 )
                 .await
@@ -120,7 +127,7 @@ impl Server {
             notices,
             Box::pin(erasure),
             Box::pin(http),
-            admin
+            Box::pin(admin)
         )?;
         readiness.set(READINESS, false);
         Ok(())
@@ -134,6 +141,10 @@ async fn migrate(api: &SettingsApi, tasks: &Tasks) -> anyhow::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "the database is not there yet");
+            }
+            // Whoever may bring it up to date may come later.
+            Err(error @ StoreError::NotMigrated { .. }) => {
+                tracing::warn!(%error, "the database is not ready yet");
             }
             Err(error) => return Err(error.into()),
         }

@@ -5,12 +5,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::migrate::{MigrateError, Migration};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 
+use crate::deployment::UNDEFINED_TABLE;
 use crate::{StoreConfig, StoreError};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+/// What users other than the tables' owner may do.
+const GRANTS: &str = include_str!("grants.sql");
+
+/// PostgreSQL, appendix A: this user may not do that.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// How long a call waits for a free connection, or for a new one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,9 +80,11 @@ impl Store {
     }
 
     /// Brings the schema up to date. Replicas that start together wait for each other.
+    /// Where there is nothing to be done it takes no right but to look.
     ///
     /// # Errors
-    /// Those of the database, and a schema that is newer than this release.
+    /// Those of the database, a schema that is newer than this release, and
+    /// [`StoreError::NotMigrated`].
     pub async fn migrate(&self) -> Result<(), StoreError> {
         // A connection of its own, without the limits above: a migration may
         // take long, and so may waiting for another replica's.
@@ -84,9 +93,9 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(self.url.0.clone())
             .await?;
-        let result = MIGRATIONS.run(&pool).await;
+        let migrated = migrate(&pool).await;
         pool.close().await;
-        Ok(result?)
+        migrated
     }
 
     /// Whether the database answers.
@@ -107,4 +116,48 @@ impl Store {
     pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
     }
+}
+
+async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let missing = missing(pool).await?;
+    if !missing.is_empty() {
+        MIGRATIONS.run(pool).await.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+                if has_code(&error, INSUFFICIENT_PRIVILEGE) =>
+            {
+                let last = missing
+                    .last()
+                    .map(|last| format!("{:04} ({})", last.version, last.description));
+                StoreError::NotMigrated { missing: missing.len(), last: last.unwrap_or_default() }
+            }
+            error => error.into(),
+        })?;
+    }
+    sqlx::raw_sql(GRANTS).execute(pool).await?;
+    Ok(())
+}
+
+/// What was not applied yet, found out with no right but to read.
+async fn missing(pool: &PgPool) -> Result<Vec<&'static Migration>, StoreError> {
+    let applied: Result<Vec<(i64, Vec<u8>)>, _> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await;
+    let applied = match applied {
+        Err(error) if has_code(&error, UNDEFINED_TABLE) => Vec::new(),
+        applied => applied?,
+    };
+    for (version, checksum) in &applied {
+        let ours = MIGRATIONS.iter().find(|ours| ours.version == *version);
+        let ours = ours.ok_or(MigrateError::VersionMissing(*version))?;
+        if *ours.checksum != **checksum {
+            return Err(MigrateError::VersionMismatch(*version).into());
+        }
+    }
+    let is_applied = |ours: &Migration| applied.iter().any(|(version, _)| *version == ours.version);
+    Ok(MIGRATIONS.iter().filter(|ours| !is_applied(ours)).collect())
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
 }

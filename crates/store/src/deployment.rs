@@ -3,7 +3,7 @@
 use crate::{Store, StoreError};
 
 /// PostgreSQL, appendix A: there is no such table.
-const UNDEFINED_TABLE: &str = "42P01";
+pub(crate) const UNDEFINED_TABLE: &str = "42P01";
 
 impl Store {
     /// Refuses a database that another region's deployment has. To be asked

@@ -90,6 +90,17 @@ pub enum StoreError {
     /// The database did not do what it was asked to.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The schema is older than this release, and this user may not change it.
+    #[error(
+        "the schema lacks {missing} migration(s), up to {last}, and this user of the database may \
+         not apply them; run `postrider migrate` as the user that owns the tables"
+    )]
+    NotMigrated {
+        /// How many.
+        missing: usize,
+        /// The newest.
+        last: String,
+    },
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),

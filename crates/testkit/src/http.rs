@@ -4,6 +4,7 @@
 //! a test wants to see exactly what comes back.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,9 +16,16 @@ use http::{HeaderMap, Method, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::Issued;
 
 /// A hanging server must not hang the test.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -31,6 +39,7 @@ pub struct Request {
     url: String,
     headers: Vec<(String, String)>,
     body: Bytes,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// What came back.
@@ -64,16 +73,48 @@ pub fn delete(url: impl Into<String>) -> Request {
     Request::new(Method::DELETE, url)
 }
 
+/// What a request goes over.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 impl Request {
     /// A request with this method.
     pub fn new(method: Method, url: impl Into<String>) -> Self {
-        Self { method, url: url.into(), headers: Vec::new(), body: Bytes::new() }
+        Self { method, url: url.into(), headers: Vec::new(), body: Bytes::new(), tls: None }
     }
 
     /// With this header as well.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Over TLS, whatever the URL says: trusting this root, in PEM, and showing this
+    /// certificate, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// When these are no certificates.
+    pub fn over_tls(self, root_pem: &str, shown: Option<&Issued>) -> Self {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).expect("a certificate");
+        roots.add(root).expect("a certificate of an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_root_certificates(roots);
+        let config = match shown {
+            None => config.with_no_client_auth(),
+            Some(Issued { cert_pem, key_pem }) => {
+                let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes());
+                config
+                    .with_client_auth_cert(vec![cert.expect("a certificate")], key.expect("a key"))
+                    .expect("a key that fits its certificate")
+            }
+        };
+        Self { tls: Some(config.into()), ..self }
     }
 
     /// With HTTP basic authentication.
@@ -129,7 +170,11 @@ impl Request {
         let uri: Uri = self.url.parse()?;
         let host = uri.host().context("the URL has no host")?;
         let port = uri.port_u16().unwrap_or(80);
-        let stream = TcpStream::connect((host, port)).await?;
+        let mut stream: Box<dyn Wire> = Box::new(TcpStream::connect((host, port)).await?);
+        if let Some(config) = self.tls {
+            let name = ServerName::try_from(host.to_owned())?;
+            stream = Box::new(TlsConnector::from(config).connect(name, stream).await?);
+        }
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
 
         let target = uri.path_and_query().map_or("/", |path| path.as_str());

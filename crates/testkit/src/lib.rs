@@ -16,6 +16,7 @@
 //! Deliberately absent: any of the product's crates, so that everything in the
 //! workspace can use this in its tests, and a bug cannot hide on both sides.
 
+mod authority;
 pub mod broker;
 pub mod browser;
 pub mod http;
@@ -30,6 +31,7 @@ pub mod verify;
 mod wait;
 pub mod zoo;
 
+pub use authority::{Authority, Issued};
 pub use browser::{Browser, Look, Page};
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{

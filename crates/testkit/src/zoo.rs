@@ -18,10 +18,10 @@ use tokio::task::JoinSet;
 pub use habit::{Certificate, Habit};
 pub use tls::NAME;
 
-use tls::Authority;
+use crate::authority::Authority;
 
 /// Keeps animals, and the authority that has signed for some of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Zoo {
     authority: Authority,
 }
@@ -42,6 +42,12 @@ struct Counts {
     connections: AtomicUsize,
     requests: AtomicUsize,
     sent_bytes: AtomicU64,
+}
+
+impl Default for Zoo {
+    fn default() -> Self {
+        Self { authority: Authority::called("the zoo's authority") }
+    }
 }
 
 impl Zoo {
@@ -73,7 +79,8 @@ impl Zoo {
             }
             habit => {
                 let listener = socket.listen(64).expect("a socket that listens");
-                let acceptor = habit.tls().map(|(kind, alpn)| self.authority.acceptor(kind, alpn));
+                let acceptor =
+                    habit.tls().map(|(kind, alpn)| tls::acceptor(&self.authority, kind, alpn));
                 serving.spawn(serve::accept(listener, habit, acceptor, Arc::clone(&counts)));
             }
         }

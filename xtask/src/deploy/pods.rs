@@ -46,6 +46,9 @@ pub(super) fn check(document: &Document) -> Vec<String> {
                 demand(given, &format!("has no {resource} in its {bound}"));
             }
         }
+        for path in files(container) {
+            demand(is_mounted(pods, container, path), &format!("reads {path}, which is nowhere"));
+        }
         if document.is_lasting() {
             for probe in ["livenessProbe", "readinessProbe"] {
                 demand(!container[probe].is_null(), &format!("has no {probe}"));
@@ -53,6 +56,26 @@ pub(super) fn check(document: &Document) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The files that a container is told of.
+fn files(container: &Value) -> impl Iterator<Item = &str> {
+    let entries = container["env"].as_array().into_iter().flatten();
+    let values = entries.filter_map(|entry| entry["value"].as_str());
+    values.filter(|value| value.starts_with("/etc/postrider/"))
+}
+
+/// Whether this file of a Secret is put there.
+fn is_mounted(pods: Pods<'_>, container: &Value, path: &str) -> bool {
+    let Some((folder, file)) = path.rsplit_once('/') else { return false };
+    let mut mounts = container["volumeMounts"].as_array().into_iter().flatten();
+    let Some(mount) = mounts.find(|mount| mount["mountPath"] == folder) else { return false };
+    let mut volumes = pods.spec["volumes"].as_array().into_iter().flatten();
+    let Some(volume) = volumes.find(|volume| volume["name"] == mount["name"]) else { return false };
+    let projected = volume["projected"]["sources"].as_array().into_iter().flatten();
+    let secrets = projected.chain([volume]).map(|source| &source["secret"]["items"]);
+    let mut items = secrets.flat_map(|items| items.as_array().into_iter().flatten());
+    items.any(|item| item["path"] == file)
 }
 
 /// Whether an image is named by a tag other than `latest`, or by its digest.
@@ -215,6 +238,38 @@ mod tests {
         let mut shared = deployment("", Value::Null).at(&[]).clone();
         shared["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
         assert_eq!(check(&Document::new(shared)).len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_named_is_mounted() {
+        let mut document = deployment("", Value::Null).at(&[]).clone();
+        let spec = &mut document["spec"]["template"]["spec"];
+        spec["containers"][0]["env"] = json!([
+            {"name": "SSL_CERT_FILE", "value": "/etc/postrider/ca/ca.crt"},
+            {"name": "POSTRIDER_INGEST_TLS_KEY", "value": "/etc/postrider/door/tls.key"},
+        ]);
+        spec["containers"][0]["volumeMounts"] = json!([
+            {"name": "ca", "mountPath": "/etc/postrider/ca"},
+            {"name": "door", "mountPath": "/etc/postrider/door"},
+        ]);
+        let key = json!({"secret": {"items": [{"key": "tls.key", "path": "tls.key"}]}});
+        spec["volumes"] = json!([
+            {"name": "ca", "secret": {"items": [{"key": "x", "path": "ca.crt"}]}},
+            {"name": "door", "projected": {"sources": [{"secret": {"items": []}}, key]}},
+        ]);
+        assert_eq!(check(&Document::new(document.clone())), [""; 0]);
+        let pod = "/spec/template/spec";
+        for (path, value) in [
+            ("/volumes/0/secret/items/0/path", json!("root.crt")),
+            ("/volumes/1/projected/sources", json!([])),
+            ("/volumes/1/name", json!("another")),
+            ("/containers/0/volumeMounts/1/mountPath", json!("/etc/postrider/doors")),
+        ] {
+            let mut wrong = document.clone();
+            *wrong.pointer_mut(&format!("{pod}{path}")).unwrap() = value;
+            let problems = check(&Document::new(wrong));
+            assert!(problems.len() == 1 && problems[0].contains("nowhere"), "{path}: {problems:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use bus::Stored;
+use chassis::door::Unauthenticated;
 use protocol::v1::publish_error::Code;
 use serde::Serialize;
 
@@ -59,6 +60,12 @@ impl From<Malformed> for Problem {
     }
 }
 
+impl From<Unauthenticated> for Problem {
+    fn from(error: Unauthenticated) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error.to_string())
+    }
+}
+
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         Self::new(rejection.status(), rejection.body_text())
@@ -67,13 +74,19 @@ impl From<BytesRejection> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let code = if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            Code::TooLarge
-        } else {
-            Code::Invalid
+        let code = match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge.as_str_name(),
+            // No event is refused with this, so that it is none of their codes.
+            StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+            _ => Code::Invalid.as_str_name(),
         };
-        let error = ErrorBody { code: code.as_str_name(), field: "", message: &self.message };
-        (self.status, Json(serde_json::json!({ "error": error }))).into_response()
+        let error = ErrorBody { code, field: "", message: &self.message };
+        let answer = (self.status, Json(serde_json::json!({ "error": error })));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, 3.
+            return ([(WWW_AUTHENTICATE, "Bearer")], answer).into_response();
+        }
+        answer.into_response()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Both doors on a real broker.
 
+mod doors;
 mod grpc;
 mod http;
 mod outages;

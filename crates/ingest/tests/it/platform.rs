@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bus::{Bus, BusConfig, Settings};
-use chassis::{Clock, Env, Tasks};
+use chassis::{Clock, Door, Env, Tasks};
 use ingest::{IngestConfig, Server};
 use model::domain_id;
 use prost::Message as _;
@@ -28,6 +28,7 @@ pub(crate) struct Platform {
     pub(crate) tasks: Tasks,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) door: Door,
 }
 
 impl Platform {
@@ -54,10 +55,11 @@ impl Platform {
         let bus = Bus::connect(bus_config, clock.clone(), &tasks).await.expect("a broker");
         put_accounts(&bus).await;
         let settings = Settings::watch(bus.clone(), &tasks).await.expect("loaded");
+        let door = config.door.clone();
         let server = Server::bind(config, &bus).await.expect("free ports");
         let (grpc, http) = (server.grpc_addr().expect("bound"), server.http_addr().expect("bound"));
         tasks.spawn(server.serve(bus.clone(), settings, clock, tasks.clone()));
-        Self { bus, tasks, grpc, http }
+        Self { bus, tasks, grpc, http, door }
     }
 
     pub(crate) async fn client(&self) -> IngestClient<Channel> {

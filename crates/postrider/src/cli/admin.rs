@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Credentials;
+
 /// An account is named by its name or by its id.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
@@ -307,6 +309,8 @@ pub(crate) struct AdminOptions {
     /// Where the internal Admin service is [default: POSTRIDER_ADMIN_ADDR, or http://127.0.0.1:9092]
     #[arg(long)]
     pub(crate) addr: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

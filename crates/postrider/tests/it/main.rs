@@ -8,6 +8,8 @@ mod cluster;
 mod console;
 mod crash;
 mod dashboard;
+mod database_users;
+mod doors;
 mod email;
 mod erasure;
 mod events;

@@ -37,7 +37,7 @@ pub(crate) struct System {
     env: Option<TestEnv>,
 }
 
-fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().expect("a free port")))
 }
 
@@ -107,6 +107,29 @@ impl System {
         system.env = Some(env);
         for role in ROLES {
             system.own_settings.push((role, "POSTRIDER_NATS_URL".to_owned(), url_of(role)));
+            system.run(role, None).await;
+        }
+        system.create_account("demo", None).await;
+        system.create_domain("mail.demo.example", "demo").await;
+        system
+    }
+
+    /// Every role as a process of its own, those that use the database with a user
+    /// of their own there; the schema is made by another one.
+    pub(crate) async fn start_as_database_users(
+        servers: &OwnServers,
+        migrate_url: &str,
+        urls: &[(&'static str, &str)],
+    ) -> Self {
+        let (nats_url, migrate_url) = (servers.nats.url(), migrate_url.to_owned());
+        let settings =
+            [("NATS_URL", &nats_url), ("DATABASE_URL", &migrate_url), ("REGION", &servers.region)];
+        let mut system = Self::prepare(&settings, &[]).await;
+        for (role, url) in urls {
+            let name = "POSTRIDER_DATABASE_URL".to_owned();
+            system.own_settings.push((role, name, (*url).to_owned()));
+        }
+        for role in ROLES {
             system.run(role, None).await;
         }
         system.create_account("demo", None).await;

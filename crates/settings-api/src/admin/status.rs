@@ -42,6 +42,7 @@ impl From<StoreError> for Refused {
             | StoreError::DomainDisabled => Status::failed_precondition(message),
             StoreError::Database(_)
             | StoreError::Migrate(_)
+            | StoreError::NotMigrated { .. }
             | StoreError::Corrupt(_)
             | StoreError::OtherRegion { .. } => {
                 let unavailable = error.is_unavailable();

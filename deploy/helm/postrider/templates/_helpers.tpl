@@ -27,12 +27,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-What each role is: whether it has the broker, the database, the way out; its ports; whether HPA scales
+What each role is: whether it has the broker, the database, the way out; its ports, and which of `doors` it
+keeps; whether HPA scales
 it, and the streams whose consumers tell KEDA what waits for it.
 */}}
 {{- define "postrider.roles" -}}
-settings-api: {broker: true, database: true, outside: true, hpa: true, ports: {http: 8080, admin: 9092}}
-ingest: {broker: true, hpa: true, ports: {grpc: 9090, http: 9091}}
+settings-api: {broker: true, database: true, outside: true, hpa: true, door: admin, ports: {http: 8080, admin: 9092}}
+ingest: {broker: true, hpa: true, door: ingest, ports: {grpc: 9090, http: 9091}}
 fanout: {broker: true, waits: [EVENTS]}
 dispatcher: {broker: true, outside: true, waits: [DELIVERIES]}
 archive: {broker: true, database: true, waits: [EVENTS, OUTCOMES]}
@@ -106,6 +107,30 @@ has ended, and ten seconds for the last acknowledgements, the last traces and th
       name: {{ $from.secret }}
       key: {{ $from.key }}
 {{- end }}
+{{- end -}}
+
+{{/* Where a door's files are, for its role. Takes the door's name and its values. */}}
+{{- define "postrider.doorEnv" -}}
+{{- $prefix := printf "POSTRIDER_%s" (upper .name) -}}
+{{- if .door.tls }}
+- name: {{ $prefix }}_TLS_CERT
+  value: /etc/postrider/door/tls.crt
+- name: {{ $prefix }}_TLS_KEY
+  value: /etc/postrider/door/tls.key
+{{- end }}
+{{- if .door.clientCa }}
+- name: {{ $prefix }}_CLIENT_CA
+  value: /etc/postrider/door/client-ca.crt
+{{- end }}
+{{- if .door.tokens }}
+- name: {{ $prefix }}_TOKENS_FILE
+  value: /etc/postrider/door/tokens
+{{- end }}
+{{- end -}}
+
+{{/* What gRPC is spoken over at a door. */}}
+{{- define "postrider.grpc" -}}
+{{- ternary "https" "kubernetes.io/h2c" (not (empty .tls)) -}}
 {{- end -}}
 
 {{/* The "restricted" profile of the pod security standards. */}}

@@ -9,9 +9,9 @@ use protocol::v1::admin_client::AdminClient;
 use protocol::v1::{
     CreateAccountRequest, CreateAccountWebhookRequest, CreateDomainRequest, CreateKeyRequest,
     DeleteAccountWebhookRequest, DeleteDomainRequest, EraseAccountRequest, GetAccountRequest,
-    GetSigningKeysRequest, ListAccountWebhooksRequest, ListAccountsRequest, ListDomainsRequest,
-    ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest,
-    SetDomainDisabledRequest, UpdateAccountRequest,
+    GetSigningKeysRequest, GetStatusRequest, ListAccountWebhooksRequest, ListAccountsRequest,
+    ListDomainsRequest, ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest,
+    SetAccountStatusRequest, SetDomainDisabledRequest, UpdateAccountRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -27,6 +27,9 @@ use crate::output;
 /// Runs one command.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
     match command {
+        Admin::Status { to } => {
+            answer(&to, client(&to).await?.get_status(GetStatusRequest {}).await)
+        }
         Admin::Account(command) => account(command).await,
         Admin::Domain(command) => domain(command).await,
         Admin::Key(command) => key(command).await,

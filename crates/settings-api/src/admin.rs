@@ -2,6 +2,7 @@
 
 mod accounts;
 mod check;
+mod deployment;
 mod domains;
 mod keys;
 mod status;
@@ -147,5 +148,12 @@ impl Admin for Service {
         _request: Request<v1::ResealSecretsRequest>,
     ) -> Answer<v1::ResealSecretsResponse> {
         answer(self.0.reseal_all().await)
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Answer<v1::DeploymentStatus> {
+        Ok(Response::new(self.0.deployment_status().await))
     }
 }

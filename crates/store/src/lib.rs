@@ -54,7 +54,7 @@ pub use erasures::{Pass, Purge};
 pub use error::{StoreError, Thing};
 pub use notices::{AlertTrouble, DueNotice, Notice, NoticeStage};
 pub use operators::{AccountChange, AccountDetails};
-pub use outbox::{DocumentKey, Publication};
+pub use outbox::{DocumentKey, Outbox, Publication};
 pub use quotas::{Quota, Quotas, Usage};
 pub use rate_windows::{RateBudget, RateWindow};
 pub use resends::{MAX_RESENDS, NewResend, Resend, ResendBatch, Undelivered};

@@ -42,6 +42,15 @@ impl DocumentKey {
     }
 }
 
+/// Documents that are committed and not published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outbox {
+    /// How many.
+    pub documents: u64,
+    /// Since when the oldest waits.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
 /// A document that is to be put into the bucket now. Nobody else publishes
 /// this document as long as this value lives; dropping it leaves the document
 /// in the outbox.
@@ -104,6 +113,20 @@ impl Store {
         }
         let (version, document) = documents::load(&mut tx, key).await?;
         Ok(Some(Publication { tx, key: name, version, document }))
+    }
+
+    /// How much waits in the outbox.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn outbox(&self) -> Result<Outbox, StoreError> {
+        let row = sqlx::query!(
+            "SELECT count(DISTINCT document_key) AS \"documents!\", min(queued_at) AS oldest \
+             FROM settings_outbox"
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Outbox { documents: row.documents.unsigned_abs(), oldest: row.oldest })
     }
 
     /// Documents that wait in the outbox since before this moment, those that

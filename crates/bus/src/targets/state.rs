@@ -232,8 +232,8 @@ impl State {
         }
     }
 
-    pub(super) fn set_backlogs(&mut self, backlogs: Vec<TargetBacklog>) {
-        self.own_beat = DispatcherBeat { backlogs };
+    pub(super) fn set_beat(&mut self, beat: DispatcherBeat) {
+        self.own_beat = beat;
     }
 
     pub(super) fn own_beat(&self) -> &DispatcherBeat {

@@ -1,5 +1,7 @@
 //! The answers of the Admin service, for people.
 
+mod deployment;
+
 use protocol::Timestamp;
 use protocol::v1::{
     Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse,

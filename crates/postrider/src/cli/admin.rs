@@ -7,6 +7,13 @@ use clap::{Args, Subcommand, ValueEnum};
 /// An account is named by its name or by its id.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
+    /// Show how the deployment is at this moment
+    ///
+    /// Streams with their leaders and copies, what waits for whom and how long, and what could not be asked.
+    Status {
+        #[command(flatten)]
+        to: AdminOptions,
+    },
     /// Accounts and subaccounts
     #[command(subcommand)]
     Account(AccountCommand),

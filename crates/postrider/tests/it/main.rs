@@ -26,6 +26,7 @@ mod routing;
 mod schedules;
 mod settings;
 mod signing_keys;
+mod status;
 mod system;
 mod traces;
 mod traps;

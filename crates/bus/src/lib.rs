@@ -36,7 +36,7 @@ pub use error::BusError;
 pub use lag::Lag;
 pub use outcomes::{OutcomeKind, OutcomeWriter};
 pub use publish::Stored;
-pub use settings::{Documents, Settings};
+pub use settings::{Documents, Put, Settings};
 pub use status::{BrokerStatus, ConsumerStatus, ReplicaState, StreamStatus};
 pub use targets::{BoardTimes, Changes, TargetBoard};
 pub use trim::Trimmer;

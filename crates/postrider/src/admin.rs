@@ -3,6 +3,7 @@
 mod show;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use protocol::v1::admin_client::AdminClient;
@@ -10,8 +11,9 @@ use protocol::v1::{
     CreateAccountRequest, CreateAccountWebhookRequest, CreateDomainRequest, CreateKeyRequest,
     DeleteAccountWebhookRequest, DeleteDomainRequest, EraseAccountRequest, GetAccountRequest,
     GetSigningKeysRequest, GetStatusRequest, ListAccountWebhooksRequest, ListAccountsRequest,
-    ListDomainsRequest, ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest,
-    SetAccountStatusRequest, SetDomainDisabledRequest, UpdateAccountRequest,
+    ListDomainsRequest, ListKeysRequest, QuotaChange, RepublishProgress, RepublishSettingsRequest,
+    ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest, SetDomainDisabledRequest,
+    UpdateAccountRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -20,9 +22,12 @@ use self::show::Show;
 use crate::address::connect;
 use crate::cli::{
     AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
-    QuotaArguments, WebhookCommand,
+    QuotaArguments, SettingsCommand, WebhookCommand,
 };
 use crate::output;
+
+/// How often to tell how far something is that takes long.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs one command.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
@@ -34,6 +39,7 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
         Admin::Domain(command) => domain(command).await,
         Admin::Key(command) => key(command).await,
         Admin::Webhook(command) => webhook(command).await,
+        Admin::Settings(SettingsCommand::Republish { to }) => republish(&to).await,
         Admin::SigningKeys { account, to } => {
             let request = GetSigningKeysRequest { account_name: account };
             answer(&to, client(&to).await?.get_signing_keys(request).await)
@@ -176,6 +182,22 @@ async fn webhook(command: WebhookCommand) -> anyhow::Result<ExitCode> {
             answer(&to, client(&to).await?.delete_account_webhook(request).await)
         }
     }
+}
+
+/// Tells on standard error how far it is, and on standard output how it ended.
+async fn republish(to: &AdminOptions) -> anyhow::Result<ExitCode> {
+    let begun = client(to).await?.republish_settings(RepublishSettingsRequest {}).await;
+    let mut progress = begun.map_err(refused)?.into_inner();
+    let mut last = RepublishProgress::default();
+    let mut told = Instant::now();
+    while let Some(now) = progress.message().await.map_err(refused)? {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{} of {} documents are published", now.published, now.documents);
+        }
+        last = now;
+    }
+    answer(to, Ok(Response::new(last)))
 }
 
 async fn client(to: &AdminOptions) -> anyhow::Result<AdminClient<Channel>> {

@@ -6,8 +6,8 @@ use protocol::Timestamp;
 use protocol::v1::{
     Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse,
     DeleteDomainResponse, Domain, Key, ListAccountWebhooksResponse, ListAccountsResponse,
-    ListDomainsResponse, ListKeysResponse, QuotaUse, ResealSecretsResponse, RevokeKeyResponse,
-    SigningKeys,
+    ListDomainsResponse, ListKeysResponse, QuotaUse, RepublishProgress, ResealSecretsResponse,
+    RevokeKeyResponse, SigningKeys,
 };
 use serde::Serialize;
 
@@ -64,6 +64,19 @@ impl Show for ResealSecretsResponse {
                 format!("{secrets} secrets of {accounts} accounts are sealed anew.\n")
             }
         }
+    }
+}
+
+impl Show for RepublishProgress {
+    fn show(&self) -> String {
+        let mut text = format!("{} documents are published anew.\n", self.published);
+        if self.left_to_relay > 0 {
+            let left = self.left_to_relay;
+            text.push_str(&format!(
+                "The broker has not confirmed {left}; they follow without being asked for again.\n"
+            ));
+        }
+        text
     }
 }
 

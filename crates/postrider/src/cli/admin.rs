@@ -26,6 +26,9 @@ pub(crate) enum Admin {
     /// Account-level webhooks
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Settings documents on the broker
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Show the keys that sign an account's deliveries
     SigningKeys {
         /// Name or id of the account
@@ -303,6 +306,18 @@ Example:
         /// Name or id of the account
         #[arg(long)]
         account: String,
+        #[command(flatten)]
+        to: AdminOptions,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Publish all settings documents anew
+    ///
+    /// After the broker has lost them, and after PostgreSQL was put back to an older point than the broker;
+    /// docs/operations.md has all steps. Does no harm at any time, and may be run again.
+    Republish {
         #[command(flatten)]
         to: AdminOptions,
     },

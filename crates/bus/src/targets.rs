@@ -140,6 +140,11 @@ impl TargetBoard {
         self.state().waiting_elsewhere()
     }
 
+    /// The same by primary account.
+    pub fn accounts_waiting_elsewhere(&self) -> HashMap<String, u64> {
+        self.state().accounts_waiting_elsewhere()
+    }
+
     /// What other processes say: first everything that stands there, then each
     /// change. Each call begins anew.
     pub fn changes(&self) -> Changes {

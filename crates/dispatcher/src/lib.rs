@@ -136,8 +136,13 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
                 tick.set(clock.sleep(GAUGES_EVERY));
                 let now = clock.now();
                 let left_alone = targets.open_breakers(now) as u64;
-                board.set_beat(DispatcherBeat { backlogs: targets.backlogs(now), left_alone });
+                board.set_beat(DispatcherBeat {
+                    backlogs: targets.backlogs(now),
+                    account_backlogs: targets.account_backlogs(now),
+                    left_alone,
+                });
                 targets.set_waiting_elsewhere(board.waiting_elsewhere());
+                targets.set_accounts_waiting_elsewhere(board.accounts_waiting_elsewhere());
                 metrics::gauge!("postrider_breakers_open").set(left_alone as f64);
             }
         }

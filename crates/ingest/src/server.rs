@@ -72,9 +72,8 @@ impl Server {
         tracing::info!(
             grpc_addr = ?self.grpc_addr()?, http_addr = ?self.http_addr()?, "ingest takes events"
         );
-        let IngestConfig { max_event_bytes, max_request_bytes, concurrency, .. } = self.config;
-        let acceptor =
-            Acceptor::new(bus.clone(), settings, clock.clone(), max_event_bytes, concurrency);
+        let max_request_bytes = self.config.max_request_bytes;
+        let acceptor = Acceptor::new(bus.clone(), settings, clock.clone(), &self.config);
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let stop = tasks.stop_token();

@@ -101,6 +101,8 @@ fn changes(quotas: &QuotaArguments) -> Vec<QuotaChange> {
         ("domains", quotas.max_domains),
         ("api_keys", quotas.max_api_keys),
         ("subaccounts", quotas.max_subaccounts),
+        ("events_per_second", quotas.events_per_second),
+        ("waiting_deliveries", quotas.waiting_deliveries),
     ];
     let changes = given.into_iter().filter_map(|(name, limit)| {
         let limit = match limit? {

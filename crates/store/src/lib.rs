@@ -53,7 +53,7 @@ pub use domains::{Domain, NewDomain};
 pub use erasures::{Pass, Purge};
 pub use error::{StoreError, Thing};
 pub use notices::{AlertTrouble, DueNotice, Notice, NoticeStage};
-pub use operators::{AccountChange, AccountDetails};
+pub use operators::{AccountChange, AccountDetails, PathQuota};
 pub use outbox::{DocumentKey, Outbox, Publication};
 pub use quotas::{Quota, Quotas, Usage};
 pub use rate_windows::{RateBudget, RateWindow};

@@ -4,3 +4,4 @@ mod grpc;
 mod http;
 mod outages;
 mod platform;
+mod quota;

@@ -156,7 +156,14 @@ fn details(account: &Account) -> String {
             format!("since {}, done {}", moment(Some(at)), moment(Some(done)))
         }
     };
+    let own = |limit: Option<u32>| match limit {
+        Some(0) => "no limit".to_owned(),
+        limit => limit.map(|limit| limit.to_string()).unwrap_or_default(),
+    };
+    let (events, waiting) = (own(account.events_per_second), own(account.waiting_deliveries));
     let details = [
+        ("events per second", events.as_str()),
+        ("waiting deliveries", waiting.as_str()),
         ("contact", account.contact_email.as_str()),
         ("reason", account.status_reason.as_str()),
         ("erased", erasure.as_str()),

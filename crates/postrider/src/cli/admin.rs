@@ -83,7 +83,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   postrider admin account update demo --contact-email ops@demo.example
-  postrider admin account update demo --max-webhooks 20000 --max-domains default")]
+  postrider admin account update demo --max-webhooks 20000 --max-domains default
+  postrider admin account update demo --events-per-second 500 --waiting-deliveries 100000")]
     Update {
         /// Name or id of the account
         account: String,
@@ -143,6 +144,12 @@ pub(crate) struct QuotaArguments {
     /// Subaccounts
     #[arg(long, value_name = "N|default", value_parser = limit)]
     pub(crate) max_subaccounts: Option<Limit>,
+    /// Events that each ingest takes in a second, of the account and its subaccounts; 0 for no limit
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    pub(crate) events_per_second: Option<Limit>,
+    /// Deliveries that may wait, of the account and its subaccounts; 0 for no limit
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    pub(crate) waiting_deliveries: Option<Limit>,
 }
 
 /// How much of something an account may have.

@@ -23,6 +23,9 @@ ALTER TABLE accounts
     ADD COLUMN max_domains integer CHECK (max_domains >= 0),
     ADD COLUMN max_api_keys integer CHECK (max_api_keys >= 0),
     ADD COLUMN max_subaccounts integer CHECK (max_subaccounts >= 0),
+    -- Of the account and its subaccounts together; 0 for no limit. Kept by the delivery path.
+    ADD COLUMN events_per_second integer CHECK (events_per_second >= 0),
+    ADD COLUMN waiting_deliveries integer CHECK (waiting_deliveries >= 0),
     ADD COLUMN updated_at timestamptz,
     -- Since when its personal data is to be gone; nothing that arrives later is kept.
     ADD COLUMN erased_at timestamptz,

@@ -3,7 +3,7 @@
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use chrono::{DateTime, Utc};
 
-use crate::{BusError, Consumer};
+use crate::{Bus, BusError, Consumer};
 
 /// What of a stream a consumer has not done.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -25,29 +25,40 @@ impl Lag {
 }
 
 impl Consumer {
-    /// Asks the broker how far all that share this consumer are behind. Only for
-    /// one that takes everything in its stream, or what is under one filter.
+    /// Asks the broker how far all that share this consumer are behind.
     ///
     /// # Errors
     /// [`BusError::Unavailable`], also while nobody has made the consumer.
     pub async fn lag(&self) -> Result<Lag, BusError> {
-        let stream = self.bus.0.jetstream.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(BusError::unavailable)?;
         let name = self.config.durable_name.as_deref().unwrap_or_default();
-        let info = stream.consumer_info(name).await.map_err(BusError::unavailable)?;
+        self.bus.lag_of(&self.stream, name).await
+    }
+}
+
+impl Bus {
+    /// As [`Consumer::lag`], by the names of stream and consumer.
+    pub(crate) async fn lag_of(&self, stream: &str, consumer: &str) -> Result<Lag, BusError> {
+        let stream = self.0.jetstream.get_stream_no_info(stream).await;
+        let stream = stream.map_err(BusError::unavailable)?;
+        let info = stream.consumer_info(consumer).await.map_err(BusError::unavailable)?;
         let unacked = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
         let mut lag = Lag { pending: info.num_pending, unacked, oldest: None };
-        if lag.pending > 0 || lag.unacked > 0 {
-            // Everything up to the floor is done. What follows may have gone since.
-            let behind = info.ack_floor.stream_sequence + 1;
-            let filter = match self.config.filter_subjects.as_slice() {
-                [only] => only.as_str(),
-                _ => ">",
-            };
+        if lag.pending == 0 && lag.unacked == 0 {
+            return Ok(lag);
+        }
+        // Everything up to the floor is done. What follows may have gone since.
+        let behind = info.ack_floor.stream_sequence + 1;
+        let mut filters = info.config.filter_subjects;
+        filters.extend(Some(info.config.filter_subject).filter(|filter| !filter.is_empty()));
+        if filters.is_empty() {
+            filters.push(">".to_owned());
+        }
+        for filter in filters {
             match stream.get_first_raw_message_by_subject(filter, behind).await {
                 Ok(message) => {
                     let at = message.time;
-                    lag.oldest = DateTime::from_timestamp(at.unix_timestamp(), at.nanosecond());
+                    let at = DateTime::from_timestamp(at.unix_timestamp(), at.nanosecond());
+                    lag.oldest = [lag.oldest, at].into_iter().flatten().min();
                 }
                 Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => {}
                 Err(error) => return Err(BusError::unavailable(error)),

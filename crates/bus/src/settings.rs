@@ -24,16 +24,25 @@ const PUT_TRIES: usize = 8;
 /// How long the fence waits for the watch before it asks for a new watch.
 const FENCE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What became of a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Put {
+    /// The bucket has it.
+    Done,
+    /// A newer one is there, of this version, and stays.
+    Newer(u64),
+}
+
 impl Bus {
     /// Puts an account's document, unless a newer one is there.
-    pub async fn put_account(&self, document: &AccountDocument) -> Result<(), BusError> {
+    pub async fn put_account(&self, document: &AccountDocument) -> Result<Put, BusError> {
         let version_of = |value| AccountDocument::decode(value).map(|there| there.version);
         let key = format!("account.{}", document.account_id);
         self.put(key, document.version, document.encode_to_vec().into(), version_of).await
     }
 
     /// Puts a domain's document, unless a newer one is there.
-    pub async fn put_domain(&self, document: &DomainDocument) -> Result<(), BusError> {
+    pub async fn put_domain(&self, document: &DomainDocument) -> Result<Put, BusError> {
         let version_of = |value| DomainDocument::decode(value).map(|there| there.version);
         let key = format!("domain.{}", document.domain_id);
         self.put(key, document.version, document.encode_to_vec().into(), version_of).await
@@ -48,7 +57,7 @@ impl Bus {
         version: u64,
         document: Bytes,
         version_of: impl Fn(Bytes) -> Result<u64, prost::DecodeError>,
-    ) -> Result<(), BusError> {
+    ) -> Result<Put, BusError> {
         if !self.is_connected() {
             return Err(BusError::Unavailable("not connected".into()));
         }
@@ -58,8 +67,10 @@ impl Bus {
             let revision = match there {
                 Some(there) if there.operation == Operation::Put => {
                     // One that cannot be read is replaced.
-                    if version_of(there.value).is_ok_and(|newer| newer > version) {
-                        return Ok(());
+                    if let Ok(newer) = version_of(there.value)
+                        && newer > version
+                    {
+                        return Ok(Put::Newer(newer));
                     }
                     there.revision
                 }
@@ -67,7 +78,7 @@ impl Bus {
                 None => 0,
             };
             match bucket.update(&key, document.clone(), revision).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Put::Done),
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
                 Err(error) => return Err(BusError::unavailable(error)),
             }

@@ -23,11 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chassis::Tasks;
-use protocol::v1::{TargetBacklog, TargetTrouble};
+use protocol::v1::{DispatcherBeat, TargetTrouble};
 use tokio::sync::{Notify, watch};
 
 pub use self::feed::Changes;
 use self::state::{Said, State};
+pub(crate) use self::tasks::KV_OPERATION;
 use crate::Bus;
 
 /// How long things on the board last. The broker counts in whole seconds, and
@@ -128,15 +129,20 @@ impl TargetBoard {
         self.say(said);
     }
 
-    /// What waits for targets, as this process knows: told with the next sign of
+    /// What this process knows and the others should: told with the next sign of
     /// life.
-    pub fn set_backlogs(&self, backlogs: Vec<TargetBacklog>) {
-        self.state().set_backlogs(backlogs);
+    pub fn set_beat(&self, beat: DispatcherBeat) {
+        self.state().set_beat(beat);
     }
 
     /// How many deliveries wait for targets as the other dispatchers know, by target.
     pub fn waiting_elsewhere(&self) -> HashMap<String, u64> {
         self.state().waiting_elsewhere()
+    }
+
+    /// The same by primary account.
+    pub fn accounts_waiting_elsewhere(&self) -> HashMap<String, u64> {
+        self.state().accounts_waiting_elsewhere()
     }
 
     /// What other processes say: first everything that stands there, then each

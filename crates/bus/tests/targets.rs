@@ -6,7 +6,7 @@ use bus::{BoardTimes, Bus, BusConfig, Changes, TargetBoard};
 use chassis::{Clock, Env, Tasks};
 use chrono::TimeDelta;
 use protocol::Timestamp;
-use protocol::v1::{TargetBacklog, TargetTrouble};
+use protocol::v1::{DispatcherBeat, TargetBacklog, TargetTrouble};
 use serde_json::json;
 
 /// Enough for anything that the broker does by whole seconds.
@@ -30,6 +30,10 @@ async fn connect_to(url: &str, region: &str) -> (Bus, Tasks) {
     let tasks = Tasks::new();
     let bus = Bus::connect(config, Clock::system(), &tasks).await.expect("the broker is there");
     (bus, tasks)
+}
+
+fn beat(backlogs: Vec<TargetBacklog>) -> DispatcherBeat {
+    DispatcherBeat { backlogs, ..DispatcherBeat::default() }
 }
 
 /// A dispatcher, as far as the board is concerned.
@@ -221,8 +225,8 @@ async fn what_waits_is_summed_over_the_others_and_goes_with_them() {
         join("backlogs", "third").await,
     ];
     let backlog = |target: &str, waiting| TargetBacklog { target_id: target.into(), waiting };
-    first.board.set_backlogs(vec![backlog("a", 3), backlog("b", 5)]);
-    second.board.set_backlogs(vec![backlog("a", 4)]);
+    first.board.set_beat(beat(vec![backlog("a", 3), backlog("b", 5)]));
+    second.board.set_beat(beat(vec![backlog("a", 4)]));
     let waits = |wanted: &'static [(&'static str, u64)]| {
         let board = &third.board;
         let wanted = wanted.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect();
@@ -232,7 +236,7 @@ async fn what_waits_is_summed_over_the_others_and_goes_with_them() {
         })
     };
     waits(&[("a", 7), ("b", 5)]).await;
-    first.board.set_backlogs(vec![backlog("a", 1)]);
+    first.board.set_beat(beat(vec![backlog("a", 1)]));
     waits(&[("a", 5)]).await;
     second.tasks.stop();
     waits(&[("a", 1)]).await;

@@ -49,6 +49,8 @@ pub(crate) struct Work {
     pub(crate) event_type: EventType,
     /// The one in force at this moment.
     pub(crate) policy: Arc<RetryPolicy>,
+    /// The primary account, with whose others this delivery waits, once it is known.
+    pub(crate) primary: Option<Arc<AccountDocument>>,
 }
 
 /// The settings documents that one attempt is made with.
@@ -124,7 +126,7 @@ impl Dispatcher {
             .record(stood.as_secs_f64());
         // Boxed, because it is handed on through every step of what follows.
         let policy = self.config.policies.in_force(event_type.family(), None, None);
-        let work = Box::new(Work { delivery, event, event_type, policy });
+        let work = Box::new(Work { delivery, event, event_type, policy, primary: None });
         self.decide(pulled, work).await
     }
 
@@ -152,6 +154,7 @@ impl Dispatcher {
                 let detail = "the account, or its parent, has no settings document".to_owned();
                 return self.settle_fault(pulled, work, detail).await;
             };
+            work.primary = Some(Arc::clone(in_force.parent.as_ref().unwrap_or(&in_force.account)));
             let scope = Scope {
                 account: &in_force.account,
                 parent: in_force.parent.as_deref(),

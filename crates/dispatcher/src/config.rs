@@ -19,6 +19,8 @@ pub struct DispatcherConfig {
     pub target_rate: f64,
     /// Deliveries that may wait for one target, over all dispatchers.
     pub target_backlog: u64,
+    /// Deliveries of one customer that may wait, over all dispatchers; 0 for no limit.
+    pub account_backlog: u64,
     /// How often and when deliveries are tried.
     pub policies: Policies,
     /// Unseals the signing keys.
@@ -57,6 +59,11 @@ impl DispatcherConfig {
                 "POSTRIDER_TARGET_BACKLOG",
                 "1000000",
                 "Deliveries that may wait for one target, over all dispatchers, give or take some; what comes then ends as exhausted.",
+            ),
+            account_backlog: env.read(
+                "POSTRIDER_ACCOUNT_BACKLOG",
+                "2000000",
+                "Deliveries of one account and its subaccounts that may wait, over all dispatchers, give or take some; what comes then ends as exhausted. 0 for no limit. `postrider admin account update` gives an account a number of its own. Keep it well below `POSTRIDER_DELIVERIES_HIGH_WATER`.",
             ),
             policies: Policies::read(env),
             secret_key: secret_key(env),

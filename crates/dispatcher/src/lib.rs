@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use bus::{Bus, Consumer, OutcomeWriter, Pulled, Settings, TargetBoard};
 use chassis::{Clock, Readiness, Tasks};
+use protocol::v1::DispatcherBeat;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use config::DispatcherConfig;
@@ -133,10 +134,16 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
             }
             () = &mut tick => {
                 tick.set(clock.sleep(GAUGES_EVERY));
-                board.set_backlogs(targets.backlogs(clock.now()));
+                let now = clock.now();
+                let left_alone = targets.open_breakers(now) as u64;
+                board.set_beat(DispatcherBeat {
+                    backlogs: targets.backlogs(now),
+                    account_backlogs: targets.account_backlogs(now),
+                    left_alone,
+                });
                 targets.set_waiting_elsewhere(board.waiting_elsewhere());
-                let open = targets.open_breakers(clock.now());
-                metrics::gauge!("postrider_breakers_open").set(u32::try_from(open).unwrap_or(u32::MAX));
+                targets.set_accounts_waiting_elsewhere(board.accounts_waiting_elsewhere());
+                metrics::gauge!("postrider_breakers_open").set(left_alone as f64);
             }
         }
     }

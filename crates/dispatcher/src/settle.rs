@@ -11,7 +11,9 @@ use protocol::Timestamp;
 use protocol::v1::alert_trouble::Stage;
 use protocol::v1::ended::End;
 use protocol::v1::target::Kind as TargetKind;
-use protocol::v1::{AcceptedEvent, AlertTrouble, Attempted, Delivery, Ended, Exhausted, outcome};
+use protocol::v1::{
+    AcceptedEvent, AccountDocument, AlertTrouble, Attempted, Delivery, Ended, Exhausted, outcome,
+};
 
 use crate::Dispatcher;
 use crate::attempt::{Answer, Tried, Work};
@@ -20,8 +22,9 @@ use crate::targets::Wait;
 /// Uncharged returns after which a delivery is set aside.
 const MAX_UNCHARGED_RETURNS: u32 = 20;
 
-/// The name of the end of what finds its target's backlog full.
-const BACKLOG: &str = "target_backlog";
+/// The names of the ends of what finds its target's backlog full, or its account's.
+const TARGET_BACKLOG: &str = "target_backlog";
+const ACCOUNT_BACKLOG: &str = "account_backlog";
 
 /// What comes next for a delivery that was tried.
 enum Next {
@@ -41,11 +44,15 @@ impl Dispatcher {
         attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay);
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
-            Next::Retry { .. } if attempted.charged && self.is_too_much(&work.delivery) => {
-                self.end_after(work, End::Exhausted, BACKLOG, Some(attempted)).await
+            Next::Retry { at } => {
+                match attempted.charged.then(|| self.too_much(&work)).flatten() {
+                    Some(reason) => {
+                        self.end_after(work, End::Exhausted, reason, Some(attempted)).await
+                    }
+                    // Boxed, so that the common way stays small.
+                    None => Box::pin(self.retry(pulled, work, attempted, at)).await,
+                }
             }
-            // Boxed, so that the common way stays small.
-            Next::Retry { at } => Box::pin(self.retry(pulled, work, attempted, at)).await,
         }
     }
 
@@ -135,7 +142,7 @@ impl Dispatcher {
         at: DateTime<Utc>,
     ) -> Answer {
         let trouble = trouble(&work, &attempted, at);
-        let Work { mut delivery, event, .. } = *work;
+        let Work { mut delivery, event, primary, .. } = *work;
         attempted.next_attempt_at = Some(timestamp(at));
         delivery.hop += 1;
         // From here on the broker tells whether this delivery exists.
@@ -154,7 +161,7 @@ impl Dispatcher {
             self.outcomes.record(&event.account_id, outcome::Kind::Trouble(trouble)).await;
         }
         chassis::crash_point("dispatcher.outcome_stored");
-        self.reschedule(pulled, &delivery, at).await
+        self.reschedule(pulled, &delivery, primary.as_deref(), at).await
     }
 
     /// Sends a delivery that cannot go now to a later moment, uncharged. At the
@@ -174,11 +181,13 @@ impl Dispatcher {
             let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
             return self.end(work, end, wait.as_str()).await;
         }
-        if wait != Wait::Relay && self.is_too_much(&work.delivery) {
-            return self.end(work, End::Exhausted, BACKLOG).await;
+        if wait != Wait::Relay
+            && let Some(reason) = self.too_much(&work)
+        {
+            return self.end(work, End::Exhausted, reason).await;
         }
         let at = at.min(last_chance);
-        let Work { mut delivery, event, .. } = *work;
+        let Work { mut delivery, event, primary, .. } = *work;
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
         delivery.hop += 1;
         delivery.may_exist = false;
@@ -200,23 +209,50 @@ impl Dispatcher {
             };
             self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
         }
-        self.reschedule(pulled, &delivery, at).await
+        self.reschedule(pulled, &delivery, primary.as_deref(), at).await
     }
 
-    /// Whether a delivery finds so many waiting for its target that it may not wait
-    /// too. One that has waited already goes on: there is nowhere to put it back to.
-    fn is_too_much(&self, delivery: &Delivery) -> bool {
-        delivery.hop == 0
-            && self.targets.is_backlog_full(target_id(delivery).as_str(), self.clock.now())
+    /// Why a delivery may not wait, if it finds too many waiting: for its target, or
+    /// of its account. One that has waited already goes on: there is nowhere to put
+    /// it back to.
+    fn too_much(&self, work: &Work) -> Option<&'static str> {
+        if work.delivery.hop > 0 {
+            return None;
+        }
+        let now = self.clock.now();
+        if self.targets.is_backlog_full(target_id(&work.delivery).as_str(), now) {
+            return Some(TARGET_BACKLOG);
+        }
+        let primary = work.primary.as_deref()?;
+        let most = self.most_waiting(primary)?;
+        self.targets.is_account_full(&primary.account_id, most, now).then_some(ACCOUNT_BACKLOG)
+    }
+
+    /// How many deliveries of a primary account and its subaccounts may wait.
+    fn most_waiting(&self, primary: &AccountDocument) -> Option<u64> {
+        let own = primary.waiting_deliveries.map(u64::from);
+        Some(own.unwrap_or(self.config.account_backlog)).filter(|most| *most > 0)
     }
 
     /// Stores the next hop. From then on the copy that is held is done.
-    async fn reschedule(&self, pulled: &Pulled, delivery: &Delivery, at: DateTime<Utc>) -> Answer {
+    async fn reschedule(
+        &self,
+        pulled: &Pulled,
+        delivery: &Delivery,
+        primary: Option<&AccountDocument>,
+        at: DateTime<Utc>,
+    ) -> Answer {
         let mut wait = Duration::from_millis(250);
         loop {
             match self.bus.reschedule(delivery, pulled, at).await {
                 Ok(Rescheduled::Stored) => {
-                    self.targets.waits(&target_id(delivery), at, self.clock.now());
+                    let now = self.clock.now();
+                    self.targets.waits(&target_id(delivery), at, now);
+                    if let Some(primary) = primary
+                        && let Some(most) = self.most_waiting(primary)
+                    {
+                        self.targets.account_waits(&primary.account_id, most, at, now);
+                    }
                     break;
                 }
                 // Whoever had this copy before, or took it over while this process
@@ -247,7 +283,7 @@ impl Dispatcher {
         reason: &str,
         last_attempt: Option<Attempted>,
     ) -> Answer {
-        let Work { delivery, event, event_type, policy } = *work;
+        let Work { delivery, event, event_type, policy, .. } = *work;
         let family = event_type.family();
         metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
             .increment(1);
@@ -263,7 +299,8 @@ impl Dispatcher {
         let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
         let at = Some(timestamp(self.clock.now()));
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
-        let exhausted = exhausted.filter(|_| policy.disables);
+        // A setting has nothing to answer for when others of its account wait.
+        let exhausted = exhausted.filter(|_| policy.disables && reason != ACCOUNT_BACKLOG);
         let ended = Ended {
             delivery_id: delivery.delivery_id.clone(),
             event_key: delivery.event_key.clone(),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::oneshot;
 
-use self::backlog::Backlog;
+use self::backlog::{AccountBacklog, Backlog};
 pub(crate) use self::breaker::Change;
 use self::breaker::{Breaker, Passage};
 
@@ -148,6 +148,9 @@ struct State {
     live: u32,
     /// What the others have sent to later moments, by target.
     waiting_elsewhere: HashMap<String, u64>,
+    /// What waits of primary accounts, here and elsewhere.
+    accounts: HashMap<String, AccountBacklog>,
+    accounts_waiting_elsewhere: HashMap<String, u64>,
     until_sweep: u32,
 }
 
@@ -215,6 +218,8 @@ impl Targets {
             next_unproven: DateTime::UNIX_EPOCH,
             live: 1,
             waiting_elsewhere: HashMap::new(),
+            accounts: HashMap::new(),
+            accounts_waiting_elsewhere: HashMap::new(),
             until_sweep: SWEEP_EVERY,
         };
         Arc::new(Self { limits, state: Mutex::new(state) })
@@ -369,6 +374,7 @@ impl State {
             return;
         }
         self.until_sweep = SWEEP_EVERY;
+        self.accounts.retain(|_, account| !account.backlog.is_empty(now));
         self.targets.retain(|_, target| {
             !target.under_way.is_empty()
                 || !target.breaker.is_default()

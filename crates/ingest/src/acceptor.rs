@@ -17,7 +17,9 @@ use protocol::v1::{AcceptedEvent, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use crate::IngestConfig;
 use crate::error::Refusal;
+use crate::quota::EventQuota;
 use crate::resolve::Resolver;
 
 /// Characters of a caller's name that are kept.
@@ -30,6 +32,7 @@ pub(crate) struct Acceptor {
     settings: Settings,
     clock: Clock,
     max_event_bytes: usize,
+    quota: Arc<EventQuota>,
     /// One for each event that waits for the broker's ack.
     slots: Arc<Semaphore>,
 }
@@ -104,15 +107,11 @@ pub(crate) struct Prepared {
 }
 
 impl Acceptor {
-    pub(crate) fn new(
-        bus: Bus,
-        settings: Settings,
-        clock: Clock,
-        max_event_bytes: usize,
-        concurrency: usize,
-    ) -> Self {
-        let slots = Arc::new(Semaphore::new(concurrency));
-        Self { bus, settings, clock, max_event_bytes, slots }
+    pub(crate) fn new(bus: Bus, settings: Settings, clock: Clock, config: &IngestConfig) -> Self {
+        let slots = Arc::new(Semaphore::new(config.concurrency));
+        let quota = EventQuota::new(config.events_per_second, config.events_burst);
+        let max_event_bytes = config.max_event_bytes;
+        Self { bus, settings, clock, max_event_bytes, quota: Arc::new(quota), slots }
     }
 
     /// Stores the events of one request, all at once, and answers in their order.
@@ -218,6 +217,9 @@ impl Acceptor {
         span.text("postrider.account_id", &owner.account_id);
         if let Err(refusal) = self.check_size(accepted.encoded_len()) {
             return Err(refused(id, refusal));
+        }
+        if let Err(too_many) = self.quota.take(&owner.primary_id, owner.events_per_second, now) {
+            return Err(refused(id, Refusal::OverQuota(too_many)));
         }
         let payload = accepted.encode_to_vec().into();
         Ok(Prepared { id, event_type, account_id: owner.account_id, event_key, payload, span })

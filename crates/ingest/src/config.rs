@@ -1,8 +1,9 @@
 //! Settings of the two doors.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use chassis::config::size_bytes;
+use chassis::config::{duration, size_bytes};
 use chassis::{Door, Env, door};
 
 /// How events are taken.
@@ -20,6 +21,10 @@ pub struct IngestConfig {
     pub max_request_bytes: usize,
     /// Events that may wait for the broker's ack at once, over all callers.
     pub concurrency: usize,
+    /// Events of one customer that this process takes in a second; 0 for no limit.
+    pub events_per_second: u32,
+    /// How many seconds' worth of them may come at once.
+    pub events_burst: Duration,
 }
 
 impl IngestConfig {
@@ -58,7 +63,21 @@ impl IngestConfig {
                 "4096",
                 "Events of one process that may wait for the broker's confirmation at once.",
             ),
+            events_per_second: env.read(
+                "POSTRIDER_ACCOUNT_EVENTS_PER_SECOND",
+                "0",
+                "Events of one account and its subaccounts that one process takes in a second; 0 for no limit. `postrider admin account update` gives an account a number of its own.",
+            ),
+            events_burst: env.read_with(
+                "POSTRIDER_ACCOUNT_EVENTS_BURST",
+                "10s",
+                "How many seconds' worth of these an account that was quiet may send at once.",
+                duration,
+            ),
         };
+        env.check(config.events_burst <= Duration::from_secs(3600), || {
+            "POSTRIDER_ACCOUNT_EVENTS_BURST: expected at most 1h".into()
+        });
         env.check(config.max_event_bytes >= 1024, || {
             "POSTRIDER_MAX_EVENT_BYTES: expected at least 1KiB".into()
         });

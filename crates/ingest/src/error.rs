@@ -1,5 +1,6 @@
 //! Why an event was not stored, and how each door says so.
 
+use crate::quota::TooMany;
 use axum::http::StatusCode;
 use model::validate::Invalid;
 use protocol::v1::PublishError;
@@ -34,6 +35,13 @@ pub(crate) enum Refusal {
         /// `POSTRIDER_MAX_EVENT_BYTES`.
         limit_bytes: usize,
     },
+    /// Its account has sent more than it may.
+    #[error(
+        "the account and its subaccounts may send {} events a second; wait, then send again \
+         with the same id",
+        .0.per_second
+    )]
+    OverQuota(TooMany),
     /// The broker did not confirm. It may have been stored all the same.
     #[error("the broker did not confirm the event; send it again with the same id ({0})")]
     Unavailable(String),
@@ -52,7 +60,18 @@ impl Refusal {
 
     /// Whether sending the same event again may help.
     pub(crate) fn is_passing(&self) -> bool {
+        self.is_brokers() || self.is_over_quota()
+    }
+
+    /// Whether the broker has not confirmed it: then the rest of its request is in
+    /// the same danger.
+    pub(crate) fn is_brokers(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Full(_))
+    }
+
+    /// Whether it came too soon. The rest of its request is stored.
+    pub(crate) fn is_over_quota(&self) -> bool {
+        matches!(self, Self::OverQuota(_))
     }
 
     pub(crate) fn code(&self) -> ErrorCode {
@@ -62,6 +81,7 @@ impl Refusal {
             Self::UnknownDomain => ErrorCode::UnknownDomain,
             Self::AccountNotOpen => ErrorCode::AccountNotOpen,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
+            Self::OverQuota(_) => ErrorCode::QuotaExceeded,
             Self::Unavailable(_) | Self::Full(_) => ErrorCode::BrokerUnavailable,
         }
     }
@@ -69,7 +89,7 @@ impl Refusal {
     pub(crate) fn field(&self) -> &str {
         match self {
             Self::Invalid(invalid) => &invalid.field,
-            Self::UnknownAccount => "account",
+            Self::UnknownAccount | Self::OverQuota(_) => "account",
             Self::UnknownDomain => "domain",
             _ => "",
         }
@@ -82,6 +102,7 @@ impl Refusal {
             Self::UnknownAccount | Self::UnknownDomain => StatusCode::NOT_FOUND,
             Self::AccountNotOpen => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::OverQuota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -91,6 +112,11 @@ impl Refusal {
         match self {
             Self::Unavailable(_) => Some(1),
             Self::Full(_) => Some(5),
+            // Rounded up: whoever comes too early has come in vain.
+            Self::OverQuota(TooMany { retry_after, .. }) => {
+                let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+                Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+            }
             _ => None,
         }
     }
@@ -107,7 +133,7 @@ impl Refusal {
             Self::UnknownAccount | Self::UnknownDomain => Code::NotFound,
             Self::AccountNotOpen => Code::FailedPrecondition,
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Full(_) => Code::ResourceExhausted,
+            Self::Full(_) | Self::OverQuota(_) => Code::ResourceExhausted,
         }
     }
 
@@ -117,6 +143,9 @@ impl Refusal {
         let metadata = [("id".to_owned(), event_id.to_owned())];
         let mut details =
             ErrorDetails::with_error_info(self.code().as_str_name(), "postrider", metadata);
+        if let Self::OverQuota(TooMany { retry_after, .. }) = self {
+            details.set_retry_info(Some(*retry_after));
+        }
         let mut message = self.to_string();
         if !self.field().is_empty() {
             details.add_bad_request_violation(self.field(), self.to_string());

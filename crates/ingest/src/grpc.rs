@@ -50,6 +50,9 @@ impl Ingest for Service {
         if let [Answer { id, outcome: Err(refusal), .. }] = answers.as_slice() {
             return Err(refusal.status(id));
         }
+        if let Some(refusal) = over_quota(&answers) {
+            return Err(refusal.status(""));
+        }
         if let Some(status) = not_confirmed(&answers) {
             return Err(status);
         }
@@ -71,12 +74,19 @@ impl Ingest for Service {
     }
 }
 
+/// The refusal of a batch of which everything is over its account's quota.
+pub(crate) fn over_quota(answers: &[Answer]) -> Option<&Refusal> {
+    let refusals = answers.iter().map(|answer| answer.outcome.as_ref().err());
+    let over = |refusal: Option<&'_ Refusal>| refusal.is_some_and(Refusal::is_over_quota);
+    if refusals.clone().all(over) { refusals.flatten().last() } else { None }
+}
+
 /// The status of a batch of which the broker did not confirm everything: the
 /// caller sends the whole of it again, and what was stored is then a duplicate.
 fn not_confirmed(answers: &[Answer]) -> Option<Status> {
     let passing = || {
         let refusals = answers.iter().filter_map(|answer| answer.outcome.as_ref().err());
-        refusals.filter(|refusal| refusal.is_passing())
+        refusals.filter(|refusal| refusal.is_brokers())
     };
     // One that may or may not be stored weighs more than one that surely is not.
     let worst = passing()

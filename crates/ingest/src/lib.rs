@@ -24,6 +24,7 @@ mod error;
 mod grpc;
 mod http;
 pub mod json;
+mod quota;
 mod resolve;
 mod server;
 

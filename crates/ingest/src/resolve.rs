@@ -14,6 +14,9 @@ pub(crate) struct Owner {
     /// Id and name of the domain; empty for alerts.
     pub(crate) domain_id: String,
     pub(crate) domain_name: String,
+    /// The primary account, whose quota of events counts, and its own if it has one.
+    pub(crate) primary_id: String,
+    pub(crate) events_per_second: Option<u32>,
 }
 
 /// Finds owners for the events of one request.
@@ -56,10 +59,12 @@ fn look_up(documents: &Documents, event: &Event, family: Family) -> Result<Owner
     match family {
         Family::Alert => {
             let account = documents.account_named(&event.account).ok_or(Refusal::UnknownAccount)?;
-            must_be_open(documents, account)?;
+            let primary = must_be_open(documents, account)?;
             Ok(Owner {
                 account_id: account.account_id.clone(),
                 account_name: account.name.clone(),
+                primary_id: primary.account_id.clone(),
+                events_per_second: primary.events_per_second,
                 domain_id: String::new(),
                 domain_name: String::new(),
             })
@@ -78,8 +83,10 @@ fn look_up(documents: &Documents, event: &Event, family: Family) -> Result<Owner
                     ));
                 }
             }
-            must_be_open(documents, account)?;
+            let primary = must_be_open(documents, account)?;
             Ok(Owner {
+                primary_id: primary.account_id.clone(),
+                events_per_second: primary.events_per_second,
                 account_id: account.account_id.clone(),
                 account_name: account.name.clone(),
                 domain_id: domain.domain_id.clone(),
@@ -89,10 +96,16 @@ fn look_up(documents: &Documents, event: &Event, family: Family) -> Result<Owner
     }
 }
 
-/// A subaccount is only as open as its parent.
-fn must_be_open(documents: &Documents, account: &AccountDocument) -> Result<(), Refusal> {
-    let is_open = |account: &AccountDocument| account.status() == AccountStatus::Open;
-    let parent_is_open = account.parent_account_id.is_empty()
-        || documents.account(&account.parent_account_id).is_some_and(|parent| is_open(parent));
-    if is_open(account) && parent_is_open { Ok(()) } else { Err(Refusal::AccountNotOpen) }
+/// A subaccount is only as open as its parent. Returns the primary account.
+fn must_be_open<'a>(
+    documents: &'a Documents,
+    account: &'a AccountDocument,
+) -> Result<&'a AccountDocument, Refusal> {
+    let is_open = |account: &&AccountDocument| account.status() == AccountStatus::Open;
+    let primary = match account.parent_account_id.as_str() {
+        "" => Some(account),
+        parent_id => documents.account(parent_id).map(AsRef::as_ref),
+    };
+    let primary = primary.filter(is_open).ok_or(Refusal::AccountNotOpen)?;
+    if is_open(&account) { Ok(primary) } else { Err(Refusal::AccountNotOpen) }
 }

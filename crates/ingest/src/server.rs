@@ -70,12 +70,10 @@ impl Server {
         tasks: Tasks,
     ) -> anyhow::Result<()> {
         let (grpc_addr, http_addr) = (self.grpc_addr()?, self.http_addr()?);
-        let IngestConfig { max_event_bytes, max_request_bytes, concurrency, door, .. } =
-            self.config;
+        let acceptor = Acceptor::new(bus.clone(), settings, clock.clone(), &self.config);
+        let IngestConfig { max_request_bytes, door, .. } = self.config;
         tracing::info!(?grpc_addr, ?http_addr, tls = door.is_tls(), "ingest takes events");
         door.keep(clock.clone(), &tasks);
-        let acceptor =
-            Acceptor::new(bus.clone(), settings, clock.clone(), max_event_bytes, concurrency);
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let stop = tasks.stop_token();

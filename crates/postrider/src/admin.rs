@@ -3,15 +3,17 @@
 mod show;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use protocol::v1::admin_client::AdminClient;
 use protocol::v1::{
     CreateAccountRequest, CreateAccountWebhookRequest, CreateDomainRequest, CreateKeyRequest,
     DeleteAccountWebhookRequest, DeleteDomainRequest, EraseAccountRequest, GetAccountRequest,
-    GetSigningKeysRequest, ListAccountWebhooksRequest, ListAccountsRequest, ListDomainsRequest,
-    ListKeysRequest, QuotaChange, ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest,
-    SetDomainDisabledRequest, UpdateAccountRequest,
+    GetSigningKeysRequest, GetStatusRequest, ListAccountWebhooksRequest, ListAccountsRequest,
+    ListDomainsRequest, ListKeysRequest, QuotaChange, RepublishProgress, RepublishSettingsRequest,
+    ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest, SetDomainDisabledRequest,
+    UpdateAccountRequest,
 };
 use tonic::{Code, Response, Status};
 
@@ -19,17 +21,24 @@ use self::show::Show;
 use crate::address::{Connection, connect};
 use crate::cli::{
     AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
-    QuotaArguments, WebhookCommand,
+    QuotaArguments, SettingsCommand, WebhookCommand,
 };
 use crate::output;
+
+/// How often to tell how far something is that takes long.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs one command.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
     match command {
+        Admin::Status { to } => {
+            answer(&to, client(&to).await?.get_status(GetStatusRequest {}).await)
+        }
         Admin::Account(command) => account(command).await,
         Admin::Domain(command) => domain(command).await,
         Admin::Key(command) => key(command).await,
         Admin::Webhook(command) => webhook(command).await,
+        Admin::Settings(SettingsCommand::Republish { to }) => republish(&to).await,
         Admin::SigningKeys { account, to } => {
             let request = GetSigningKeysRequest { account_name: account };
             answer(&to, client(&to).await?.get_signing_keys(request).await)
@@ -91,6 +100,8 @@ fn changes(quotas: &QuotaArguments) -> Vec<QuotaChange> {
         ("domains", quotas.max_domains),
         ("api_keys", quotas.max_api_keys),
         ("subaccounts", quotas.max_subaccounts),
+        ("events_per_second", quotas.events_per_second),
+        ("waiting_deliveries", quotas.waiting_deliveries),
     ];
     let changes = given.into_iter().filter_map(|(name, limit)| {
         let limit = match limit? {
@@ -172,6 +183,22 @@ async fn webhook(command: WebhookCommand) -> anyhow::Result<ExitCode> {
             answer(&to, client(&to).await?.delete_account_webhook(request).await)
         }
     }
+}
+
+/// Tells on standard error how far it is, and on standard output how it ended.
+async fn republish(to: &AdminOptions) -> anyhow::Result<ExitCode> {
+    let begun = client(to).await?.republish_settings(RepublishSettingsRequest {}).await;
+    let mut progress = begun.map_err(refused)?.into_inner();
+    let mut last = RepublishProgress::default();
+    let mut told = Instant::now();
+    while let Some(now) = progress.message().await.map_err(refused)? {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{} of {} documents are published", now.published, now.documents);
+        }
+        last = now;
+    }
+    answer(to, Ok(Response::new(last)))
 }
 
 async fn client(to: &AdminOptions) -> anyhow::Result<AdminClient<Connection>> {

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::admin::{
     AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
-    QuotaArguments, WebhookCommand,
+    QuotaArguments, SettingsCommand, WebhookCommand,
 };
 
 const EXAMPLES: &str = "\

@@ -2,11 +2,15 @@
 
 mod accounts;
 mod check;
+mod deployment;
 mod domains;
 mod keys;
 mod status;
 mod webhooks;
 
+use std::pin::Pin;
+
+use futures_util::{Stream, TryStreamExt as _};
 use protocol::v1;
 use protocol::v1::admin_server::{Admin, AdminServer};
 use tonic::{Request, Response, Status};
@@ -147,5 +151,24 @@ impl Admin for Service {
         _request: Request<v1::ResealSecretsRequest>,
     ) -> Answer<v1::ResealSecretsResponse> {
         answer(self.0.reseal_all().await)
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Answer<v1::DeploymentStatus> {
+        Ok(Response::new(self.0.deployment_status().await))
+    }
+
+    type RepublishSettingsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::RepublishProgress, Status>> + Send>>;
+
+    async fn republish_settings(
+        &self,
+        _request: Request<v1::RepublishSettingsRequest>,
+    ) -> Answer<Self::RepublishSettingsStream> {
+        self.0.check_broker().map_err(Refused::from)?;
+        let progress = self.0.republish().map_err(|error| Refused::from(error).into());
+        Ok(Response::new(Box::pin(progress)))
     }
 }

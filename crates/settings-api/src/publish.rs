@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use bus::BusError;
+use bus::{BusError, Put};
 use chassis::{Readiness, Tasks};
 use chrono::TimeDelta;
+use futures_util::{Stream, StreamExt as _, stream};
+use protocol::v1;
 use store::{Document, DocumentKey, StoreError};
 
 use crate::{READINESS, SettingsApi};
@@ -13,6 +15,9 @@ use crate::{READINESS, SettingsApi};
 const RELAY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the relay leaves a document to the call that has changed it.
 const RELAY_PATIENCE: TimeDelta = TimeDelta::seconds(1);
+/// Documents that a republication has under way. Each takes a connection to the
+/// database, of which customers need the most.
+const REPUBLISH_AT_ONCE: usize = 4;
 
 /// Why a change is not in force, or not yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -32,6 +37,52 @@ enum PublishError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Bus(#[from] BusError),
+}
+
+/// How far a republication is.
+struct Republishing {
+    api: SettingsApi,
+    next: Option<Next>,
+    done: v1::RepublishProgress,
+}
+
+enum Next {
+    Count,
+    /// Accounts whose ids come after this one, then all domains.
+    Accounts(String),
+    Domains(String),
+}
+
+impl Republishing {
+    async fn step(&mut self, next: Next) -> Result<(), StoreError> {
+        let store = &self.api.store;
+        let now = self.api.clock.now();
+        let (page, is_of_accounts) = match next {
+            Next::Count => {
+                self.done.documents = store.count_documents().await?;
+                self.next = Some(Next::Accounts(String::new()));
+                return Ok(());
+            }
+            Next::Accounts(after) => (store.queue_accounts_after(&after, now).await?, true),
+            Next::Domains(after) => (store.queue_domains_after(&after, now).await?, false),
+        };
+        self.next = match page.last() {
+            Some(DocumentKey::Account(id)) => Some(Next::Accounts(id.clone())),
+            Some(DocumentKey::Domain(id)) => Some(Next::Domains(id.clone())),
+            None if is_of_accounts => Some(Next::Domains(String::new())),
+            None => None,
+        };
+        let queued = page.len() as u64;
+        let published = stream::iter(page).map(|key| {
+            let api = self.api.clone();
+            async move { api.publish(&key).await.is_ok() }
+        });
+        let published: Vec<bool> = published.buffer_unordered(REPUBLISH_AT_ONCE).collect().await;
+        let count = published.iter().filter(|published| **published).count() as u64;
+        self.done.published += count;
+        self.done.left_to_relay += queued - count;
+        Ok(())
+    }
 }
 
 impl SettingsApi {
@@ -57,14 +108,41 @@ impl SettingsApi {
     }
 
     async fn put(&self, key: &DocumentKey) -> Result<(), PublishError> {
-        let Some(publication) = self.store.publication(key).await? else { return Ok(()) };
-        match publication.document() {
-            Document::Account(document) => self.bus.put_account(document).await?,
-            Document::Domain(document) => self.bus.put_domain(document).await?,
+        let Some(mut publication) = self.store.publication(key).await? else { return Ok(()) };
+        loop {
+            let put = match publication.document() {
+                Document::Account(document) => self.bus.put_account(document).await?,
+                Document::Domain(document) => self.bus.put_domain(document).await?,
+            };
+            let Put::Newer(version) = put else { break };
+            // Nobody else publishes this document now, and versions only rise: so the
+            // database was put back to an older point than the broker. What it says is
+            // what holds, and a change is not to wait until its versions have caught up.
+            // Dying before the commit has the next one find the same.
+            tracing::warn!(document.key = %key, version, "the broker has a newer document than the database");
+            publication.raise_above(version).await?;
         }
         // Dying here puts the same document once more, which changes nothing.
         chassis::crash_point("settings.published");
         Ok(publication.done().await?)
+    }
+
+    /// Publishes all settings documents anew, a page at a time, and says after each
+    /// how far it is: for a broker that has lost some, and for a database that was
+    /// put back to an older point.
+    ///
+    /// May be asked for again, and while settings are changed. Dying on the way
+    /// leaves the page that was begun to the relay, and the rest as it was.
+    pub(crate) fn republish(
+        &self,
+    ) -> impl Stream<Item = Result<v1::RepublishProgress, StoreError>> + use<> {
+        let begin =
+            Republishing { api: self.clone(), next: Some(Next::Count), done: <_>::default() };
+        stream::try_unfold(begin, |mut republishing| async move {
+            let Some(next) = republishing.next.take() else { return Ok(None) };
+            republishing.step(next).await?;
+            Ok(Some((republishing.done, republishing)))
+        })
     }
 
     /// Publishes what calls have left behind, until a stop is asked for. Says

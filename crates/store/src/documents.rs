@@ -125,7 +125,8 @@ async fn account(
         "SELECT name, parent_id, status, sealed_http_signing_key, sealed_alerts_signing_key, \
          sealed_previous_http_signing_key, previous_http_signing_key_until, \
          sealed_previous_alerts_signing_key, previous_alerts_signing_key_until, \
-         redact_pii, erased_at, message_policy, alert_policy, version \
+         redact_pii, erased_at, message_policy, alert_policy, version, \
+         events_per_second, waiting_deliveries \
          FROM accounts WHERE account_id = $1",
         id
     )
@@ -172,6 +173,8 @@ async fn account(
         message_policy: row.message_policy.as_deref().map(policy).transpose()?,
         alert_policy: row.alert_policy.as_deref().map(policy).transpose()?,
         url_options: url_options.into_iter().map(in_document).collect(),
+        events_per_second: row.events_per_second.map(i32::unsigned_abs),
+        waiting_deliveries: row.waiting_deliveries.map(i32::unsigned_abs),
     };
     Ok((row.version, document))
 }

@@ -22,6 +22,31 @@ pub struct AccountDetails {
     pub erased_at: Option<DateTime<Utc>>,
     /// When the last of its history was gone.
     pub erasure_done_at: Option<DateTime<Utc>>,
+    /// Quotas of its own that the delivery path keeps.
+    pub path_quotas: [(PathQuota, Option<u32>); 2],
+}
+
+/// What the delivery path keeps a quota of, for a primary account and its
+/// subaccounts together. 0 for no limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PathQuota {
+    /// Events that are accepted in a second.
+    EventsPerSecond,
+    /// Deliveries that wait for a later moment.
+    WaitingDeliveries,
+}
+
+impl PathQuota {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::EventsPerSecond, Self::WaitingDeliveries];
+
+    /// Its name for operators.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventsPerSecond => "events_per_second",
+            Self::WaitingDeliveries => "waiting_deliveries",
+        }
+    }
 }
 
 /// What operators change of an account; what is `None` stays.
@@ -31,6 +56,8 @@ pub struct AccountChange {
     pub contact_email: Option<Option<String>>,
     /// Quotas of the account's own; without a number that of the deployment holds.
     pub quotas: Vec<(Quota, Option<u32>)>,
+    /// The same of what the delivery path keeps.
+    pub path_quotas: Vec<(PathQuota, Option<u32>)>,
 }
 
 impl Store {
@@ -55,7 +82,7 @@ impl Store {
         let rows = sqlx::query!(
             "SELECT a.account_id, a.name, p.name AS \"parent_name?\", a.status, a.created_at, \
              a.label, a.contact_email, a.disabled_reason, a.updated_at, a.erased_at, \
-             e.done_at AS \"done_at?\" \
+             e.done_at AS \"done_at?\", a.events_per_second, a.waiting_deliveries \
              FROM accounts a LEFT JOIN accounts p ON p.account_id = a.parent_id \
              LEFT JOIN erasures e ON e.account_id = a.account_id \
              WHERE $1::text IS NULL OR a.name = $1 OR a.account_id = $1 ORDER BY a.name",
@@ -77,6 +104,10 @@ impl Store {
             updated_at: row.updated_at,
             erased_at: row.erased_at,
             erasure_done_at: row.done_at,
+            path_quotas: [
+                (PathQuota::EventsPerSecond, row.events_per_second.map(i32::unsigned_abs)),
+                (PathQuota::WaitingDeliveries, row.waiting_deliveries.map(i32::unsigned_abs)),
+            ],
         });
         Ok(details.collect())
     }
@@ -131,6 +162,23 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
+        for (quota, limit) in &change.path_quotas {
+            let limit = limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
+            match quota {
+                PathQuota::EventsPerSecond => sqlx::query!(
+                    "UPDATE accounts SET events_per_second = $2 WHERE account_id = $1",
+                    account_id,
+                    limit
+                ),
+                PathQuota::WaitingDeliveries => sqlx::query!(
+                    "UPDATE accounts SET waiting_deliveries = $2 WHERE account_id = $1",
+                    account_id,
+                    limit
+                ),
+            }
+            .execute(&mut *tx)
+            .await?;
+        }
         let key = account_changed(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)

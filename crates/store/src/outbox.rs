@@ -42,13 +42,22 @@ impl DocumentKey {
     }
 }
 
+/// Documents that are committed and not published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outbox {
+    /// How many.
+    pub documents: u64,
+    /// Since when the oldest waits.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
 /// A document that is to be put into the bucket now. Nobody else publishes
 /// this document as long as this value lives; dropping it leaves the document
 /// in the outbox.
 #[derive(Debug)]
 pub struct Publication {
     tx: Transaction<'static, Postgres>,
-    key: String,
+    key: DocumentKey,
     version: i64,
     document: Document,
 }
@@ -68,12 +77,37 @@ impl Publication {
     pub async fn done(mut self) -> Result<(), StoreError> {
         sqlx::query!(
             "DELETE FROM settings_outbox WHERE document_key = $1 AND version <= $2",
-            self.key,
+            self.key.to_string(),
             self.version
         )
         .execute(&mut *self.tx)
         .await?;
         Ok(self.tx.commit().await?)
+    }
+
+    /// Gives the document a version above this one, which the broker has and the
+    /// database never had, or has forgotten.
+    ///
+    /// # Errors
+    /// Those of the database; the document stays in the outbox.
+    pub async fn raise_above(&mut self, version: u64) -> Result<(), StoreError> {
+        let version = i64::try_from(version).unwrap_or(i64::MAX - 1);
+        match &self.key {
+            DocumentKey::Account(id) => sqlx::query!(
+                "UPDATE accounts SET version = greatest(version, $2) + 1 WHERE account_id = $1",
+                id,
+                version
+            ),
+            DocumentKey::Domain(id) => sqlx::query!(
+                "UPDATE domains SET version = greatest(version, $2) + 1 WHERE domain_id = $1",
+                id,
+                version
+            ),
+        }
+        .execute(&mut *self.tx)
+        .await?;
+        (self.version, self.document) = documents::load(&mut self.tx, &self.key).await?;
+        Ok(())
     }
 }
 
@@ -103,7 +137,75 @@ impl Store {
             return Ok(None);
         }
         let (version, document) = documents::load(&mut tx, key).await?;
-        Ok(Some(Publication { tx, key: name, version, document }))
+        Ok(Some(Publication { tx, key: key.clone(), version, document }))
+    }
+
+    /// How many documents there are, published or not.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn count_documents(&self) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar!(
+            "SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM domains) AS \"count!\""
+        );
+        Ok(count.fetch_one(&self.pool).await?.unsigned_abs())
+    }
+
+    /// Queues the documents of the next accounts after this id as they are, a
+    /// hundred at most: nothing of them has to have changed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn queue_accounts_after(
+        &self,
+        account_id: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<DocumentKey>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "WITH page AS (SELECT account_id, version FROM accounts WHERE account_id > $1 \
+             ORDER BY account_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
+             (document_key, version, queued_at) SELECT 'account.' || account_id, version, $2 \
+             FROM page ON CONFLICT DO NOTHING) SELECT account_id FROM page ORDER BY account_id",
+            account_id,
+            at
+        );
+        let ids = ids.fetch_all(&self.pool).await?;
+        Ok(ids.into_iter().map(DocumentKey::Account).collect())
+    }
+
+    /// As [`Self::queue_accounts_after`], of domains, deleted ones too.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn queue_domains_after(
+        &self,
+        domain_id: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<DocumentKey>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "WITH page AS (SELECT domain_id, version FROM domains WHERE domain_id > $1 \
+             ORDER BY domain_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
+             (document_key, version, queued_at) SELECT 'domain.' || domain_id, version, $2 \
+             FROM page ON CONFLICT DO NOTHING) SELECT domain_id FROM page ORDER BY domain_id",
+            domain_id,
+            at
+        );
+        let ids = ids.fetch_all(&self.pool).await?;
+        Ok(ids.into_iter().map(DocumentKey::Domain).collect())
+    }
+
+    /// How much waits in the outbox.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn outbox(&self) -> Result<Outbox, StoreError> {
+        let row = sqlx::query!(
+            "SELECT count(DISTINCT document_key) AS \"documents!\", min(queued_at) AS oldest \
+             FROM settings_outbox"
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Outbox { documents: row.documents.unsigned_abs(), oldest: row.oldest })
     }
 
     /// Documents that wait in the outbox since before this moment, those that

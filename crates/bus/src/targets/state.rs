@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use protocol::v1::{DispatcherBeat, TargetBacklog, TargetTrouble};
+use protocol::v1::{DispatcherBeat, TargetTrouble};
 
 use super::feed::{Changes, Feed, Newest};
 
@@ -23,8 +23,8 @@ pub(super) struct State {
     theirs: HashMap<String, (TargetTrouble, DateTime<Utc>)>,
     /// The other dispatchers, and when they were last heard of.
     live: HashMap<String, Instant>,
-    /// What they last said of their backlogs.
-    backlogs: HashMap<String, Vec<TargetBacklog>>,
+    /// What they last said.
+    beats: HashMap<String, DispatcherBeat>,
     /// What this one says.
     own_beat: DispatcherBeat,
     feeds: Vec<Weak<Feed>>,
@@ -232,8 +232,8 @@ impl State {
         }
     }
 
-    pub(super) fn set_backlogs(&mut self, backlogs: Vec<TargetBacklog>) {
-        self.own_beat = DispatcherBeat { backlogs };
+    pub(super) fn set_beat(&mut self, beat: DispatcherBeat) {
+        self.own_beat = beat;
     }
 
     pub(super) fn own_beat(&self) -> &DispatcherBeat {
@@ -242,8 +242,17 @@ impl State {
 
     pub(super) fn waiting_elsewhere(&self) -> HashMap<String, u64> {
         let mut waiting = HashMap::new();
-        for backlog in self.backlogs.values().flatten() {
+        for backlog in self.beats.values().flat_map(|beat| &beat.backlogs) {
             let sum: &mut u64 = waiting.entry(backlog.target_id.clone()).or_default();
+            *sum = sum.saturating_add(backlog.waiting);
+        }
+        waiting
+    }
+
+    pub(super) fn accounts_waiting_elsewhere(&self) -> HashMap<String, u64> {
+        let mut waiting = HashMap::new();
+        for backlog in self.beats.values().flat_map(|beat| &beat.account_backlogs) {
+            let sum: &mut u64 = waiting.entry(backlog.account_id.clone()).or_default();
             *sum = sum.saturating_add(backlog.waiting);
         }
         waiting
@@ -252,13 +261,13 @@ impl State {
     /// Another dispatcher has said that it is there.
     pub(super) fn heard(&mut self, instance: &str, beat: DispatcherBeat, now: Instant) {
         self.live.insert(instance.to_owned(), now);
-        self.backlogs.insert(instance.to_owned(), beat.backlogs);
+        self.beats.insert(instance.to_owned(), beat);
     }
 
     /// Another dispatcher has taken its leave.
     pub(super) fn left(&mut self, instance: &str) {
         self.live.remove(instance);
-        self.backlogs.remove(instance);
+        self.beats.remove(instance);
     }
 
     /// The broker says that another dispatcher has been silent. That counts if it
@@ -281,7 +290,7 @@ impl State {
     /// listened since `since`.
     pub(super) fn forget_silent(&mut self, silence: Duration, since: Instant, now: Instant) {
         self.live.retain(|_, heard| !silent_for(*heard, silence, since, now));
-        self.backlogs.retain(|instance, _| self.live.contains_key(instance));
+        self.beats.retain(|instance, _| self.live.contains_key(instance));
     }
 
     /// The other dispatchers.

@@ -23,7 +23,7 @@ use crate::streams::TARGETS_MARKER_TTL;
 /// Who wrote it. On the message and not in the value, because what takes a key
 /// away has no value.
 const INSTANCE: &str = "Postrider-Instance";
-const KV_OPERATION: &str = "KV-Operation";
+pub(crate) const KV_OPERATION: &str = "KV-Operation";
 /// Writes under way at once.
 const WRITES: usize = 64;
 /// Waits after a failure: the first one, and the longest.

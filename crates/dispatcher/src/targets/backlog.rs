@@ -1,4 +1,4 @@
-//! How many deliveries wait for a target.
+//! How many deliveries wait for a target, and of an account.
 //!
 //! Nobody counts them one by one: they are messages of the broker, and come back
 //! to whichever dispatcher is free. Each process counts what it has sent to a
@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use protocol::v1::TargetBacklog;
+use protocol::v1::{self, TargetBacklog};
 
 use super::{Target, Targets};
 
@@ -53,7 +53,61 @@ impl Backlog {
     }
 }
 
+/// The same of a primary account and its subaccounts.
+#[derive(Debug, Default)]
+pub(super) struct AccountBacklog {
+    pub(super) backlog: Backlog,
+    /// How many may wait.
+    most: u64,
+}
+
 impl Targets {
+    /// Notes that a delivery of this primary account, or of a subaccount, was sent
+    /// to a later moment. At most so many may wait.
+    pub(crate) fn account_waits(
+        &self,
+        account_id: &str,
+        most: u64,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) {
+        let mut state = self.lock();
+        if !state.accounts.contains_key(account_id) {
+            state.accounts.insert(account_id.to_owned(), AccountBacklog::default());
+        }
+        if let Some(account) = state.accounts.get_mut(account_id) {
+            account.most = most;
+            account.backlog.add(until, now);
+        }
+    }
+
+    /// Whether so many deliveries of this account wait.
+    pub(crate) fn is_account_full(&self, account_id: &str, most: u64, now: DateTime<Utc>) -> bool {
+        let mut state = self.lock();
+        let elsewhere = state.accounts_waiting_elsewhere.get(account_id).copied();
+        let here = state.accounts.get_mut(account_id).map(|account| account.backlog.waiting(now));
+        here.unwrap_or_default() + elsewhere.unwrap_or_default() >= most
+    }
+
+    /// What the other dispatchers should know of what waits, by account.
+    pub(crate) fn account_backlogs(&self, now: DateTime<Utc>) -> Vec<v1::AccountBacklog> {
+        let mut backlogs: Vec<v1::AccountBacklog> = Vec::new();
+        for (account_id, account) in &mut self.lock().accounts {
+            let waiting = account.backlog.waiting(now);
+            if waiting >= (account.most / WORTH_TELLING).max(1) {
+                backlogs.push(v1::AccountBacklog { account_id: account_id.clone(), waiting });
+            }
+        }
+        backlogs.sort_unstable_by_key(|backlog| std::cmp::Reverse(backlog.waiting));
+        backlogs.truncate(MOST_TOLD);
+        backlogs
+    }
+
+    /// What the other dispatchers have sent to later moments, by account.
+    pub(crate) fn set_accounts_waiting_elsewhere(&self, waiting: HashMap<String, u64>) {
+        self.lock().accounts_waiting_elsewhere = waiting;
+    }
+
     /// Notes that a delivery of this target was sent to a later moment.
     pub(crate) fn waits(&self, target_id: &str, until: DateTime<Utc>, now: DateTime<Utc>) {
         let mut state = self.lock();
@@ -141,6 +195,20 @@ mod tests {
         assert!(targets.is_backlog_full("a", at(0)));
         assert!(!targets.is_backlog_full("b", at(0)));
         assert!(!targets.is_backlog_full("a", at(70)), "what has come back does not wait");
+    }
+
+    #[test]
+    fn an_accounts_backlog_is_counted_over_its_targets_and_dispatchers() {
+        let targets = targets(100);
+        (0..60).for_each(|_| targets.account_waits("a", 100, at(60), at(0)));
+        assert!(!targets.is_account_full("a", 100, at(0)));
+        targets.set_accounts_waiting_elsewhere(HashMap::from([("a".to_owned(), 40)]));
+        assert!(targets.is_account_full("a", 100, at(0)));
+        assert!(!targets.is_account_full("a", 200, at(0)), "an account may have more than others");
+        assert!(!targets.is_account_full("b", 100, at(0)));
+        let told = targets.account_backlogs(at(0));
+        assert_eq!(told, [v1::AccountBacklog { account_id: "a".to_owned(), waiting: 60 }]);
+        assert!(targets.account_backlogs(at(120)).is_empty());
     }
 
     #[test]

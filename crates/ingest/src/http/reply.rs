@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::acceptor::Answer;
 use crate::error::Refusal;
+use crate::grpc::over_quota;
 use crate::json::Malformed;
 
 /// A request that was refused as a whole; nothing of it was stored.
@@ -112,8 +113,10 @@ pub(super) fn single(answer: Answer) -> Response {
 pub(super) fn several(answers: Vec<Answer>) -> Response {
     let refusals = || answers.iter().filter_map(|answer| answer.outcome.as_ref().err());
     let retry_after = refusals().filter_map(Refusal::retry_after_seconds).max();
-    let status = if refusals().any(Refusal::is_passing) {
+    let status = if refusals().any(Refusal::is_brokers) {
         StatusCode::SERVICE_UNAVAILABLE
+    } else if over_quota(&answers).is_some() {
+        StatusCode::TOO_MANY_REQUESTS
     } else if refusals().next().is_some() {
         StatusCode::MULTI_STATUS
     } else {

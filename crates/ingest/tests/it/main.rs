@@ -5,3 +5,4 @@ mod grpc;
 mod http;
 mod outages;
 mod platform;
+mod quota;

@@ -1,11 +1,13 @@
 //! The answers of the Admin service, for people.
 
+mod deployment;
+
 use protocol::Timestamp;
 use protocol::v1::{
     Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse,
     DeleteDomainResponse, Domain, Key, ListAccountWebhooksResponse, ListAccountsResponse,
-    ListDomainsResponse, ListKeysResponse, QuotaUse, ResealSecretsResponse, RevokeKeyResponse,
-    SigningKeys,
+    ListDomainsResponse, ListKeysResponse, QuotaUse, RepublishProgress, ResealSecretsResponse,
+    RevokeKeyResponse, SigningKeys,
 };
 use serde::Serialize;
 
@@ -62,6 +64,19 @@ impl Show for ResealSecretsResponse {
                 format!("{secrets} secrets of {accounts} accounts are sealed anew.\n")
             }
         }
+    }
+}
+
+impl Show for RepublishProgress {
+    fn show(&self) -> String {
+        let mut text = format!("{} documents are published anew.\n", self.published);
+        if self.left_to_relay > 0 {
+            let left = self.left_to_relay;
+            text.push_str(&format!(
+                "The broker has not confirmed {left}; they follow without being asked for again.\n"
+            ));
+        }
+        text
     }
 }
 
@@ -141,7 +156,14 @@ fn details(account: &Account) -> String {
             format!("since {}, done {}", moment(Some(at)), moment(Some(done)))
         }
     };
+    let own = |limit: Option<u32>| match limit {
+        Some(0) => "no limit".to_owned(),
+        limit => limit.map(|limit| limit.to_string()).unwrap_or_default(),
+    };
+    let (events, waiting) = (own(account.events_per_second), own(account.waiting_deliveries));
     let details = [
+        ("events per second", events.as_str()),
+        ("waiting deliveries", waiting.as_str()),
         ("contact", account.contact_email.as_str()),
         ("reason", account.status_reason.as_str()),
         ("erased", erasure.as_str()),

@@ -9,6 +9,13 @@ use super::Credentials;
 /// An account is named by its name or by its id.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
+    /// Show how the deployment is at this moment
+    ///
+    /// Streams with their leaders and copies, what waits for whom and how long, and what could not be asked.
+    Status {
+        #[command(flatten)]
+        to: AdminOptions,
+    },
     /// Accounts and subaccounts
     #[command(subcommand)]
     Account(AccountCommand),
@@ -21,6 +28,9 @@ pub(crate) enum Admin {
     /// Account-level webhooks
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Settings documents on the broker
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Show the keys that sign an account's deliveries
     SigningKeys {
         /// Name or id of the account
@@ -75,7 +85,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   postrider admin account update demo --contact-email ops@demo.example
-  postrider admin account update demo --max-webhooks 20000 --max-domains default")]
+  postrider admin account update demo --max-webhooks 20000 --max-domains default
+  postrider admin account update demo --events-per-second 500 --waiting-deliveries 100000")]
     Update {
         /// Name or id of the account
         account: String,
@@ -135,6 +146,12 @@ pub(crate) struct QuotaArguments {
     /// Subaccounts
     #[arg(long, value_name = "N|default", value_parser = limit)]
     pub(crate) max_subaccounts: Option<Limit>,
+    /// Events that each ingest takes in a second, of the account and its subaccounts; 0 for no limit
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    pub(crate) events_per_second: Option<Limit>,
+    /// Deliveries that may wait, of the account and its subaccounts; 0 for no limit
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    pub(crate) waiting_deliveries: Option<Limit>,
 }
 
 /// How much of something an account may have.
@@ -298,6 +315,18 @@ Example:
         /// Name or id of the account
         #[arg(long)]
         account: String,
+        #[command(flatten)]
+        to: AdminOptions,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Publish all settings documents anew
+    ///
+    /// After the broker has lost them, and after PostgreSQL was put back to an older point than the broker;
+    /// docs/operations.md has all steps. Does no harm at any time, and may be run again.
+    Republish {
         #[command(flatten)]
         to: AdminOptions,
     },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protocol::v1::EraseAccountRequest;
+use protocol::v1::{EraseAccountRequest, GetStatusRequest};
 use serde_json::json;
 use testkit::broker::{is_forbidden, jetstream};
 use testkit::{Nats, NatsOptions, Reply, Scratch, eventually};
@@ -69,6 +69,9 @@ async fn every_role_works_as_a_user_of_its_own() {
         (info["state"]["messages"] == 0).then_some(())
     })
     .await;
+
+    let status = system.admin().await.get_status(GetStatusRequest {}).await.expect("answered");
+    assert_eq!(status.into_inner().not_asked, [""; 0]);
 
     let logs = std::fs::read_to_string(nats.log()).expect("the broker's log") + &system.logs();
     let refused: Vec<&str> = logs.lines().filter(|line| line.contains("Violation")).collect();

@@ -30,6 +30,7 @@ mod schedules;
 mod settings;
 mod signing_keys;
 mod skew;
+mod status;
 mod system;
 mod traces;
 mod traps;

@@ -8,7 +8,7 @@ use serde_json::json;
 use testkit::broker::jetstream;
 use testkit::{OwnServers, Reply, eventually};
 
-use crate::system::{SOON, System, alert, clicked};
+use crate::system::{BINARY, SOON, System, alert, clicked};
 
 fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
@@ -81,9 +81,6 @@ async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_ha
     let mut system = System::start_separately(&servers, &[]).await;
     let hook = system.receiver.url("/hook");
     system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
-    let republish = std::fs::read_to_string(repository("deploy/postgres/republish.sql"));
-    let republish = republish.expect("it is in the repository");
-
     // The broker is lost, with all that it had.
     for stream in testkit::broker::streams(&servers.nats.url()).await {
         jetstream(&servers.nats.url(), &format!("STREAM.DELETE.{stream}"), &json!({})).await;
@@ -97,21 +94,52 @@ async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_ha
     let refusal =
         system.ingest().await.publish(request).await.expect_err("nobody knows the account");
     assert_eq!(refusal.code(), tonic::Code::NotFound);
-    servers.sql(&republish);
-    eventually(SOON, "the outbox to be empty", || async {
-        (servers.sql("SELECT count(*) FROM settings_outbox").trim() == "0").then_some(())
-    })
-    .await;
+    republish(&system).await;
+    assert_eq!(servers.sql("SELECT count(*) FROM settings_outbox").trim(), "0");
     system.publish(clicked("one")).await;
     system.receiver.wait_for_posts("/hook", 1, SOON).await;
 
-    // The database is older than the broker: the versions there are lower.
-    servers.sql("UPDATE accounts SET version = 1; UPDATE domains SET version = 1");
-    servers.sql(&republish);
+    // The database is older than the broker: the versions there are lower, and nobody
+    // has published anything anew. What is changed from now on is in force all the same.
+    for number in 0..5 {
+        let path = format!("/before-{number}");
+        let url = system.receiver.url(&path);
+        system.add_domain_webhook("demo", "mail.demo.example", "opened", &[&url]).await;
+        let delete = "/v3/domains/mail.demo.example/webhooks/opened";
+        let delete = testkit::http::delete(system.url(delete)).basic_auth("api", "key-demo");
+        delete.send().await.expect("answered").expect_status(200);
+    }
     let other = system.receiver.url("/other");
+    system.add_domain_webhook("demo", "mail.demo.example", "unsubscribed", &[&other]).await;
+    servers.sql("UPDATE accounts SET version = 1; UPDATE domains SET version = 1");
     system.add_domain_webhook("demo", "mail.demo.example", "opened", &[&other]).await;
     system.publish(crate::system::opened("two")).await;
     system.receiver.wait_for_posts("/other", 1, SOON).await;
+
+    // What was not changed since is as the database has it once all is published.
+    servers.sql(
+        "UPDATE domains SET version = 1; DELETE FROM domain_webhooks WHERE event_type = 'opened'",
+    );
+    republish(&system).await;
+    system.publish(crate::system::opened("three")).await;
+    eventually(SOON, "the event to be routed to nobody", || async {
+        let routed = "SELECT count(*) FROM routings JOIN events USING (event_key) \
+                      WHERE event_id = 'three'";
+        (servers.sql(routed).trim() == "1").then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/other").len(), 1);
+}
+
+/// As an operator does it; twice, which is no different.
+async fn republish(system: &System) {
+    let address = format!("http://{}", system.setting("ADMIN_ADDR"));
+    for _ in 0..2 {
+        let arguments = ["admin", "settings", "republish", "--addr", &address];
+        let none: [(&str, &str); 0] = [];
+        let printed = testkit::process::run(BINARY, &arguments, none).await.expect("published");
+        assert_eq!(printed, "2 documents are published anew.\n");
+    }
 }
 
 /// Events of these accounts, each delivered, each with a call of a customer and one in vain.

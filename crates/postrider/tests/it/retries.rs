@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::v1::Event;
+use protocol::v1::{Event, QuotaChange, UpdateAccountRequest};
 use testkit::proxy::{Manner, Proxy};
 use testkit::verify::Verifier;
 use testkit::{Received, Reply, eventually};
@@ -121,6 +121,58 @@ async fn what_finds_a_full_backlog_ends_by_that_name_and_can_be_sent_again() {
     }
     // Nobody else is touched by it.
     system.receiver.wait_for_posts("/well", 5, SOON).await;
+}
+
+#[tokio::test]
+async fn what_finds_its_accounts_backlog_full_ends_by_that_name_and_disables_nothing() {
+    let system = System::start(&[("SEND_RETRY_SCHEDULE", "1h"), ("ACCOUNT_BACKLOG", "50")]).await;
+    system.create_account("other", None).await;
+    system.create_domain("mail.other.example", "other").await;
+    for path in ["/dead", "/alert"] {
+        system.receiver.on_post(path, [Reply::status(500)]);
+    }
+    let dead = system.receiver.url("/dead");
+    for (account, domain) in [("demo", "mail.demo.example"), ("other", "mail.other.example")] {
+        system.add_domain_webhook(account, domain, "clicked", &[&dead]).await;
+    }
+    system.add_alert("demo", "ip_listed", &system.receiver.url("/alert")).await;
+    let quota = |name: &str, limit| QuotaChange { name: name.into(), limit: Some(limit) };
+    let request = UpdateAccountRequest {
+        account_name: "demo".into(),
+        contact_email: None,
+        quotas: vec![quota("waiting_deliveries", 2)],
+    };
+    let account = system.admin().await.update_account(request).await.expect("updated");
+    assert_eq!(account.into_inner().waiting_deliveries, Some(2));
+
+    for n in 0..3 {
+        system.publish(clicked(&format!("event-{n}"))).await;
+        system.receiver.wait_for_posts("/dead", n + 1, SOON).await;
+        eventually(SOON, "the try to be settled", || async {
+            let tries = "SELECT count(*) FROM attempts";
+            (system.sql(tries).trim() == (n + 1).to_string()).then_some(())
+        })
+        .await;
+    }
+    system.publish(alert("alert")).await;
+    for id in ["event-2", "alert"] {
+        system.wait_for_end(id, "exhausted").await;
+        let query = format!(
+            "SELECT reason FROM ends JOIN undelivered USING (delivery_id) \
+             JOIN events USING (event_key) WHERE event_id = '{id}'"
+        );
+        assert_eq!(system.sql(&query).trim(), "account_backlog", "its body is kept");
+    }
+    assert!(system.alert_settings("demo").await["events"][0]["disabled_at"].is_null());
+
+    // Another account has a backlog of its own.
+    system.publish(Event { domain: "mail.other.example".into(), ..clicked("others") }).await;
+    eventually(SOON, "it to wait", || async {
+        let waits = "SELECT count(*) FROM attempts JOIN events USING (event_key) \
+                     WHERE event_id = 'others' AND next_attempt_at IS NOT NULL";
+        (system.sql(waits).trim() == "1").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

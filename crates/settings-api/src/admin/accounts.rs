@@ -4,8 +4,8 @@ use egress::mail::MailAddress;
 use protocol::v1;
 use signing::Sealed;
 use store::{
-    AccountChange, AccountDetails, AccountStatus, DocumentKey, NewAccount, Quota, SealedKeys,
-    StoreError, Thing, Usage,
+    AccountChange, AccountDetails, AccountStatus, DocumentKey, NewAccount, PathQuota, Quota,
+    SealedKeys, StoreError, Thing, Usage,
 };
 use tonic::Status;
 
@@ -100,12 +100,25 @@ impl SettingsApi {
         request: &v1::UpdateAccountRequest,
     ) -> Result<v1::Account, Refused> {
         let account = check::account(&request.account_name, "account_name")?;
+        let (path, counted): (Vec<_>, Vec<_>) =
+            request.quotas.iter().partition(|change| path_quota(&change.name).is_some());
         let change = AccountChange {
             contact_email: request.contact_email.as_deref().map(contact_email).transpose()?,
-            quotas: quotas(&request.quotas)?,
+            quotas: quotas(&counted, Quota::parse)?,
+            path_quotas: quotas(&path, path_quota)?,
         };
         self.check_broker()?;
-        let account_id = self.store.account_named(account).await?.account_id;
+        let found = self.store.account_named(account).await?;
+        if let Some((quota, _)) = change.path_quotas.first()
+            && let Some(parent) = &found.parent_name
+        {
+            let message = format!(
+                "quotas: {} is that of the parent account, {parent}, for all of its subaccounts",
+                quota.as_str()
+            );
+            return Err(Status::invalid_argument(message).into());
+        }
+        let account_id = found.account_id;
         let key = self.store.update_account(&account_id, &change, self.clock.now()).await?;
         self.publish(&key).await?;
         self.with_quotas(&account_id).await
@@ -198,11 +211,19 @@ fn contact_email(address: &str) -> Result<Option<String>, Status> {
     Ok(Some(address.to_owned()).filter(|address| !address.is_empty()))
 }
 
-fn quotas(changes: &[v1::QuotaChange]) -> Result<Vec<(Quota, Option<u32>)>, Status> {
-    let mut quotas: Vec<(Quota, Option<u32>)> = Vec::with_capacity(changes.len());
+fn path_quota(name: &str) -> Option<PathQuota> {
+    PathQuota::ALL.into_iter().find(|quota| quota.as_str() == name)
+}
+
+fn quotas<Q: Copy + PartialEq>(
+    changes: &[&v1::QuotaChange],
+    parse: fn(&str) -> Option<Q>,
+) -> Result<Vec<(Q, Option<u32>)>, Status> {
+    let mut quotas: Vec<(Q, Option<u32>)> = Vec::with_capacity(changes.len());
     for change in changes {
-        let quota = Quota::parse(&change.name).ok_or_else(|| {
-            let all = Quota::ALL.map(Quota::as_str).join(", ");
+        let quota = parse(&change.name).ok_or_else(|| {
+            let counted = Quota::ALL.map(Quota::as_str);
+            let all = [&counted[..], &PathQuota::ALL.map(PathQuota::as_str)].concat().join(", ");
             Status::invalid_argument(format!("quotas: {:?} is none of {all}", change.name))
         })?;
         if quotas.iter().any(|(given, _)| *given == quota) {
@@ -229,6 +250,7 @@ fn quota_use(usage: Usage) -> v1::QuotaUse {
 
 fn message(details: AccountDetails) -> v1::Account {
     let account = details.account;
+    let [(_, events_per_second), (_, waiting_deliveries)] = details.path_quotas;
     v1::Account {
         account_id: account.account_id,
         name: account.name,
@@ -243,5 +265,7 @@ fn message(details: AccountDetails) -> v1::Account {
         erased_at: details.erased_at.map(Into::into),
         erasure_done_at: details.erasure_done_at.map(Into::into),
         quotas: Vec::new(),
+        events_per_second,
+        waiting_deliveries,
     }
 }

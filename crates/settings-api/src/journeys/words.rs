@@ -52,6 +52,9 @@ pub(crate) fn end(end: &KnownEnd) -> String {
         },
         ("exhausted", "schedule") if end.attempts == 1 => "Its only try failed.".to_owned(),
         ("exhausted", "schedule") => format!("Each of its {} tries failed.", end.attempts),
+        ("exhausted", "account_backlog") => {
+            "As many deliveries of the account and its subaccounts waited as may.".to_owned()
+        }
         ("exhausted", "target_backlog") => {
             "As many deliveries waited for its target as may wait for one.".to_owned()
         }

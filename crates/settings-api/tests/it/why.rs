@@ -98,7 +98,7 @@ async fn world(env: &TestEnv) -> World {
 #[tokio::test]
 async fn each_event_has_its_fate_and_settings_stand_beside() {
     let env = TestEnv::new();
-    let world = world(&env).await;
+    let world = Box::pin(world(&env)).await;
     let page = ask(&world, &format!("url={URL}&{RANGE}")).await;
     let wanted = [
         ("elsewhere", "other_domain"),
@@ -150,7 +150,7 @@ async fn each_event_has_its_fate_and_settings_stand_beside() {
 #[tokio::test]
 async fn what_is_asked_for_has_to_hold_and_pages_follow_each_other() {
     let env = TestEnv::new();
-    let world = world(&env).await;
+    let world = Box::pin(world(&env)).await;
     let count = async |query: &str| fates(&ask(&world, query).await).len();
     assert_eq!(count(&format!("url={URL}&{RANGE}&event_type=opened")).await, 1);
     assert_eq!(count(&format!("url={URL}&{RANGE}&domain=other.demo.example")).await, 1);

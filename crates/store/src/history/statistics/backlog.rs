@@ -1,7 +1,7 @@
 //! What waits, and what was not delivered, at this moment. It is counted in indexes
 //! alone and up to a bound, so that millions cost no more than thousands.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -57,6 +57,25 @@ impl Store {
             undelivered,
             is_undelivered_whole: is_whole(undelivered.total()),
         })
+    }
+
+    /// What was not delivered and not sent again, of all accounts, by how it ended.
+    /// Counts no further than `most` in all.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn undelivered_by_end(&self, most: u64) -> Result<BTreeMap<String, u64>, StoreError> {
+        // In the order of an index that has the outcome, so that no body is read.
+        let groups = sqlx::query!(
+            "SELECT outcome, count(*) AS \"count!\" FROM (SELECT outcome FROM undelivered \
+             WHERE sent_again_at IS NULL ORDER BY account_id, target_id, ended_at LIMIT $1) AS u \
+             GROUP BY outcome",
+            i64::try_from(most).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let counts = groups.into_iter().map(|group| (group.outcome, group.count.unsigned_abs()));
+        Ok(counts.collect())
     }
 
     /// The stored bytes of one of those that were not delivered to a target.

@@ -86,7 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         calls: Vec::new(),
     };
     eprintln!("{:56} {:>9} {:>9} {:>9} {:>9}", "milliseconds", "first", "p50", "p99", "limit");
-    let pages = pages::all(&console, &world).await?;
+    let pages = pages::all(&console).await?;
     for ask in asks::all(&world, &platform.http).into_iter().chain(pages) {
         if options.only.as_ref().is_some_and(|only| !ask.what.contains(only.as_str())) {
             continue;

@@ -117,21 +117,12 @@ impl World {
 
     /// The message of an event of that domain, the next one from this number on.
     pub(super) fn message_id(number: u64) -> String {
-        format!("m{}%40mail.example", Self::event_of_large(number) / 3)
-    }
-
-    /// The id of such an event.
-    pub(super) fn event_id(number: u64) -> String {
-        format!("e{:09}", Self::event_of_large(number))
-    }
-
-    /// The number of the next event of that domain.
-    fn event_of_large(number: u64) -> u64 {
         let is_theirs = |event: &u64| {
             let hash = event * FACTOR % PRIME;
             hash % 1000 < 200 && (hash / 1000).is_multiple_of(4)
         };
-        (number..).find(is_theirs).unwrap_or(number)
+        let event = (number..).find(is_theirs).unwrap_or(number);
+        format!("m{}%40mail.example", event / 3)
     }
 }
 

@@ -95,6 +95,10 @@ impl Server {
             api.erase(&tasks).await;
             Ok(())
         };
+        let gauges = async {
+            api.tell_gauges(&tasks).await;
+            Ok(())
+        };
         let http = async {
             let Some(listener) = self.http else { return Ok(()) };
             let app = (self.beside)(routes::whole(api.clone()));
@@ -119,6 +123,7 @@ impl Server {
             resends,
             notices,
             Box::pin(erasure),
+            gauges,
             Box::pin(http),
             admin
         )?;

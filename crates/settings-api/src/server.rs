@@ -118,12 +118,12 @@ impl Server {
                 .map_err(anyhow::Error::from)
         };
         tokio::try_join!(
-            relay,
+            Box::pin(relay),
             exhausted,
             resends,
             notices,
             Box::pin(erasure),
-            gauges,
+            Box::pin(gauges),
             Box::pin(http),
             admin
         )?;

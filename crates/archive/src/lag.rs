@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bus::{Consumer, Lag};
 use chassis::Clock;
+use store::Store;
 
 use crate::projection::Source;
 
@@ -14,8 +15,13 @@ use crate::projection::Source;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the process ends.
-pub(crate) async fn tell<const N: usize>(consumers: [(Source, Consumer); N], clock: Clock) {
+pub(crate) async fn tell<const N: usize>(
+    consumers: [(Source, Consumer); N],
+    store: Store,
+    clock: Clock,
+) {
     loop {
+        store.tell_pool("archive").await;
         for (source, consumer) in &consumers {
             match consumer.lag().await {
                 Ok(lag) => set(*source, lag, &clock),

@@ -71,7 +71,7 @@ pub async fn run(
             (Source::Outcomes, bus.outcomes_consumer("archive", &OutcomeKind::ALL, max_pending)),
         ]
     };
-    tasks.background(lag::tell(consumers(), clock.clone()));
+    tasks.background(lag::tell(consumers(), store.clone(), clock.clone()));
     let consumers = consumers();
     let health = Health::new(readiness, consumers.len());
     let projections = consumers.into_iter().enumerate().map(|(number, (source, consumer))| {

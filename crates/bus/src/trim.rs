@@ -18,6 +18,10 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60);
 pub struct Trimmer {
     bus: Bus,
     stream: String,
+    /// Its name in metrics.
+    label: &'static str,
+    /// The size at which it takes nothing more.
+    limit_bytes: u64,
     budget_bytes: u64,
     /// Without these roles' consumers nothing is purged.
     roles: [&'static str; 2],
@@ -33,7 +37,8 @@ impl Bus {
         let config = &self.0.config;
         let keep = config.events_dedup_window.max(SETTLED_AFTER);
         let stream = config.names.events_stream();
-        self.trimmer(stream, config.events_replay_bytes, ["fanout", "archive"], keep)
+        let sizes = (config.events_max_bytes, config.events_replay_bytes);
+        self.trimmer(stream, "events", sizes, ["fanout", "archive"], keep)
     }
 
     /// For the stream of outcomes.
@@ -41,28 +46,36 @@ impl Bus {
         let config = &self.0.config;
         let stream = config.names.outcomes_stream();
         let roles = ["archive", "settings-api"];
-        self.trimmer(stream, config.outcomes_replay_bytes, roles, SETTLED_AFTER)
+        let sizes = (config.outcomes_max_bytes, config.outcomes_replay_bytes);
+        self.trimmer(stream, "outcomes", sizes, roles, SETTLED_AFTER)
     }
 
     fn trimmer(
         &self,
         stream: String,
-        budget_bytes: u64,
+        label: &'static str,
+        (limit_bytes, budget_bytes): (u64, u64),
         roles: [&'static str; 2],
         keep: Duration,
     ) -> Trimmer {
         let keep = TimeDelta::from_std(keep).unwrap_or(TimeDelta::MAX);
-        Trimmer { bus: self.clone(), stream, budget_bytes, roles, keep, earlier: VecDeque::new() }
+        let (bus, earlier) = (self.clone(), VecDeque::new());
+        Trimmer { bus, stream, label, limit_bytes, budget_bytes, roles, keep, earlier }
     }
 }
 
 impl Trimmer {
-    /// One look, and a purge of what is over the budget, if all of it is done.
+    /// One look, which tells operators how large the stream is, and a purge of what is over the budget, if all of it is done.
     /// Safe to run from many processes. Looks should be some seconds apart.
     pub async fn look(&mut self) -> Result<(), BusError> {
         let bus = std::sync::Arc::clone(&self.bus.0);
         let stream = bus.jetstream.get_stream(&self.stream).await.map_err(BusError::unavailable)?;
         let state = &stream.cached_info().state;
+        let label = self.label;
+        metrics::gauge!("postrider_stream_messages", "stream" => label).set(state.messages as f64);
+        metrics::gauge!("postrider_stream_bytes", "stream" => label).set(state.bytes as f64);
+        metrics::gauge!("postrider_stream_limit_bytes", "stream" => label)
+            .set(self.limit_bytes as f64);
         let settled = self.settled(bus.clock.now(), state.last_sequence);
         if state.bytes <= self.budget_bytes || state.messages == 0 {
             return Ok(());

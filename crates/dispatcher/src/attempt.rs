@@ -124,6 +124,11 @@ impl Dispatcher {
         let stood = pulled.stood(self.clock.now());
         metrics::histogram!("postrider_due_wait_seconds", "family" => event_type.family().as_str())
             .record(stood.as_secs_f64());
+        if let Some(due) = crate::settle::moment(delivery.due_again.as_ref()) {
+            let late = (self.clock.now() - due).as_seconds_f64().max(0.0);
+            metrics::histogram!("postrider_retry_lateness_seconds", "family" => event_type.family().as_str())
+                .record(late);
+        }
         // Boxed, because it is handed on through every step of what follows.
         let policy = self.config.policies.in_force(event_type.family(), None, None);
         let work = Box::new(Work { delivery, event, event_type, policy, primary: None });

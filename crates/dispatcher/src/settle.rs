@@ -144,6 +144,7 @@ impl Dispatcher {
         let trouble = trouble(&work, &attempted, at);
         let Work { mut delivery, event, primary, .. } = *work;
         attempted.next_attempt_at = Some(timestamp(at));
+        delivery.due_again = Some(timestamp(at));
         delivery.hop += 1;
         // From here on the broker tells whether this delivery exists.
         delivery.may_exist = false;
@@ -189,6 +190,7 @@ impl Dispatcher {
         let at = at.min(last_chance);
         let Work { mut delivery, event, primary, .. } = *work;
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
+        delivery.due_again = Some(timestamp(at));
         delivery.hop += 1;
         delivery.may_exist = false;
         delivery.parks += 1;

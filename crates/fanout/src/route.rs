@@ -62,6 +62,7 @@ impl Fanout {
                 parks: 0,
                 mail: None,
                 traceparent: traceparent.clone(),
+                due_again: None,
             };
             self.publish(delivery)
         });

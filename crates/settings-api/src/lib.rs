@@ -34,6 +34,7 @@ mod export;
 mod failures;
 mod features;
 mod form;
+mod gauges;
 mod journeys;
 mod keys;
 mod limits;

@@ -99,6 +99,10 @@ impl Server {
             api.erase(&tasks).await;
             Ok(())
         };
+        let gauges = async {
+            api.tell_gauges(&tasks).await;
+            Ok(())
+        };
         let http = async {
             let Some(listener) = self.http else { return Ok(()) };
             let app = (self.beside)(routes::whole(api.clone()));
@@ -121,11 +125,12 @@ impl Server {
                 .map_err(anyhow::Error::from)
         };
         tokio::try_join!(
-            relay,
+            Box::pin(relay),
             exhausted,
             resends,
             notices,
             Box::pin(erasure),
+            Box::pin(gauges),
             Box::pin(http),
             Box::pin(admin)
         )?;

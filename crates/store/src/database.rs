@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migration};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -105,6 +105,22 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// Tells operators how busy this role's pool is: one that cannot keep up shows by
+    /// how long it lets one wait. Costs an idle connection's check at most.
+    pub async fn tell_pool(&self, role: &'static str) {
+        let began = Instant::now();
+        // A database that is away keeps one waiting as well, and is told elsewhere.
+        let connection = self.pool.acquire().await;
+        metrics::gauge!("postrider_database_wait_seconds", "role" => role)
+            .set(began.elapsed().as_secs_f64());
+        drop(connection);
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        metrics::gauge!("postrider_database_connections_in_use", "role" => role)
+            .set(self.pool.size().saturating_sub(idle));
+        metrics::gauge!("postrider_database_connections_limit", "role" => role)
+            .set(self.pool.options().get_max_connections());
     }
 
     /// Closes all connections, waiting for those that are in use.

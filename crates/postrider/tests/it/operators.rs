@@ -69,6 +69,7 @@ async fn what_is_served_is_what_is_listed_and_tells_what_waits() {
     assert_eq!(told.get("postrider_dispatcher_lag_seconds{shard=\"0\"}"), Some(&0.0));
     let all = "{family=\"message\",le=\"+Inf\"}";
     assert_eq!(told.get(&format!("postrider_due_wait_seconds_bucket{all}")), Some(&2.0));
+    assert_eq!(told.get(&format!("postrider_retry_lateness_seconds_bucket{all}")), Some(&1.0));
     assert_eq!(
         told.get(&format!("postrider_first_attempt_latency_seconds_bucket{all}")),
         Some(&1.0)

@@ -9,9 +9,7 @@ use chrono::{DateTime, Utc};
 use protocol::v1;
 
 use crate::SettingsApi;
-
-/// How much of what was not delivered is counted.
-const MOST_COUNTED: u64 = 100_000;
+use crate::gauges::MOST_COUNTED;
 
 impl SettingsApi {
     pub(super) async fn deployment_status(&self) -> v1::DeploymentStatus {

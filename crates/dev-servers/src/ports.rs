@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail};
 /// server that restarts would find its port taken by one of these.
 const FREE_PORTS: Range<u16> = 20_000..32_768;
 
-/// Ports that one process tries before it comes to those of another.
-const OWN_PORTS: u16 = 32;
+/// Ports that one process tries before it comes to those of another: more than a rig has.
+const OWN_PORTS: u16 = 128;
 
 /// How many this process has asked for.
 static ASKED: AtomicU16 = AtomicU16::new(0);

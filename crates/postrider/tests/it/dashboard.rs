@@ -9,8 +9,9 @@ use crate::rig::{Rig, publish};
 use crate::system::{SOON, clicked};
 
 /// Panels that tell nothing before something goes wrong.
-const SILENT: [&str; 10] = [
+const SILENT: [&str; 11] = [
     "Sent to a later moment",
+    "Retries begin late by",
     "Left alone",
     "Mail",
     "Refused",

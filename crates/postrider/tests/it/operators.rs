@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use protocol::v1::PublishRequest;
 use serde_json::json;
+use signing::{Sealed, SecretKey};
 use testkit::broker::jetstream;
 use testkit::{OwnServers, Reply, eventually};
 
+use crate::rig::LONG;
 use crate::system::{BINARY, SOON, System, alert, clicked};
 
 fn repository(file: &str) -> PathBuf {
@@ -134,13 +136,16 @@ async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_ha
 
 /// As an operator does it; twice, which is no different.
 async fn republish(system: &System) {
-    let address = format!("http://{}", system.setting("ADMIN_ADDR"));
     for _ in 0..2 {
-        let arguments = ["admin", "settings", "republish", "--addr", &address];
-        let none: [(&str, &str); 0] = [];
-        let printed = testkit::process::run(BINARY, &arguments, none).await.expect("published");
-        assert_eq!(printed, "2 documents are published anew.\n");
+        assert_eq!(republish_once(system).await, "2 documents are published anew.\n");
     }
+}
+
+async fn republish_once(system: &System) -> String {
+    let address = format!("http://{}", system.setting("ADMIN_ADDR"));
+    let arguments = ["admin", "settings", "republish", "--addr", &address];
+    let none: [(&str, &str); 0] = [];
+    testkit::process::run(BINARY, &arguments, none).await.expect("published")
 }
 
 /// Events of these accounts, each delivered, each with a call of a customer and one in vain.
@@ -165,8 +170,71 @@ async fn use_it(system: &System, accounts: std::ops::Range<u32>) {
     .await;
 }
 
+/// Puts accounts into the database as they would be made, but all at once. Each tenth
+/// wants to hear at this URL of IP addresses that are listed.
+fn insert_accounts(system: &System, numbers: std::ops::Range<u32>, url: &str) {
+    let secret_key: SecretKey = system.setting("SECRET_KEY").parse().expect("a key");
+    let seal = |context: Sealed<'_>| {
+        hex::encode(secret_key.seal(&[b'1'; 32], Default::default(), &context.context()))
+    };
+    let numbers: Vec<u32> = numbers.collect();
+    for numbers in numbers.chunks(200) {
+        let row = |number: &u32| {
+            let id = format!("{number:024x}");
+            let (http, alerts) = (Sealed::HttpSigningKey(&id), Sealed::AlertsSigningKey(&id));
+            let (http, alerts) = (seal(http), seal(alerts));
+            format!("('{id}', 'shop-{number}', '\\x{http}', '\\x{alerts}', now(), now())")
+        };
+        let rows: Vec<String> = numbers.iter().map(row).collect();
+        system.sql(&format!(
+            "WITH made AS (INSERT INTO accounts (account_id, name, sealed_http_signing_key, \
+             sealed_alerts_signing_key, created_at, updated_at) VALUES {} RETURNING account_id, name) \
+             INSERT INTO alert_settings (setting_id, account_id, event_type, channel, url, created_at) \
+             SELECT gen_random_uuid(), account_id, 'ip_listed', 'webhook', '{url}', now() FROM made \
+             WHERE name LIKE '%0'",
+            rows.join(", ")
+        ));
+    }
+}
+
+/// An alert of each of these accounts, until all of them are in history.
+async fn alert_all(system: &System, numbers: std::ops::Range<u32>) {
+    let alerts = numbers.clone().map(|number| {
+        let account = format!("shop-{number}");
+        protocol::v1::Event { account, ..alert(&format!("alert-{number}")) }
+    });
+    system.publish_all(alerts).await;
+    let wanted = format!("{}|{}", numbers.end, numbers.end.div_ceil(10));
+    eventually(LONG, "all of it in history", || async {
+        let there = "SELECT (SELECT count(*) FROM routings), (SELECT count(*) FROM ends)";
+        (system.sql(there).trim() == wanted).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
-async fn the_number_of_series_does_not_grow_with_accounts() {
+async fn the_number_of_series_is_that_of_ten_accounts_with_ten_thousand() {
+    let mut system = System::start(&[("LOG", "warn")]).await;
+    let ops = system.begin("all", None);
+    system.process("all").wait_ready(ops, LONG).await;
+    let hook = system.receiver.url("/hook");
+    insert_accounts(&system, 0..10, &hook);
+    republish_once(&system).await;
+    alert_all(&system, 0..10).await;
+    let few = series(ops).await;
+    insert_accounts(&system, 10..10_000, &hook);
+    let published = republish_once(&system).await;
+    assert_eq!(published, "10002 documents are published anew.\n");
+    alert_all(&system, 10..10_000).await;
+    let many = series(ops).await;
+    println!("{} series with ten accounts, {} with ten thousand", few.len(), many.len());
+    // A few appear because something is told for the first time.
+    assert!(many.len() < few.len() + 30, "{} after {}: {many:#?}", many.len(), few.len());
+    assert!(many.keys().all(|name| !name.contains("shop-")), "{many:#?}");
+}
+
+#[tokio::test]
+async fn the_number_of_series_does_not_grow_with_domains_urls_and_calls() {
     let mut system = System::start(&[]).await;
     let ops = system.begin("all", None);
     system.process("all").wait_ready(ops, SOON).await;

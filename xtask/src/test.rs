@@ -50,7 +50,7 @@ const CHECKS: [Step; 6] = [
 
 const TESTS: [Step; 2] = [
     Step { name: "build", budget: secs(480), run: |options| check(runner::build(options)) },
-    Step { name: "tests", budget: secs(900), run: runner::run },
+    Step { name: "tests", budget: secs(1200), run: runner::run },
 ];
 
 /// After the build of the tests, whose binary they use or at least share.

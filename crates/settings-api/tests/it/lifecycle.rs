@@ -164,7 +164,8 @@ async fn an_account_is_updated_and_shown_with_its_quotas() {
     assert_eq!(shown.quotas, account.quotas);
 
     let invalid = Code::InvalidArgument;
-    let all = "webhooks, alert_settings, domains, api_keys, subaccounts";
+    let all = "webhooks, alert_settings, domains, api_keys, subaccounts, \
+                 events_per_second, waiting_deliveries";
     for (request, message) in [
         (change(Some("nobody"), &[]), "contact_email: this is not an email address".to_owned()),
         (change(None, &[("urls", None)]), format!("quotas: \"urls\" is none of {all}")),

@@ -114,14 +114,14 @@ fn watch(command: &mut Command) -> Result<Count> {
 /// one for all from nextest.
 fn summary(line: &str) -> Option<Count> {
     let line = without_colours(line);
-    let line = line.trim();
+    // Indented, it is what nextest repeats of a test that has failed, which it sums up itself.
     if let Some(rest) = line.strip_prefix("test result: ") {
         return Some(Count {
             passed: number_before(rest, " passed")?,
             failed: number_before(rest, " failed")?,
         });
     }
-    let rest = line.strip_prefix("Summary [")?;
+    let rest = line.trim().strip_prefix("Summary [")?;
     let ran = number_before(rest, " tests run").or_else(|| number_before(rest, " test run"))?;
     // Failures come under several names there: failed, timed out, aborted.
     let passed = number_before(rest, " passed").unwrap_or(0);
@@ -171,5 +171,6 @@ mod tests {
             assert_eq!(summary(line), Some(Count { passed, failed }), "{line}");
         }
         assert_eq!(summary("        PASS [   0.012s] ( 1/15) bus::retry two tests run"), None);
+        assert_eq!(summary("    test result: FAILED. 0 passed; 1 failed; 0 ignored"), None);
     }
 }

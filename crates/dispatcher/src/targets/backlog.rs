@@ -30,7 +30,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    fn add(&mut self, until: DateTime<Utc>, now: DateTime<Utc>) {
+    pub(super) fn add(&mut self, until: DateTime<Utc>, now: DateTime<Utc>) {
         let until = until.timestamp() + 1;
         let fraction = u64::try_from((until - now.timestamp()) / FINENESS).unwrap_or_default();
         let step = fraction.next_power_of_two().cast_signed();
@@ -39,7 +39,7 @@ impl Backlog {
         self.waiting += 1;
     }
 
-    fn waiting(&mut self, now: DateTime<Utc>) -> u64 {
+    pub(super) fn waiting(&mut self, now: DateTime<Utc>) -> u64 {
         while let Some(first) = self.by_end.first_entry()
             && *first.key() <= now.timestamp()
         {

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::iter;
+
 use super::*;
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -219,6 +222,29 @@ fn the_longer_a_delivery_waits_the_rarer_it_asks() {
         asked += 1;
     }
     assert!((30..=45).contains(&asked), "{asked}");
+}
+
+#[test]
+fn however_many_wait_for_dead_targets_few_come_back_at_a_time() {
+    let targets = targets(64, 4_096);
+    // Those of 200,000 deliveries, 2,000 of which come in each of the first 100 seconds.
+    let mut returns: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let mut most = 0;
+    for second in 0..600 {
+        let now = at(second);
+        targets.opened_elsewhere("a", now + TimeDelta::seconds(1), 1, now);
+        let back = returns.remove(&second).unwrap_or_default();
+        most = most.max(back.len());
+        let new = if second < 100 { 2_000 } else { 0 };
+        for (n, parks) in back.into_iter().chain(iter::repeat_n(0, new)).enumerate() {
+            let chance = (n % 100) as f64 / 100.0;
+            let Admission::Park { at: due, .. } = targets.admit("a", parks, chance, now) else {
+                panic!("its breaker is open");
+            };
+            returns.entry((due - at(0)).num_seconds()).or_default().push(parks + 1);
+        }
+    }
+    assert!(most < 1_000, "{most}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Chance, from the operating system.
+//! Chance: secrets from the operating system, and fractions for spreading things.
 
 /// This many random bytes, fit for keys and tokens.
 ///
@@ -10,7 +10,8 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A random fraction, 0 or more and less than 1.
+/// A random fraction, 0 or more and less than 1. Good enough to spread things in time, which
+/// each delivery does some times, and for no secret.
 pub fn fraction() -> f64 {
-    f64::from(u32::from_be_bytes(bytes())) / (f64::from(u32::MAX) + 1.0)
+    fastrand::f64()
 }

@@ -75,7 +75,9 @@ impl Default for EgressConfig {
             max_response_body_bytes: 4 * 1_024,
             user_agent: concat!("postrider/", env!("CARGO_PKG_VERSION")).to_owned(),
             extra_ca_pem: Vec::new(),
-            max_idle_per_host: 64,
+            // Many customers' URLs share a host, and a connection that finds no room
+            // here is made anew for the next request: a quarter of what one costs.
+            max_idle_per_host: 512,
             // Below the five seconds after which common servers hang up: a
             // request on a connection that is just being closed fails.
             idle_timeout: Duration::from_secs(4),

@@ -20,6 +20,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::{Cli, Command};
 use crate::roles::Role;
@@ -35,6 +36,7 @@ const EXIT_SETTINGS: u8 = 64;
 fn main() -> ExitCode {
     let _armed = chassis::arm_crash_points();
     let cli = Cli::parse();
+    allow_many_sockets();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,6 +54,15 @@ fn main() -> ExitCode {
             _ => ExitCode::FAILURE,
         }
     })
+}
+
+/// Takes as many open files as the process may have. Each try of a delivery is a socket, and
+/// what a process has without asking is often 1,024, for the sake of programs that use `select`.
+fn allow_many_sockets() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        eprintln!("postrider: cannot raise the limit of open files: {error}");
+    }
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {

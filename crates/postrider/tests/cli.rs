@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::{OwnServers, Postrider, TestEnv, free_port};
 
@@ -50,6 +50,33 @@ fn the_reference_and_the_help_are_printed() {
     assert!(help.contains("settings-api") && help.contains("Examples:"), "{help}");
     let version = text(&postrider(&["--version"], &[]).stdout);
     assert_eq!(version.trim(), concat!("postrider ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_takes_as_many_sockets_as_it_may_have() {
+    let [address, ops] = [(); 2].map(|()| loopback().to_string());
+    let mut bin = Command::new("sh")
+        .args(["-c", "ulimit -S -n 256; exec \"$0\" request-bin", BINARY])
+        .env_clear()
+        .envs([("POSTRIDER_REQUEST_BIN_ADDR", address), ("POSTRIDER_OPS_ADDR", ops)])
+        .spawn()
+        .expect("it runs");
+    let limits = format!("/proc/{}/limits", bin.id());
+    let deadline = Instant::now() + SOON;
+    let raised = loop {
+        let limits = std::fs::read_to_string(&limits).expect("it still runs");
+        let open_files = limits.lines().find(|line| line.starts_with("Max open files"));
+        let mut numbers = open_files.expect("the limit").split_whitespace().skip(3);
+        let (soft, hard) = (numbers.next(), numbers.next());
+        if soft == hard || Instant::now() > deadline {
+            break soft == hard;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    bin.kill().expect("it can be ended");
+    bin.wait().expect("it ends");
+    assert!(raised);
 }
 
 #[test]

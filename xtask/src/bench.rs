@@ -96,7 +96,7 @@ fn quickly() -> String {
     "--quick".to_owned()
 }
 
-/// Receivers that hang hold nobody up. Takes twelve minutes.
+/// Receivers that hang hold nobody up. Takes half an hour.
 pub(crate) fn noisy() -> Result<()> {
     run(&["noisy".to_owned()], None)
 }

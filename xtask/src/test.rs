@@ -61,7 +61,7 @@ const LATE_CHECKS: [Step; 2] = [
 
 /// With --long: what takes a machine of its own to say anything.
 const MEASUREMENTS: [Step; 5] = [
-    Step { name: "noisy", budget: secs(1500), run: |_| check(bench::noisy()) },
+    Step { name: "noisy", budget: secs(2700), run: |_| check(bench::noisy()) },
     Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
     Step { name: "resend", budget: secs(600), run: |_| check(bench::long_resend()) },
     Step { name: "projection", budget: secs(600), run: |_| check(bench::projection()) },

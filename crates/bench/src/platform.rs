@@ -60,6 +60,8 @@ impl Platform {
         let nats = Nats::start(options)?;
         let mut options = PostgresOptions::new(scratch.path().join("postgres"));
         options.durable = true;
+        // As its manual advises, where the default is made for the smallest machines.
+        options.settings = ["shared_buffers=1GB", "max_wal_size=4GB"].map(str::to_owned).into();
         let postgres = Postgres::start(options)?;
         let database = postgres.create_database("postrider")?;
 

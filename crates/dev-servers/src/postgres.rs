@@ -32,12 +32,14 @@ pub struct PostgresOptions {
     /// Whether a commit survives a power cut. Without, tests are several times
     /// faster; a killed process loses nothing either way.
     pub durable: bool,
+    /// More of the server's settings, each as `name=value`.
+    pub settings: Vec<String>,
 }
 
 impl PostgresOptions {
     /// A free port and no flushing to the disk, as tests want it.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { port: None, dir: dir.into(), durable: false }
+        Self { port: None, dir: dir.into(), durable: false, settings: Vec::new() }
     }
 }
 
@@ -246,6 +248,7 @@ impl Postgres {
             set("fsync=off");
             set("full_page_writes=off");
         }
+        self.options.settings.iter().for_each(|setting| set(setting));
         command.env_clear().current_dir(&self.options.dir);
         self.run_as.apply(&mut command);
         // SIGQUIT is its immediate shutdown: as abrupt as a crash, but the

@@ -48,6 +48,11 @@ pub(super) struct ScenarioReport {
     /// With, divided by what it may be: below 1 is within the bound.
     of_bound: f64,
     of_bound_spread: [f64; 2],
+    /// The same of the healthy targets' share of the events alone, which is a lower rate.
+    p99_alone_ms: f64,
+    p99_alone_ms_spread: [f64; 2],
+    of_bound_alone: f64,
+    of_bound_alone_spread: [f64; 2],
     pairs: Vec<Pair>,
     /// How the hanging targets' deliveries ended, all pairs together.
     hanging: Ends,
@@ -55,19 +60,21 @@ pub(super) struct ScenarioReport {
     failures: Vec<String>,
 }
 
-/// The same healthy load, without and with hanging targets.
+/// The same rate, without and with hanging targets.
 #[derive(Debug, Serialize)]
 pub(super) struct Pair {
-    /// How many scenarios came before in the same round, whose deliveries were
-    /// still on their way.
+    /// How many scenarios came before in the same round.
     place: usize,
     pub(super) quiet: Measured,
     pub(super) noisy: Measured,
+    /// The healthy targets' share of the events, and no others.
+    pub(super) alone: Measured,
     of_bound: f64,
+    of_bound_alone: f64,
 }
 
 /// One measurement.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Measured {
     /// From just before an event is published to its arrival at a healthy
     /// target: median, 99th percentile, largest.
@@ -103,10 +110,11 @@ impl From<&Segment> for Measured {
 }
 
 impl Pair {
-    pub(super) fn new(place: usize, quiet: Measured, noisy: Measured) -> Self {
-        let (without, with) = (quiet.latency_ms[1], noisy.latency_ms[1]);
-        let of_bound = rounded(with / bound_ms(without));
-        Self { place, quiet, noisy, of_bound }
+    pub(super) fn new(place: usize, quiet: Measured, noisy: Measured, alone: Measured) -> Self {
+        let with = noisy.latency_ms[1];
+        let of_bound = rounded(with / bound_ms(quiet.latency_ms[1]));
+        let of_bound_alone = rounded(with / bound_ms(alone.latency_ms[1]));
+        Self { place, quiet, noisy, alone, of_bound, of_bound_alone }
     }
 }
 
@@ -127,15 +135,21 @@ impl ScenarioReport {
         let with = each(&|pair| pair.noisy.latency_ms[1]);
         let ratios = each(&|pair| rounded(pair.noisy.latency_ms[1] / pair.quiet.latency_ms[1]));
         let of_bound = each(&|pair| pair.of_bound);
+        let alone = each(&|pair| pair.alone.latency_ms[1]);
+        let of_bound_alone = each(&|pair| pair.of_bound_alone);
 
         let hanging = Ends::total(ends);
         let name = format!("{percent} % to {targets} hanging");
         let mut failures = hanging.failures(&name);
-        if judges_latency && median(&of_bound) >= 1.0 {
-            let (with, without) = (median(&with), median(&without));
-            failures.push(format!("{name}: p99 is {with} ms, without them {without} ms"));
+        for (of_bound, other, what) in
+            [(&of_bound, &without, "without them"), (&of_bound_alone, &alone, "alone")]
+        {
+            if judges_latency && median(of_bound) >= 1.0 {
+                let (with, other) = (median(&with), median(other));
+                failures.push(format!("{name}: p99 is {with} ms, {what} {other} ms"));
+            }
         }
-        let measured = || pairs.iter().flat_map(|pair| [&pair.quiet, &pair.noisy]);
+        let measured = || pairs.iter().flat_map(|pair| [&pair.quiet, &pair.noisy, &pair.alone]);
         let missing: u64 = measured().map(|one| one.healthy_missing).sum();
         if missing > 0 {
             failures.push(format!("{name}: {missing} healthy deliveries did not arrive"));
@@ -155,6 +169,10 @@ impl ScenarioReport {
             ratio_spread: spread(&ratios),
             of_bound: median(&of_bound),
             of_bound_spread: spread(&of_bound),
+            p99_alone_ms: median(&alone),
+            p99_alone_ms_spread: spread(&alone),
+            of_bound_alone: median(&of_bound_alone),
+            of_bound_alone_spread: spread(&of_bound_alone),
             pairs,
             hanging,
             passed: failures.is_empty(),
@@ -167,8 +185,11 @@ impl Report {
     pub(super) fn new(options: &Options, machine: Machine, scenarios: Vec<ScenarioReport>) -> Self {
         let failures: Vec<String> =
             scenarios.iter().flat_map(|scenario| scenario.failures.clone()).collect();
-        let left =
-            if options.apart { "after the end of the one before" } else { "one after the other" };
+        let left = if options.together {
+            "one after the other"
+        } else {
+            "after the end of the one before"
+        };
         Self {
             machine,
             load: format!(
@@ -206,7 +227,7 @@ mod tests {
             cpu_s: BTreeMap::new(),
             parked: BTreeMap::new(),
         };
-        Pair::new(0, measured(without), measured(with))
+        Pair::new(0, measured(without), measured(with), measured(without))
     }
 
     fn passes(pairs: Vec<Pair>) -> bool {

@@ -1,10 +1,12 @@
 //! What PostgreSQL does for a page of failures, and for what was not delivered,
 //! on enough rows to matter.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use store::NewResend;
 use store::history::{AttemptPlace, FailureSearch, Uuid};
-use testkit::TestEnv;
+use testkit::{TestEnv, eventually};
 
 use crate::event_plans::{ACCOUNT, ROWS, assert_no_scan, fill};
 use crate::world::open;
@@ -59,8 +61,15 @@ async fn failures_and_what_waits_are_read_from_indexes() {
     }
 }
 
-/// Times that each table with rows was read from end to end.
-fn scans(env: &TestEnv) -> String {
+/// Times that each table with rows was read from end to end. What a connection has done
+/// is told when it ends, and it is not seen any more after that.
+async fn scans(env: &TestEnv) -> String {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'parallel worker')";
+    eventually(Duration::from_secs(20), "connections to end", || async {
+        (env.sql(others).trim() == "0").then_some(())
+    })
+    .await;
     env.sql(
         "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE n_live_tup > 0 \
          AND relname ~ '^(events|attempts|undelivered)_' ORDER BY relname",
@@ -78,9 +87,8 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
          sealed_alerts_signing_key, created_at, updated_at) \
          VALUES ('{ACCOUNT}', 'demo', 'open', '', '', now(), now())"
     ));
-    // What a connection has done is told when it ends, at the latest.
     store.close().await;
-    let before = scans(&env);
+    let before = scans(&env).await;
     let store = open(&env).await;
     assert!(before.contains("undelivered_"), "{before}");
     let groups = store.undelivered(ACCOUNT).await.expect("counted");
@@ -105,5 +113,5 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
         env.sql("DELETE FROM resends");
     }
     store.close().await;
-    assert_eq!(scans(&env), before);
+    assert_eq!(scans(&env).await, before);
 }

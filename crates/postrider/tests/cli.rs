@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::{OwnServers, Postrider, TestEnv, free_port};
 
@@ -52,9 +52,9 @@ fn the_reference_and_the_help_are_printed() {
     assert_eq!(version.trim(), concat!("postrider ", env!("CARGO_PKG_VERSION")));
 }
 
-#[test]
+#[tokio::test]
 #[cfg(target_os = "linux")]
-fn a_process_takes_as_many_sockets_as_it_may_have() {
+async fn a_process_takes_as_many_sockets_as_it_may_have() {
     let [address, ops] = [(); 2].map(|()| loopback().to_string());
     let mut bin = Command::new("sh")
         .args(["-c", "ulimit -S -n 256; exec \"$0\" request-bin", BINARY])
@@ -63,20 +63,16 @@ fn a_process_takes_as_many_sockets_as_it_may_have() {
         .spawn()
         .expect("it runs");
     let limits = format!("/proc/{}/limits", bin.id());
-    let deadline = Instant::now() + SOON;
-    let raised = loop {
-        let limits = std::fs::read_to_string(&limits).expect("it still runs");
-        let open_files = limits.lines().find(|line| line.starts_with("Max open files"));
-        let mut numbers = open_files.expect("the limit").split_whitespace().skip(3);
-        let (soft, hard) = (numbers.next(), numbers.next());
-        if soft == hard || Instant::now() > deadline {
-            break soft == hard;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    testkit::eventually(SOON, "the limit to be raised", || async {
+        let limits = std::fs::read_to_string(&limits).ok()?;
+        let open_files = limits.lines().find(|line| line.starts_with("Max open files"))?;
+        let mut numbers = open_files.split_whitespace().skip(3);
+        let (soft, hard) = (numbers.next()?, numbers.next()?);
+        (soft == hard).then_some(())
+    })
+    .await;
     bin.kill().expect("it can be ended");
     bin.wait().expect("it ends");
-    assert!(raised);
 }
 
 #[test]

@@ -217,6 +217,10 @@ mod tests {
     use super::*;
 
     fn pair(without: f64, with: f64) -> Pair {
+        triple(without, with, without)
+    }
+
+    fn triple(without: f64, with: f64, alone: f64) -> Pair {
         let measured = |p99| Measured {
             latency_ms: [1.0, p99, 100.0],
             healthy_sent: 10,
@@ -227,7 +231,7 @@ mod tests {
             cpu_s: BTreeMap::new(),
             parked: BTreeMap::new(),
         };
-        Pair::new(0, measured(without), measured(with), measured(without))
+        Pair::new(0, measured(without), measured(with), measured(alone))
     }
 
     fn passes(pairs: Vec<Pair>) -> bool {
@@ -240,6 +244,14 @@ mod tests {
         assert!(!passes(vec![pair(2.0, 7.0)]));
         assert!(passes(vec![pair(20.0, 29.9)]));
         assert!(!passes(vec![pair(20.0, 30.0)]));
+    }
+
+    #[test]
+    fn both_readings_of_without_have_to_hold() {
+        // 8.5 is within 5 ms of 4, not of 2.
+        assert!(passes(vec![triple(4.0, 8.5, 4.0)]));
+        assert!(!passes(vec![triple(4.0, 8.5, 2.0)]));
+        assert!(!passes(vec![triple(2.0, 8.5, 4.0)]));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Ports on loopback: picking a free one, and saying who sits on a taken one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::user;
 
 /// Below what Linux gives to connections that go out (`ip_local_port_range`): a
 /// server that restarts would find its port taken by one of these.
@@ -19,24 +22,43 @@ const OWN_PORTS: u16 = 128;
 /// How many this process has asked for.
 static ASKED: AtomicU16 = AtomicU16::new(0);
 
+/// The first of the ports that are this process' own, for as long as it lives.
+static OWN: LazyLock<(u16, Option<File>)> = LazyLock::new(own_place);
+
 /// A port that was free a moment ago, and that this process has not been given
 /// lately. Whoever binds it has to reckon with somebody else having been quicker;
-/// processes that run at the same time begin at different ports, so that it is
-/// rarely one of ours.
+/// processes that run at the same time have different ports, so that it is not one of ours.
 ///
 /// # Errors
 ///
 /// When the machine has no free port left.
 pub fn free_port() -> Result<u16> {
     let count = FREE_PORTS.end - FREE_PORTS.start;
-    let places = u32::from(count / OWN_PORTS);
-    let place = u16::try_from(std::process::id() % places).unwrap_or_default();
+    let first = OWN.0;
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     (0..count)
-        .map(|_| ASKED.fetch_add(1, Ordering::Relaxed).wrapping_add(place * OWN_PORTS))
+        .map(|_| ASKED.fetch_add(1, Ordering::Relaxed).wrapping_add(first))
         .map(|number| FREE_PORTS.start + number % count)
         .find(is_free)
         .context("this machine has no free port left")
+}
+
+/// A place that no other process has, counted in ports, and the lock that says so. Where none
+/// can be locked it is one that is seldom another's.
+fn own_place() -> (u16, Option<File>) {
+    let places = (FREE_PORTS.end - FREE_PORTS.start) / OWN_PORTS;
+    let preferred = u16::try_from(std::process::id() % u32::from(places)).unwrap_or_default();
+    let directory = std::env::temp_dir().join(format!("postrider-ports-{}", user::uid()));
+    let _ = fs::create_dir(&directory);
+    let lock = |place: u16| {
+        let path = directory.join(place.to_string());
+        let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
+        file.try_lock().ok().map(|()| file)
+    };
+    (0..places)
+        .map(|number| (preferred + number) % places)
+        .find_map(|place| Some((place * OWN_PORTS, Some(lock(place)?))))
+        .unwrap_or((preferred * OWN_PORTS, None))
 }
 
 /// Whether somebody listens on this port of 127.0.0.1.

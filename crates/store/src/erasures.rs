@@ -5,11 +5,11 @@
 //! process that dies on the way leaves its rows for the next one, and doing a
 //! part again does no harm.
 //!
-//! What archive inserts is checked against the mark by the inserting statement
-//! itself, so that only a statement which began before the mark can add a row
-//! after it, or count one. No statement of ours lasts longer than half a minute, and
-//! no transaction idles for more than a whole one. So history is gone through at
-//! once, and once more when every such transaction has ended.
+//! What archive inserts is checked against the mark by the transaction that inserts it,
+//! so that only one which looked before the mark can add a row after it, or count
+//! one. No statement of ours lasts longer than half a minute, and no transaction
+//! idles for more than a whole one. So history is gone through at once, and once
+//! more when every such transaction has ended.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -17,9 +17,9 @@ use crate::{Store, StoreError};
 
 /// Passes over the history, the last of which finds nothing unless something raced.
 const PASSES: i16 = 2;
-/// From the end of a pass to the beginning of the next one: more than the three
+/// From the end of a pass to the beginning of the next one: more than the six
 /// statements and pauses of the longest transaction can take.
-const BETWEEN_PASSES: TimeDelta = TimeDelta::minutes(5);
+const BETWEEN_PASSES: TimeDelta = TimeDelta::minutes(10);
 /// Accounts in one answer.
 const LIMIT: i64 = 1000;
 

@@ -170,11 +170,10 @@ impl StoreError {
     pub fn is_about_the_data(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Encode(_)) => true,
-            // A row of a day that another process is just making has no place for a
-            // moment, which is a violation too; tried again, it finds its place.
-            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
-                ["22", "23", "54"].iter().any(|class| code.starts_with(class)) && code != "23514"
-            }),
+            Self::Database(error) if is_out_of_place(error) => false,
+            Self::Database(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),
             _ => false,
         }
     }
@@ -183,4 +182,10 @@ impl StoreError {
 /// Whether an insert met a row that has the same unique key.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether a row has no place for a moment, because another process is just making its day,
+/// which is a violation too. Tried again, it finds it.
+pub(crate) fn is_out_of_place(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("23514"))
 }

@@ -1,17 +1,20 @@
 //! History: what was accepted, decided, tried and ended.
 //!
-//! Each insert takes a batch, is atomic, and can be repeated. Rows are bound in the order of their key, so that two replicas
-//! which insert overlapping batches wait for each other rather than for ever.
-//! Rows of accounts that are erased are left out by the statement itself, so
-//! that none can slip in between a look and the insert.
+//! Each insert takes a batch, is atomic, and can be repeated. Rows are inserted in the order of
+//! their day and key, so that two replicas which insert overlapping batches wait for each other
+//! rather than for ever. Rows of accounts that are erased are left out by the transaction that
+//! inserts; what is erased meanwhile is gone through once more: see erasures.rs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 mod attempts;
+mod copy;
 mod ends;
 mod erase;
 mod events;
 mod failures;
+mod insert;
 mod journey;
 mod partitions;
 mod routings;
@@ -44,8 +47,7 @@ pub fn id(hex: &str) -> Option<Uuid> {
     is_ours.then(|| Uuid::try_parse(hex).ok()).flatten()
 }
 
-/// The rows in the order of their key. PostgreSQL inserts arrays in their own
-/// order, so that it need not sort the rows, bodies and all.
+/// The rows in the order of their key.
 fn by_key<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
     let mut rows: Vec<&T> = rows.iter().collect();
     rows.sort_by_key(|row| key(row));
@@ -53,18 +55,14 @@ fn by_key<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
 }
 
 /// Each account once: which of them are erased is looked up for a few, and not for each row.
-fn distinct<'a>(accounts: &[&'a str]) -> Vec<&'a str> {
-    accounts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+fn distinct<'a>(accounts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    accounts.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Text that PostgreSQL takes. It has no place for the character NUL, which a
 /// receiver's answer or a caller's id may hold.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn clean_option(text: Option<&str>) -> Option<String> {
-    text.map(clean)
+fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 #[cfg(test)]

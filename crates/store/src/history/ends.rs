@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
 
 use super::attempts::status;
+use super::copy::Rows;
+use super::insert::{Keyed, insert, span};
 use super::statistics::Tally;
-use super::{Uuid, by_key, clean, clean_option, distinct};
+use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
 /// Held while ends are inserted. Any number that no other lock has.
@@ -56,99 +59,102 @@ impl Store {
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_ends(&self, rows: &[EndRow]) -> Result<(), StoreError> {
-        let mut rows = by_key(rows, |row| (row.delivery_id, row.ended_at));
-        // Of one delivery the earliest, which stands first.
-        rows.dedup_by_key(|row| row.delivery_id);
-        let Some((first, last)) = span(rows.iter().map(|row| row.ended_at)) else {
-            return Ok(());
-        };
-        let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
-        let event_keys: Vec<Option<Uuid>> = rows.iter().map(|row| row.event_key).collect();
-        let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
-        let targets: Vec<Option<Uuid>> = rows.iter().map(|row| row.target_id).collect();
-        let generations: Vec<i64> = rows.iter().map(|row| row.generation.into()).collect();
-        let hops: Vec<i64> = rows.iter().map(|row| row.hop.into()).collect();
-        let outcomes: Vec<&str> = rows.iter().map(|row| row.outcome.as_str()).collect();
-        let reasons: Vec<String> = rows.iter().map(|row| clean(&row.reason)).collect();
-        let ended: Vec<DateTime<Utc>> = rows.iter().map(|row| row.ended_at).collect();
-        let attempts: Vec<i64> = rows.iter().map(|row| row.attempts.into()).collect();
-        let urls: Vec<Option<String>> =
-            rows.iter().map(|row| clean_option(row.last_url.as_deref())).collect();
-        let statuses: Vec<Option<i32>> = rows.iter().map(|row| status(row.last_status)).collect();
-
-        // Few rows have a body, so that the bodies come as arrays of their own.
-        let kept: Vec<(&EndRow, &[u8])> =
-            rows.iter().filter_map(|row| Some((*row, row.delivery.as_deref()?))).collect();
-        let kept_deliveries: Vec<Uuid> = kept.iter().map(|(row, _)| row.delivery_id).collect();
-        let kept_outcomes: Vec<&str> = kept.iter().map(|(row, _)| row.outcome.as_str()).collect();
-        let kept_ended: Vec<DateTime<Utc>> = kept.iter().map(|(row, _)| row.ended_at).collect();
-        let bodies: Vec<&[u8]> = kept.iter().map(|(_, body)| *body).collect();
-        let mut tx = self.pool.begin().await?;
-        // No unique key reaches over partitions. So ends are inserted one batch
-        // after the other, and each looks for what was there before: the second
-        // statement sees all that was committed before the lock was free.
-        sqlx::query!("SELECT pg_advisory_xact_lock($1)", ONE_END).execute(&mut *tx).await?;
-        let inserted = sqlx::query_scalar!(
-            "WITH ended AS (\
-             INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, hop, \
-             outcome, reason, ended_at, attempts, last_url, last_status) \
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], \
-             $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], \
-             $11::text[], $12::integer[]) \
-             AS r (delivery_id, event_key, account_id, target_id, generation, hop, outcome, \
-             reason, ended_at, attempts, last_url, last_status) \
-             WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
-             WHERE a.account_id = ANY($17::text[]) AND a.erased_at IS NOT NULL) \
-             AND r.delivery_id NOT IN (SELECT e.delivery_id FROM ends e \
-             WHERE e.delivery_id = ANY($1::uuid[]) AND e.ended_at BETWEEN $18 AND $19) \
-             ON CONFLICT DO NOTHING \
-             RETURNING delivery_id, account_id, target_id, outcome, ended_at), \
-             kept AS (INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, \
-             delivery) SELECT delivery_id, account_id, target_id, outcome, ended_at, delivery \
-             FROM ended JOIN unnest($13::uuid[], $14::text[], $15::timestamptz[], $16::bytea[]) \
-             AS bodies (delivery_id, outcome, ended_at, delivery) \
-             USING (delivery_id, outcome, ended_at) ON CONFLICT DO NOTHING) \
-             SELECT delivery_id FROM ended",
-            &deliveries,
-            &event_keys as &[Option<Uuid>],
-            &accounts as &[&str],
-            &targets as &[Option<Uuid>],
-            &generations,
-            &hops,
-            &outcomes as &[&str],
-            &reasons,
-            &ended,
-            &attempts,
-            &urls as &[Option<String>],
-            &statuses as &[Option<i32>],
-            &kept_deliveries,
-            &kept_outcomes as &[&str],
-            &kept_ended,
-            &bodies as &[&[u8]],
-            &distinct(&accounts) as &[&str],
-            first - WITHIN,
-            last + WITHIN
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let inserted: HashSet<Uuid> = inserted.into_iter().collect();
-        let mut tally = Tally::default();
-        for row in rows.iter().filter(|row| inserted.contains(&row.delivery_id)) {
-            tally.end(row);
-        }
-        // Dying before the commit leaves neither rows nor counts, dying after it both.
-        tally.add(&mut tx).await?;
-        Ok(tx.commit().await?)
+        insert(self, by_key(rows, |row| (row.delivery_id, row.ended_at))).await
     }
 }
 
-/// The earliest and the latest of these moments.
-fn span(moments: impl Iterator<Item = DateTime<Utc>>) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
-    moments.fold(None, |span, at| {
-        Some(
-            span.map_or((at, at), |(first, last): (DateTime<Utc>, _)| {
-                (first.min(at), last.max(at))
-            }),
+impl Keyed for EndRow {
+    /// Of one delivery the earliest end, which stands first in a batch.
+    type Key = Uuid;
+
+    // No unique key reaches over partitions. So ends are inserted one batch after the
+    // other, and each looks for what was there before: the look sees all that was committed
+    // before the lock was free.
+    const LOCK: Option<i64> = Some(ONE_END);
+    const LOOKS_FIRST: bool = true;
+
+    fn key(&self) -> Self::Key {
+        self.delivery_id
+    }
+
+    fn account_id(&self) -> &str {
+        &self.account_id
+    }
+
+    async fn known(
+        tx: &mut PgConnection,
+        rows: &[&Self],
+    ) -> Result<HashSet<Self::Key>, StoreError> {
+        let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
+        let Some((first, last)) = span(rows.iter().map(|row| row.ended_at)) else {
+            return Ok(HashSet::new());
+        };
+        let known = sqlx::query_scalar!(
+            "SELECT delivery_id FROM ends \
+             WHERE delivery_id = ANY($1::uuid[]) AND ended_at BETWEEN $2 AND $3",
+            &deliveries,
+            first - WITHIN,
+            last + WITHIN
         )
-    })
+        .fetch_all(tx)
+        .await?;
+        Ok(known.into_iter().collect())
+    }
+
+    async fn copy(tx: &mut PgConnection, rows: &[&Self]) -> Result<(), StoreError> {
+        let mut copied = Rows::new(
+            "ends (delivery_id, event_key, account_id, target_id, generation, hop, outcome, \
+             reason, ended_at, attempts, last_url, last_status)",
+        );
+        let mut tally = Tally::default();
+        for row in rows {
+            copied.push(&[
+                &row.delivery_id,
+                &row.event_key,
+                &row.account_id.as_str(),
+                &row.target_id,
+                &row.generation,
+                &row.hop,
+                &row.outcome.as_str(),
+                &clean(&row.reason),
+                &row.ended_at,
+                &row.attempts,
+                &row.last_url.as_deref().map(clean),
+                &status(row.last_status),
+            ]);
+            tally.end(row);
+        }
+        copied.send(tx).await?;
+        keep_bodies(tx, rows).await?;
+        tally.add(tx).await
+    }
+}
+
+/// Few rows have a body. One of an end that was given up with its day may be there.
+async fn keep_bodies(tx: &mut PgConnection, rows: &[&EndRow]) -> Result<(), StoreError> {
+    let kept: Vec<(&EndRow, &[u8])> =
+        rows.iter().filter_map(|row| Some((*row, row.delivery.as_deref()?))).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let deliveries: Vec<Uuid> = kept.iter().map(|(row, _)| row.delivery_id).collect();
+    let accounts: Vec<&str> = kept.iter().map(|(row, _)| row.account_id.as_str()).collect();
+    let targets: Vec<Option<Uuid>> = kept.iter().map(|(row, _)| row.target_id).collect();
+    let outcomes: Vec<&str> = kept.iter().map(|(row, _)| row.outcome.as_str()).collect();
+    let ended: Vec<DateTime<Utc>> = kept.iter().map(|(row, _)| row.ended_at).collect();
+    let bodies: Vec<&[u8]> = kept.iter().map(|(_, body)| *body).collect();
+    sqlx::query!(
+        "INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, delivery) \
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], \
+         $6::bytea[]) ON CONFLICT DO NOTHING",
+        &deliveries,
+        &accounts as &[&str],
+        &targets as &[Option<Uuid>],
+        &outcomes as &[&str],
+        &ended,
+        &bodies as &[&[u8]]
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }

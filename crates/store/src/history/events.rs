@@ -4,20 +4,27 @@
 //! although several replicas of archive insert at the same time. So each event
 //! has a position, and positions **become visible in their order**: who sees one
 //! sees all lower ones that there will ever be. A sequence alone does not give
-//! that: a transaction that drew lower numbers may commit later. So a statement
+//! that: a transaction that drew lower numbers may commit later. So a transaction
 //! that inserts events holds a lock from before its first number until its
 //! commit is visible. They come one after the other, each with up to thousands
 //! of rows; all other tables are written beside them.
 //! `docs/decisions/0007-events-become-visible-in-order.md` has the alternatives.
 
-use chrono::{DateTime, Utc};
-use model::event_filter::SearchTexts;
+use std::collections::HashSet;
 
-use super::{Uuid, by_key, clean, distinct};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use model::event_filter::SearchTexts;
+use sqlx::PgConnection;
+
+use super::copy::Rows;
+use super::insert::{Keyed, insert, span};
+use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
 /// Held while events are inserted. Any number that no other lock has.
 const IN_ORDER: i64 = 0x706f_7374_0000_0001;
+/// An event happens this long after it was accepted at most, as it is stored.
+const LATEST: TimeDelta = TimeDelta::days(1);
 
 /// An event that was accepted.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,75 +58,76 @@ impl Store {
     /// # Errors
     /// Those of the database; nothing was inserted then.
     pub async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
-        // No other statement inserts meanwhile, so that the order of the key is not
-        // needed; whoever reads by arrival likes that of time better.
-        let rows = by_key(rows, |row| (row.occurred_at, row.event_key));
+        // Nobody else inserts meanwhile, so that any order will do; whoever reads by
+        // arrival likes that of time.
+        insert(self, by_key(rows, |row| (row.occurred_at, row.key()))).await
+    }
+}
+
+impl Keyed for EventRow {
+    type Key = (Uuid, DateTime<Utc>);
+
+    const LOCK: Option<i64> = Some(IN_ORDER);
+
+    fn key(&self) -> Self::Key {
+        (self.event_key, self.accepted_at.trunc_subsecs(6))
+    }
+
+    fn account_id(&self) -> &str {
+        &self.account_id
+    }
+
+    async fn known(
+        tx: &mut PgConnection,
+        rows: &[&Self],
+    ) -> Result<HashSet<Self::Key>, StoreError> {
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let accounts: Vec<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
-        let domains: Vec<Option<Uuid>> = rows.iter().map(|row| row.domain_id).collect();
-        let event_types: Vec<&str> = rows.iter().map(|row| row.event_type.as_str()).collect();
-        let event_ids: Vec<String> = rows.iter().map(|row| clean(&row.event_id)).collect();
-        let occurred: Vec<DateTime<Utc>> = rows.iter().map(|row| row.occurred_at).collect();
-        let accepted: Vec<DateTime<Utc>> = rows.iter().map(|row| row.accepted_at).collect();
-        let callers: Vec<String> = rows.iter().map(|row| clean(&row.caller)).collect();
-        let events: Vec<&[u8]> = rows.iter().map(|row| row.event.as_slice()).collect();
-        let search = || rows.iter().map(|row| &row.search);
-        let recipients: Vec<&str> = search().map(|texts| texts.recipient.as_str()).collect();
-        let all_recipients: Vec<&str> = search().map(|texts| texts.recipients.as_str()).collect();
-        let from: Vec<&str> = search().map(|texts| texts.from.as_str()).collect();
-        let to: Vec<&str> = search().map(|texts| texts.to.as_str()).collect();
-        let subjects: Vec<&str> = search().map(|texts| texts.subject.as_str()).collect();
-        let messages: Vec<&str> = search().map(|texts| texts.message_id.as_str()).collect();
-        let lists: Vec<&str> = search().map(|texts| texts.list_address.as_str()).collect();
-        let attachments: Vec<&str> = search().map(|texts| texts.attachments.as_str()).collect();
-        let tags: Vec<&str> = search().map(|texts| texts.tags.as_str()).collect();
-        let sizes: Vec<Option<i64>> = search().map(|texts| texts.size_bytes).collect();
-        // The lock is a row of the join, so that it is held before the first
-        // position is drawn; it ends with the statement's own transaction.
-        sqlx::query!(
-            "WITH in_order AS MATERIALIZED (SELECT pg_advisory_xact_lock($20)) \
-             INSERT INTO events (event_key, account_id, domain_id, event_type, event_id, \
-             occurred_at, accepted_at, caller, event, recipient, recipients, from_header, \
-             to_header, subject, message_id, list_address, attachments, tags, size_bytes, position) \
-             SELECT r.event_key, r.account_id, r.domain_id, r.event_type, r.event_id, \
-             least(r.occurred_at, r.accepted_at + interval '1 day'), r.accepted_at, r.caller, \
-             r.event, r.recipient, r.recipients, r.from_header, r.to_header, r.subject, \
-             r.message_id, r.list_address, r.attachments, r.tags, r.size_bytes, \
-             nextval('event_positions') \
-             FROM in_order, unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], \
-             $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[], $10::text[], \
-             $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], \
-             $17::text[], $18::text[], $19::bigint[]) \
-             AS r (event_key, account_id, domain_id, event_type, event_id, occurred_at, \
-             accepted_at, caller, event, recipient, recipients, from_header, to_header, subject, \
-             message_id, list_address, attachments, tags, size_bytes) \
-             WHERE r.account_id NOT IN (SELECT a.account_id FROM accounts a \
-             WHERE a.account_id = ANY($21::text[]) AND a.erased_at IS NOT NULL) \
-             ON CONFLICT DO NOTHING",
+        let Some((first, last)) = span(rows.iter().map(|row| row.key().1)) else {
+            return Ok(HashSet::new());
+        };
+        let known = sqlx::query!(
+            "SELECT event_key, accepted_at FROM events \
+             WHERE event_key = ANY($1::uuid[]) AND accepted_at BETWEEN $2 AND $3",
             &event_keys,
-            &accounts as &[&str],
-            &domains as &[Option<Uuid>],
-            &event_types as &[&str],
-            &event_ids,
-            &occurred,
-            &accepted,
-            &callers,
-            &events as &[&[u8]],
-            &recipients as &[&str],
-            &all_recipients as &[&str],
-            &from as &[&str],
-            &to as &[&str],
-            &subjects as &[&str],
-            &messages as &[&str],
-            &lists as &[&str],
-            &attachments as &[&str],
-            &tags as &[&str],
-            &sizes as &[Option<i64>],
-            IN_ORDER,
-            &distinct(&accounts) as &[&str]
+            first,
+            last
         )
-        .execute(&self.pool)
+        .fetch_all(tx)
         .await?;
-        Ok(())
+        Ok(known.into_iter().map(|row| (row.event_key, row.accepted_at)).collect())
+    }
+
+    async fn copy(tx: &mut PgConnection, rows: &[&Self]) -> Result<(), StoreError> {
+        // Positions are drawn by default.
+        let mut copied = Rows::new(
+            "events (event_key, account_id, domain_id, event_type, event_id, occurred_at, \
+             accepted_at, caller, event, recipient, recipients, from_header, to_header, subject, \
+             message_id, list_address, attachments, tags, size_bytes)",
+        );
+        for row in rows {
+            let search = &row.search;
+            copied.push(&[
+                &row.event_key,
+                &row.account_id.as_str(),
+                &row.domain_id,
+                &row.event_type.as_str(),
+                &clean(&row.event_id),
+                &row.occurred_at.min(row.accepted_at + LATEST),
+                &row.accepted_at,
+                &clean(&row.caller),
+                &row.event.as_slice(),
+                &search.recipient.as_str(),
+                &search.recipients.as_str(),
+                &search.from.as_str(),
+                &search.to.as_str(),
+                &search.subject.as_str(),
+                &search.message_id.as_str(),
+                &search.list_address.as_str(),
+                &search.attachments.as_str(),
+                &search.tags.as_str(),
+                &search.size_bytes,
+            ]);
+        }
+        Ok(copied.send(tx).await?)
     }
 }

@@ -18,13 +18,14 @@ mod backlog;
 mod fold;
 mod read;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use model::Latencies;
-use sqlx::{Postgres, Transaction};
+use sqlx::PgConnection;
 
-use super::{AttemptRow, EndRow, Uuid, clean_option};
+use super::{AttemptRow, EndRow, Uuid, clean};
 use crate::StoreError;
 
 pub use backlog::Backlog;
@@ -141,7 +142,7 @@ impl<'a> Tally<'a> {
 
     /// Adds all of it. To be called last in a transaction: from here on it waits for
     /// others who have locked rows in the same order, and who wait for nothing else.
-    pub(super) async fn add(self, tx: &mut Transaction<'_, Postgres>) -> Result<(), StoreError> {
+    pub(super) async fn add(self, tx: &mut PgConnection) -> Result<(), StoreError> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -157,16 +158,14 @@ impl<'a> Tally<'a> {
         let outcomes = |count: &dyn Fn(&Outcomes) -> u64| counts(&|one| count(&one.outcomes));
         let latencies: Vec<String> =
             additions.iter().map(|one| array(&one.counted.latencies)).collect();
-        let urls: Vec<Option<String>> =
-            additions.iter().map(|one| clean_option(one.last.map(|(_, url)| url))).collect();
+        let urls: Vec<Option<Cow<'_, str>>> =
+            additions.iter().map(|one| one.last.map(|(_, url)| clean(url))).collect();
         let taken_at: Vec<Option<DateTime<Utc>>> =
             additions.iter().map(|one| one.last_taken_at).collect();
         let failed_at: Vec<Option<DateTime<Utc>>> =
             additions.iter().map(|one| one.last_failed.map(|(at, _)| at)).collect();
-        let reasons: Vec<Option<String>> = additions
-            .iter()
-            .map(|one| clean_option(one.last_failed.map(|(_, reason)| reason)))
-            .collect();
+        let reasons: Vec<Option<Cow<'_, str>>> =
+            additions.iter().map(|one| one.last_failed.map(|(_, reason)| clean(reason))).collect();
         sqlx::query!(
             "INSERT INTO statistics AS s (account_id, target_id, seconds, starts_at, taken, \
              failed, delivered, rejected, exhausted, expired, suppressed, held, poisoned, \
@@ -211,12 +210,12 @@ impl<'a> Tally<'a> {
             &outcomes(&|one| one.held),
             &outcomes(&|one| one.poisoned),
             &latencies,
-            &urls as &[Option<String>],
+            &urls as &[Option<Cow<'_, str>>],
             &taken_at as &[Option<DateTime<Utc>>],
             &failed_at as &[Option<DateTime<Utc>>],
-            &reasons as &[Option<String>]
+            &reasons as &[Option<Cow<'_, str>>]
         )
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
         Ok(())
     }

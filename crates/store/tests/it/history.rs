@@ -134,6 +134,44 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
 }
 
 #[tokio::test]
+async fn of_a_batch_that_is_there_in_part_the_rest_is_inserted() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let routed = |digit| RoutedRow {
+        event_key: id(digit),
+        account_id: "a".to_owned(),
+        routed_at: at(1),
+        settings_revision: 1,
+        decisions: vec![decision("chosen")],
+    };
+    for digits in [&["3"][..], &["1", "3", "5"], &["1", "2", "3", "4", "5"]] {
+        let events: Vec<EventRow> = digits.iter().map(|digit| event(digit)).collect();
+        store.insert_events(&events).await.expect("inserted");
+        let routings: Vec<RoutedRow> = digits.iter().map(|digit| routed(digit)).collect();
+        store.insert_routed(&routings).await.expect("inserted");
+        let tries: Vec<AttemptRow> = digits.iter().map(|digit| attempt(digit, 0)).collect();
+        store.insert_attempts(&tries).await.expect("inserted");
+        let ends: Vec<EndRow> = digits.iter().map(|digit| end(digit, "held")).collect();
+        store.insert_ends(&ends).await.expect("inserted");
+    }
+    for table in ["events", "routings", "routing_decisions"] {
+        let keys = format!(
+            "SELECT string_agg(left(event_key::text, 1), '' ORDER BY event_key) FROM {table}"
+        );
+        assert_eq!(env.sql(&keys).trim(), "12345", "{table}");
+    }
+    for table in ["attempts", "ends", "undelivered"] {
+        let ids = format!(
+            "SELECT string_agg(left(delivery_id::text, 1), '' ORDER BY delivery_id) FROM {table}"
+        );
+        assert_eq!(env.sql(&ids).trim(), "12345", "{table}");
+    }
+    // Whoever has seen a position goes on behind it.
+    let positions = "SELECT string_agg(left(event_key::text, 1), '' ORDER BY position) FROM events";
+    assert_eq!(env.sql(positions).trim(), "31524");
+}
+
+#[tokio::test]
 async fn a_hop_that_was_tried_twice_has_both_tries() {
     let env = TestEnv::new();
     let store = open(&env).await;

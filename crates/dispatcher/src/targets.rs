@@ -19,6 +19,7 @@
 
 mod backlog;
 mod breaker;
+mod returns;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 use self::backlog::{AccountBacklog, Backlog};
 pub(crate) use self::breaker::Change;
 use self::breaker::{Breaker, Passage};
+use self::returns::Returns;
 
 /// How long a success speaks for a target.
 const PROVEN_FOR: TimeDelta = TimeDelta::minutes(10);
@@ -49,11 +51,6 @@ const MOST_DOUBLINGS: u32 = 6;
 /// What a delivery waits that finds its target's breaker open again and again.
 const FIRST_REPARK: Duration = Duration::from_secs(5);
 const LONGEST_REPARK: Duration = Duration::from_secs(15 * 60);
-/// How many of these come back to one process in a second, until the longest wait is
-/// not enough for that. Each of them costs some writes, and one a target would do, to find
-/// out whether it answers again: a large backlog of dead targets is not to slow the others
-/// down.
-const RETURNS_A_SECOND: u64 = 500;
 /// What a try takes, as long as nothing is known.
 const USUAL_TRY: Duration = Duration::from_millis(100);
 /// Over how long those are spread that found no room in the share of targets
@@ -149,8 +146,8 @@ struct State {
     usual_unproven_try: Duration,
     /// When the next delivery that found no room in that share may come back.
     next_unproven: DateTime<Utc>,
-    /// What this process has sent to later moments because its target is left alone.
-    left_alone: Backlog,
+    /// When those come back whose targets are left alone.
+    returns: Returns,
     /// Dispatchers that share each target's limits, this one included.
     live: u32,
     /// What the others have sent to later moments, by target.
@@ -223,7 +220,7 @@ impl Targets {
             unproven_began_ms: 0,
             usual_unproven_try: USUAL_TRY,
             next_unproven: DateTime::UNIX_EPOCH,
-            left_alone: Backlog::default(),
+            returns: Returns::default(),
             live: 1,
             waiting_elsewhere: HashMap::new(),
             accounts: HashMap::new(),
@@ -249,7 +246,7 @@ impl Targets {
         let most = (self.limits.concurrency / live).max(1);
         let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
         let unproven_try = state.usual_unproven_try(now);
-        let State { targets, unproven, unproven_began_ms, next_unproven, left_alone, .. } =
+        let State { targets, unproven, unproven_began_ms, next_unproven, returns, .. } =
             &mut *state;
         // Most deliveries find their target there, and need no key of their own.
         if !targets.contains_key(target_id) {
@@ -268,9 +265,7 @@ impl Targets {
             Passage::Free => false,
             Passage::Probe => true,
             Passage::Not(until) => {
-                let own = delta(repark(parks, left_alone.waiting(now)));
-                let at = (now + own).max(until) + spread(own, chance);
-                left_alone.add(at, now);
+                let at = returns.take((now + delta(repark(parks))).max(until), now);
                 return Admission::Park { at, wait: Wait::Breaker };
             }
         };
@@ -473,11 +468,9 @@ fn follow(usual: &mut Duration, took: Duration) {
     *usual = (*usual * 4 + took) / 5;
 }
 
-/// What a delivery waits at least that finds its target left alone. It grows
-/// with every time, and with what waits already, so that a large backlog costs few writes.
-fn repark(parks: u32, waiting: u64) -> Duration {
-    let own = FIRST_REPARK.saturating_mul(1 << parks.min(16));
-    own.max(Duration::from_secs(waiting / RETURNS_A_SECOND)).min(LONGEST_REPARK)
+/// What a delivery waits at least that finds its target left alone. It grows with every time.
+fn repark(parks: u32) -> Duration {
+    FIRST_REPARK.saturating_mul(1 << parks.min(16)).min(LONGEST_REPARK)
 }
 
 fn delta(duration: Duration) -> TimeDelta {

@@ -6,7 +6,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::PgConnection;
 
 use super::copy::Rows;
-use super::insert::{Keyed, insert, span};
+use super::insert::{Keyed, Span, insert};
 use super::statistics::Tally;
 use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
@@ -67,6 +67,10 @@ impl Keyed for AttemptRow {
         (self.event_key, self.delivery_id, self.hop.into(), started_at)
     }
 
+    fn at(&self) -> DateTime<Utc> {
+        self.key().3
+    }
+
     fn account_id(&self) -> &str {
         &self.account_id
     }
@@ -74,11 +78,9 @@ impl Keyed for AttemptRow {
     async fn known(
         tx: &mut PgConnection,
         rows: &[&Self],
+        (first, last): Span,
     ) -> Result<HashSet<Self::Key>, StoreError> {
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let Some((first, last)) = span(rows.iter().map(|row| row.key().3)) else {
-            return Ok(HashSet::new());
-        };
         let known = sqlx::query!(
             "SELECT event_key, delivery_id, hop, started_at FROM attempts \
              WHERE event_key = ANY($1::uuid[]) AND started_at BETWEEN $2 AND $3",

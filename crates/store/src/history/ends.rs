@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::attempts::status;
 use super::copy::Rows;
-use super::insert::{Keyed, insert, span};
+use super::insert::{Keyed, Span, insert};
 use super::statistics::Tally;
 use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
@@ -77,6 +77,10 @@ impl Keyed for EndRow {
         self.delivery_id
     }
 
+    fn at(&self) -> DateTime<Utc> {
+        self.ended_at
+    }
+
     fn account_id(&self) -> &str {
         &self.account_id
     }
@@ -84,11 +88,9 @@ impl Keyed for EndRow {
     async fn known(
         tx: &mut PgConnection,
         rows: &[&Self],
+        (first, last): Span,
     ) -> Result<HashSet<Self::Key>, StoreError> {
         let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
-        let Some((first, last)) = span(rows.iter().map(|row| row.ended_at)) else {
-            return Ok(HashSet::new());
-        };
         let known = sqlx::query_scalar!(
             "SELECT delivery_id FROM ends \
              WHERE delivery_id = ANY($1::uuid[]) AND ended_at BETWEEN $2 AND $3",

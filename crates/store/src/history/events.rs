@@ -17,7 +17,7 @@ use model::event_filter::SearchTexts;
 use sqlx::PgConnection;
 
 use super::copy::Rows;
-use super::insert::{Keyed, insert, span};
+use super::insert::{Keyed, Span, insert};
 use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
@@ -73,6 +73,10 @@ impl Keyed for EventRow {
         (self.event_key, self.accepted_at.trunc_subsecs(6))
     }
 
+    fn at(&self) -> DateTime<Utc> {
+        self.key().1
+    }
+
     fn account_id(&self) -> &str {
         &self.account_id
     }
@@ -80,11 +84,9 @@ impl Keyed for EventRow {
     async fn known(
         tx: &mut PgConnection,
         rows: &[&Self],
+        (first, last): Span,
     ) -> Result<HashSet<Self::Key>, StoreError> {
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let Some((first, last)) = span(rows.iter().map(|row| row.key().1)) else {
-            return Ok(HashSet::new());
-        };
         let known = sqlx::query!(
             "SELECT event_key, accepted_at FROM events \
              WHERE event_key = ANY($1::uuid[]) AND accepted_at BETWEEN $2 AND $3",

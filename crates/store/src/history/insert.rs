@@ -16,6 +16,9 @@ use super::distinct;
 use crate::error::{is_duplicate, is_out_of_place};
 use crate::{Store, StoreError};
 
+/// The earliest and the latest of some moments.
+pub(super) type Span = (DateTime<Utc>, DateTime<Utc>);
+
 /// How often a batch is tried.
 const TRIES: usize = 5;
 
@@ -32,12 +35,16 @@ pub(super) trait Keyed: Sync {
 
     fn key(&self) -> Self::Key;
 
+    /// The moment that decides in which day it stands.
+    fn at(&self) -> DateTime<Utc>;
+
     fn account_id(&self) -> &str;
 
-    /// The keys of these rows that are there.
+    /// The keys of these rows that are there. All of them stand within this span.
     fn known(
         tx: &mut PgConnection,
         rows: &[&Self],
+        span: Span,
     ) -> impl Future<Output = Result<HashSet<Self::Key>, StoreError>> + Send;
 
     /// Copies these rows, and writes whatever belongs to them.
@@ -62,8 +69,8 @@ pub(super) async fn insert<R: Keyed>(store: &Store, mut rows: Vec<&R>) -> Result
         if let Some(lock) = R::LOCK {
             sqlx::query!("SELECT pg_advisory_xact_lock($1)", lock).execute(&mut *tx).await?;
         }
-        if looks {
-            let known = R::known(&mut tx, &rows).await?;
+        if looks && let Some(span) = span(rows.iter().map(|row| row.at())) {
+            let known = R::known(&mut tx, &rows, span).await?;
             rows.retain(|row| !known.contains(&row.key()));
         }
         match R::copy(&mut tx, &rows).await {
@@ -101,15 +108,6 @@ async fn leave_out_erased<R: Keyed>(
     Ok(())
 }
 
-/// The earliest and the latest of these moments.
-pub(super) fn span(
-    moments: impl Iterator<Item = DateTime<Utc>>,
-) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
-    moments.fold(None, |span, at| {
-        Some(
-            span.map_or((at, at), |(first, last): (DateTime<Utc>, _)| {
-                (first.min(at), last.max(at))
-            }),
-        )
-    })
+fn span(moments: impl Iterator<Item = DateTime<Utc>>) -> Option<Span> {
+    moments.map(|at| (at, at)).reduce(|(first, last), (at, _)| (first.min(at), last.max(at)))
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::PgConnection;
 
 use super::copy::Rows;
-use super::insert::{Keyed, insert, span};
+use super::insert::{Keyed, Span, insert};
 use super::{Uuid, by_key, clean};
 use crate::{Store, StoreError};
 
@@ -63,6 +63,10 @@ impl Keyed for RoutedRow {
         (self.event_key, self.routed_at.trunc_subsecs(6))
     }
 
+    fn at(&self) -> DateTime<Utc> {
+        self.key().1
+    }
+
     fn account_id(&self) -> &str {
         &self.account_id
     }
@@ -70,11 +74,9 @@ impl Keyed for RoutedRow {
     async fn known(
         tx: &mut PgConnection,
         rows: &[&Self],
+        (first, last): Span,
     ) -> Result<HashSet<Self::Key>, StoreError> {
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let Some((first, last)) = span(rows.iter().map(|row| row.key().1)) else {
-            return Ok(HashSet::new());
-        };
         let known = sqlx::query!(
             "SELECT event_key, routed_at FROM routings \
              WHERE event_key = ANY($1::uuid[]) AND routed_at BETWEEN $2 AND $3",

@@ -1,15 +1,13 @@
 //! What PostgreSQL does for a page of failures, and for what was not delivered,
 //! on enough rows to matter.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use store::NewResend;
 use store::history::{AttemptPlace, FailureSearch, Uuid};
-use testkit::{TestEnv, eventually};
+use testkit::TestEnv;
 
 use crate::event_plans::{ACCOUNT, ROWS, assert_no_scan, fill};
-use crate::world::open;
+use crate::world::{connections_ended, open};
 
 /// A try for each event, of which one in fifty failed, and one in a hundred for good.
 async fn fill_attempts(env: &TestEnv) {
@@ -61,15 +59,9 @@ async fn failures_and_what_waits_are_read_from_indexes() {
     }
 }
 
-/// Times that each table with rows was read from end to end. What a connection has done
-/// is told when it ends, and it is not seen any more after that.
+/// Times that each table with rows was read from end to end.
 async fn scans(env: &TestEnv) -> String {
-    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-        AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'parallel worker')";
-    eventually(Duration::from_secs(20), "connections to end", || async {
-        (env.sql(others).trim() == "0").then_some(())
-    })
-    .await;
+    connections_ended(env).await;
     env.sql(
         "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE n_live_tup > 0 \
          AND relname ~ '^(events|attempts|undelivered)_' ORDER BY relname",

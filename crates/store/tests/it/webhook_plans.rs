@@ -3,7 +3,7 @@
 use store::WebhookPage;
 use testkit::TestEnv;
 
-use crate::world::{account, open};
+use crate::world::{account, connections_ended, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_webhooks_looks_at_its_own_account_alone() {
@@ -22,7 +22,10 @@ async fn a_page_of_webhooks_looks_at_its_own_account_alone() {
          0, 'https://hooks.example.net/' || name FROM domains, unnest(ARRAY['clicked', 'opened']) AS kind",
     );
     env.sql("ANALYZE domains, domain_webhooks");
+    store.close().await;
+    connections_ended(&env).await;
     env.sql("SELECT pg_stat_reset()");
+    let store = open(&env).await;
     let mut page = WebhookPage { limit: 50, domain: None, search: None, behind: None };
     let mut found = Vec::new();
     loop {
@@ -35,6 +38,7 @@ async fn a_page_of_webhooks_looks_at_its_own_account_alone() {
     assert!(found.iter().all(|webhook| webhook.event_types == ["clicked", "opened"]));
     assert!(found.is_sorted_by_key(|webhook| webhook.domain.clone()));
     store.close().await;
+    connections_ended(&env).await;
     let scanned = env.sql(
         "SELECT relname FROM pg_stat_user_tables \
          WHERE relname IN ('domains', 'domain_webhooks') AND seq_scan > 0",

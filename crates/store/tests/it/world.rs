@@ -1,5 +1,7 @@
 //! A store of its own for each test.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use model::EventType;
 use model::event_filter::SearchTexts;
@@ -9,7 +11,7 @@ use store::history::EventRow;
 use store::{
     DatabaseUrl, DocumentKey, NewAccount, NewDomain, NewKey, Quotas, SealedKeys, Store, StoreConfig,
 };
-use testkit::TestEnv;
+use testkit::{TestEnv, eventually};
 
 /// More of everything than a test makes.
 pub(crate) const QUOTAS: Quotas =
@@ -21,6 +23,18 @@ pub(crate) async fn open(env: &TestEnv) -> Store {
     let store = Store::open(&StoreConfig { url, max_connections: 8 });
     store.migrate().await.expect("migrated");
     store
+}
+
+/// Waits until no connection to the database is left. What a connection has done is
+/// counted when it ends, and it is not seen any more after that: so before scans are
+/// counted, both what filled the tables and what read them has to have ended.
+pub(crate) async fn connections_ended(env: &TestEnv) {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'parallel worker')";
+    eventually(Duration::from_secs(20), "connections to end", || async {
+        (env.sql(others).trim() == "0").then_some(())
+    })
+    .await;
 }
 
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {

@@ -72,8 +72,8 @@ pub struct OutcomeWriter {
 struct Entry {
     kind: OutcomeKind,
     account_id: String,
-    outcome: Outcome,
-    size_bytes: usize,
+    /// As it stands in a batch.
+    encoded: Vec<u8>,
     stored: oneshot::Sender<()>,
 }
 
@@ -96,9 +96,8 @@ impl OutcomeWriter {
     pub async fn record(&self, account_id: &str, outcome: outcome::Kind) {
         let (stored, done) = oneshot::channel();
         let kind = OutcomeKind::of(&outcome);
-        let outcome = Outcome { kind: Some(outcome) };
-        let size_bytes = outcome.encoded_len();
-        let entry = Entry { kind, account_id: account_id.to_owned(), outcome, size_bytes, stored };
+        let encoded = in_a_batch(outcome);
+        let entry = Entry { kind, account_id: account_id.to_owned(), encoded, stored };
         if self.queue.send(entry).await.is_err() || done.await.is_err() {
             // The writer is gone only when the process is: never say that it is stored.
             std::future::pending::<()>().await;
@@ -146,21 +145,21 @@ impl Writer {
 
 async fn store_all(bus: &Bus, refused: &watch::Sender<bool>, entries: Vec<Entry>) {
     let mut groups: BTreeMap<(OutcomeKind, String), Vec<Entry>> = BTreeMap::new();
-    for entry in entries {
-        groups.entry((entry.kind, entry.account_id.clone())).or_default().push(entry);
+    for mut entry in entries {
+        let account_id = std::mem::take(&mut entry.account_id);
+        groups.entry((entry.kind, account_id)).or_default().push(entry);
     }
     let messages = groups.into_iter().flat_map(|((kind, account_id), entries)| {
         split(entries).into_iter().map(move |part| (kind, account_id.clone(), part))
     });
     let writes = messages.map(|(kind, account_id, part)| async move {
         let subject = bus.0.config.names.outcomes(kind.as_str(), &account_id);
-        let (outcomes, waiting): (Vec<_>, Vec<_>) =
-            part.into_iter().map(|entry| (entry.outcome, entry.stored)).unzip();
-        let payload = Bytes::from(OutcomeBatch { outcomes }.encode_to_vec());
-        store(bus, refused, subject, payload).await;
-        for stored in waiting {
+        let mut batch = Vec::with_capacity(part.iter().map(|entry| entry.encoded.len()).sum());
+        part.iter().for_each(|entry| batch.extend_from_slice(&entry.encoded));
+        store(bus, refused, subject, batch.into()).await;
+        for entry in part {
             // Whoever waited may be gone; it is stored all the same.
-            let _ = stored.send(());
+            let _ = entry.stored.send(());
         }
     });
     futures_util::future::join_all(writes).await;
@@ -203,14 +202,38 @@ fn split(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut parts: Vec<Vec<Entry>> = Vec::new();
     let mut size_bytes = usize::MAX;
     for entry in entries {
-        if size_bytes.saturating_add(entry.size_bytes) > BATCH_BYTES {
+        if size_bytes.saturating_add(entry.encoded.len()) > BATCH_BYTES {
             parts.push(Vec::new());
             size_bytes = 0;
         }
-        size_bytes += entry.size_bytes;
+        size_bytes += entry.encoded.len();
         if let Some(part) = parts.last_mut() {
             part.push(entry);
         }
     }
     parts
+}
+
+/// One outcome as a batch of its own. Batches that stand one after the other are a
+/// batch, as protobuf has it; so each outcome is encoded once, by whoever has it.
+fn in_a_batch(outcome: outcome::Kind) -> Vec<u8> {
+    OutcomeBatch { outcomes: vec![Outcome { kind: Some(outcome) }] }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::v1::Routed;
+
+    use super::*;
+
+    #[test]
+    fn batches_one_after_the_other_are_a_batch() {
+        let routed = |event_key: &str| {
+            outcome::Kind::Routed(Routed { event_key: event_key.to_owned(), ..Routed::default() })
+        };
+        let keys = ["a", "", "b"];
+        let encoded: Vec<u8> = keys.into_iter().flat_map(|key| in_a_batch(routed(key))).collect();
+        let outcomes = keys.map(|key| Outcome { kind: Some(routed(key)) }).to_vec();
+        assert_eq!(OutcomeBatch::decode(&*encoded), Ok(OutcomeBatch { outcomes }));
+    }
 }

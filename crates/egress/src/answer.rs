@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Attempt {
     /// What came of it.
     pub answer: Answer,
+    /// Where it went, as it may be shown: see [`crate::loggable_url`].
+    pub shown_url: String,
     /// From the call until the end of what was read.
     pub duration: Duration,
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use reqwest::{Client as Http, Request, RequestBuilder, Response, redirect, retry};
+use reqwest::{Client as Http, Request, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -21,7 +22,7 @@ use crate::progress::{Progress, Stage};
 use crate::proxy::EgressProxy;
 use crate::resolver::{self, LookUp, VettingResolver};
 use crate::retry_after::retry_after;
-use crate::target::UrlError;
+use crate::target::{UrlError, loggable, loggable_url};
 use crate::{snippet, tls};
 
 /// Most header fields of an answer. The head as a whole is bounded too, by the
@@ -220,58 +221,57 @@ impl Client {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Attempt {
-        let mut headers: HeaderMap = headers.iter().cloned().collect();
-        for name in OF_THE_CONNECTION {
-            headers.remove(name);
-        }
-        self.send(Method::POST, url, |request| request.headers(headers).body(body)).await
+        self.send(url, |url| {
+            let mut request = self.http.request(Method::POST, url).body(body.clone()).build()?;
+            fill(request.headers_mut(), headers);
+            Ok(request)
+        })
+        .await
     }
 
     /// Gets `url`, as the check of an alert's URL does.
     pub async fn get(&self, url: &str) -> Attempt {
-        self.send(Method::GET, url, |request| request).await
+        self.send(url, |url| self.http.get(url).build()).await
     }
 
     async fn send(
         &self,
-        method: Method,
         url: &str,
-        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        request: impl Fn(Url) -> Result<Request, reqwest::Error>,
     ) -> Attempt {
         let started = Instant::now();
         let deadline = started + self.total_timeout;
         // The library does not ask the resolver for addresses that stand in
         // the URL, so that these are vetted here.
-        let answer = match self.vet_url(url) {
-            Ok(url) => match fill(self.http.request(method, url)).build() {
-                Ok(request) => self.ask(request, deadline).await,
-                Err(error) => Answer::Failed(classify(&error, Stage::Kept)),
-            },
-            Err(refused) => Answer::Failed(refused.into()),
+        let (shown_url, answer) = match self.vet_url(url) {
+            Ok(url) => (loggable_url(&url), self.ask(url, request, deadline).await),
+            Err(refused) => (loggable(url), Answer::Failed(refused.into())),
         };
-        Attempt { answer, duration: started.elapsed() }
+        Attempt { answer, shown_url, duration: started.elapsed() }
     }
 
-    async fn ask(&self, request: Request, deadline: Instant) -> Answer {
-        // In bytes, so always there.
-        let again = request.try_clone();
-        match self.ask_over(&self.http, request, deadline).await {
-            Ok(response) => self.read(response, deadline).await,
+    async fn ask(
+        &self,
+        url: Url,
+        request: impl Fn(Url) -> Result<Request, reqwest::Error>,
+        deadline: Instant,
+    ) -> Answer {
+        let unanswered = match self.ask_over(&self.http, request(url.clone()), deadline).await {
+            Ok(response) => return self.read(response, deadline).await,
             // The receiver has hung up on a connection that was kept open, most
             // often because it keeps them for a shorter time than we do, and
             // not on this request: it is asked over a new one, or it would fail
             // by chance and be charged for it. If it has read the request, it
             // gets it twice, as the same attempt of the same delivery.
-            Err(Unanswered { is_stale: true, .. }) if let Some(request) = again => {
-                match self.ask_over(&self.unpooled, request, deadline).await {
-                    Ok(response) => self.read(response, deadline).await,
-                    Err(Unanswered { failure, .. }) => {
-                        Answer::Failed(self.or_the_proxys(failure).await)
-                    }
+            Err(Unanswered { is_stale: true, .. }) => {
+                match self.ask_over(&self.unpooled, request(url), deadline).await {
+                    Ok(response) => return self.read(response, deadline).await,
+                    Err(unanswered) => unanswered,
                 }
             }
-            Err(Unanswered { failure, .. }) => Answer::Failed(self.or_the_proxys(failure).await),
-        }
+            Err(unanswered) => unanswered,
+        };
+        Answer::Failed(self.or_the_proxys(unanswered.failure).await)
     }
 
     /// Whose fault it was that no connection came about in time.
@@ -287,9 +287,13 @@ impl Client {
     async fn ask_over(
         &self,
         http: &Http,
-        request: Request,
+        request: Result<Request, reqwest::Error>,
         deadline: Instant,
     ) -> Result<Response, Unanswered> {
+        let request = request.map_err(|error| {
+            let failure = classify(&error, Stage::Kept);
+            Unanswered { is_stale: false, failure }
+        })?;
         let progress = Progress::new();
         let asked = progress.clone().of(timeout_at(deadline, http.execute(request))).await;
         let stage = progress.stage();
@@ -321,6 +325,20 @@ impl Client {
             status: response.status().as_u16(),
             snippet: snippet::readable(&bytes, self.max_response_body_bytes),
             retry_after: retry_after(response.headers()),
+        }
+    }
+}
+
+/// Adds these headers, but for those that the connection has to say itself. Of one that
+/// was there, for a password in the URL, theirs counts.
+fn fill(request: &mut HeaderMap, headers: &[(HeaderName, HeaderValue)]) {
+    if headers.iter().any(|(name, _)| *name == AUTHORIZATION) {
+        request.remove(AUTHORIZATION);
+    }
+    request.reserve(headers.len());
+    for (name, value) in headers {
+        if !OF_THE_CONNECTION.contains(name) {
+            request.append(name.clone(), value.clone());
         }
     }
 }

@@ -62,6 +62,32 @@ pub enum RequestError {
     HeaderName(#[from] http::header::InvalidHeaderName),
 }
 
+/// Values of headers in one piece of memory: whoever copies such a header copies none of it.
+#[derive(Default)]
+struct Values {
+    text: String,
+    /// How long each of them is, in the order of the text.
+    lengths: Vec<(HeaderName, usize)>,
+}
+
+impl Values {
+    fn add(&mut self, name: &'static str, value: &str) {
+        self.text.push_str(value);
+        self.lengths.push((HeaderName::from_static(name), value.len()));
+    }
+
+    fn write(
+        self,
+        headers: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<(), http::header::InvalidHeaderValue> {
+        let mut text = Bytes::from(self.text);
+        for (name, length) in self.lengths {
+            headers.push((name, HeaderValue::from_maybe_shared(text.split_to(length))?));
+        }
+        Ok(())
+    }
+}
+
 /// A key, and the one before it while that also signs.
 struct Keys {
     present: SigningKey,
@@ -87,13 +113,7 @@ impl Signer<'_> {
         timestamp: u64,
         token: &str,
     ) -> Result<SignedRequest, RequestError> {
-        let options = self.destination.options;
-        let theirs = options.map_or(&[][..], |options| &options.headers);
-        // Room for the most there can be: the type, two of alerts, six of ours.
-        let mut headers = Vec::with_capacity(9 + theirs.len());
-        for header in theirs {
-            headers.push(self.extra_header(header)?);
-        }
+        let mut values = Values::default();
         let mut content_type = "application/json";
         let (keys, body) = match event_type.family() {
             Family::Message => {
@@ -106,11 +126,9 @@ impl Signer<'_> {
             Family::Alert => {
                 let keys = self.alerts_keys(timestamp)?;
                 let body = alert_body(event, timestamp, token)?;
-                let x_sign = signing::x_sign(&keys.present, &body);
-                headers.push((HeaderName::from_static("x-sign"), x_sign.try_into()?));
+                values.add("x-sign", &signing::x_sign(&keys.present, &body));
                 if let Some(previous) = &keys.previous {
-                    let x_sign = signing::x_sign(previous, &body);
-                    headers.push((HeaderName::from_static("x-sign-previous"), x_sign.try_into()?));
+                    values.add("x-sign-previous", &signing::x_sign(previous, &body));
                 }
                 (keys, body)
             }
@@ -121,18 +139,20 @@ impl Signer<'_> {
             standard.push(' ');
             standard += &signing::standard_webhooks(previous, delivery_id, timestamp, &body);
         }
-        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
-        let ours: [(&'static str, String); 6] = [
-            ("webhook-id", delivery_id.to_owned()),
-            ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-signature", standard),
-            ("x-postrider-event", event_type.as_str().to_owned()),
-            ("x-postrider-delivery", delivery_id.to_owned()),
-            ("x-postrider-attempt", attempt.to_string()),
-        ];
-        for (name, value) in ours {
-            headers.push((HeaderName::from_static(name), value.try_into()?));
+        values.add("webhook-id", delivery_id);
+        values.add("webhook-timestamp", &timestamp.to_string());
+        values.add("webhook-signature", &standard);
+        values.add("x-postrider-event", event_type.as_str());
+        values.add("x-postrider-delivery", delivery_id);
+        values.add("x-postrider-attempt", &attempt.to_string());
+
+        let theirs = self.destination.options.map_or(&[][..], |options| &options.headers);
+        let mut headers = Vec::with_capacity(theirs.len() + 1 + values.lengths.len());
+        for header in theirs {
+            headers.push(self.extra_header(header)?);
         }
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        values.write(&mut headers)?;
         Ok(SignedRequest { headers, body: body.into() })
     }
 

@@ -3,13 +3,23 @@
 use std::time::Duration;
 
 use bus::{BusError, Pulled};
+use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
-use model::{EventType, Routing, Scope, route};
+use metrics::Counter;
+use model::{EventType, Family, Routing, Scope, route};
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::{AcceptedEvent, Delivery, Routed, outcome};
 
 use crate::{Answer, Fanout};
+
+/// By family.
+static ROUTED: Handles<Counter, 2> = Handles::new(
+    |family| metrics::counter!("postrider_events_routed_total", "family" => Family::ALL[family].as_str()),
+);
+static MADE: Handles<Counter, 2> = Handles::new(
+    |family| metrics::counter!("postrider_deliveries_made_total", "family" => Family::ALL[family].as_str()),
+);
 
 impl Fanout {
     /// Decides and stores. Dying anywhere in here means that the broker hands
@@ -34,9 +44,9 @@ impl Fanout {
         let mut span = Span::after("route", SpanKind::Consumer, &event.traceparent);
         let now = self.clock.now();
         let account_id = event.account_id.as_str();
-        metrics::counter!("postrider_events_routed_total", "family" => event_type.family().as_str()).increment(1);
-        metrics::counter!("postrider_deliveries_made_total", "family" => event_type.family().as_str())
-            .increment(routing.chosen.len() as u64);
+        let family = event_type.family().number();
+        ROUTED.of(family).increment(1);
+        MADE.of(family).increment(routing.chosen.len() as u64);
 
         let Routing { decisions, chosen } = routing;
         span.text("postrider.event_key", &event.event_key);

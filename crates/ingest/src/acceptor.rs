@@ -9,8 +9,9 @@ use bus::{Bus, BusError, Settings, Stored};
 use bytes::Bytes;
 use chassis::door::Caller;
 use chassis::trace::Span;
-use chassis::{Clock, crash_point, entropy};
+use chassis::{Clock, Handles, crash_point, entropy};
 use futures_util::future::join_all;
+use metrics::Counter;
 use model::{EventType, Family, event_key, validate};
 use prost::Message as _;
 use protocol::v1::{AcceptedEvent, Event};
@@ -37,6 +38,11 @@ pub(crate) struct Acceptor {
     slots: Arc<Semaphore>,
 }
 
+/// By family.
+static ACCEPTED: Handles<Counter, 2> = Handles::new(
+    |family| metrics::counter!("postrider_events_accepted_total", "family" => Family::ALL[family].as_str()),
+);
+
 /// What became of one event.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -50,17 +56,14 @@ pub(crate) struct Answer {
 impl Answer {
     /// Counts this event, once, when its answer is final.
     pub(crate) fn counted(self) -> Self {
-        let family = self.family.map_or("unknown", Family::as_str);
-        match &self.outcome {
-            Ok(Stored::New) => {
-                metrics::counter!("postrider_events_accepted_total", "family" => family)
-                    .increment(1);
-            }
-            Ok(Stored::Duplicate) => {
+        match (&self.outcome, self.family) {
+            (Ok(Stored::New), Some(family)) => ACCEPTED.of(family.number()).increment(1),
+            (Ok(_), family) => {
+                let family = family.map_or("unknown", Family::as_str);
                 metrics::counter!("postrider_events_duplicate_total", "family" => family)
                     .increment(1);
             }
-            Err(refusal) => {
+            (Err(refusal), _) => {
                 let code = refusal.code().as_str_name();
                 metrics::counter!("postrider_events_refused_total", "code" => code).increment(1);
             }

@@ -34,6 +34,16 @@ pub enum Family {
     Alert,
 }
 
+impl Family {
+    /// Both, each in the place of its number.
+    pub const ALL: [Self; 2] = [Self::Message, Self::Alert];
+
+    /// Its number.
+    pub const fn number(self) -> usize {
+        self as usize
+    }
+}
+
 impl EventType {
     /// The alert event types, in Mailgun's order.
     pub const ALERTS: [Self; 6] = [

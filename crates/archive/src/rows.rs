@@ -11,7 +11,9 @@ use protocol::Timestamp;
 use protocol::v1::decision::Verdict;
 use protocol::v1::ended::End;
 use protocol::v1::{AcceptedEvent, Attempted, Decision, Ended, Level, Outcome, Routed, outcome};
-use store::history::{self, AttemptRow, DecisionRow, EndRow, EventRow, RoutedRow, Uuid};
+use store::history::{
+    self, AttemptRow, DecisionRow, EndRow, EventRow, NamedEvent, RoutedRow, Uuid,
+};
 use store::{Store, StoreError};
 
 use crate::projection::Source;
@@ -170,6 +172,11 @@ fn attempt(record: Attempted) -> Result<AttemptRow, Flaw> {
         reason: record.reason,
         detail: record.detail,
         response_snippet: record.response_snippet,
+        event: record.event.map(|event| NamedEvent {
+            event_id: event.event_id,
+            event_type: event.event_type,
+            domain_id: history::id(&event.domain_id),
+        }),
     })
 }
 

@@ -105,7 +105,7 @@ impl Platform {
             "SELECT e.outcome || ': ' || e.reason, count(*), max(e.attempts), \
              max(extract(epoch FROM e.ended_at - r.first_due)) \
              FROM accounts a JOIN ends e USING (account_id) \
-             LEFT JOIN (SELECT event_key, min(routed_at) AS first_due FROM routings \
+             LEFT JOIN (SELECT event_key, min(routed_at) AS first_due FROM routing_decisions \
              GROUP BY event_key) r USING (event_key) WHERE a.name = '{account}' GROUP BY 1"
         ))?;
         let mut ends = Ends { published, ..Ends::default() };

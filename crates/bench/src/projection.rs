@@ -14,15 +14,13 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::load::Group;
-use crate::platform::{Platform, Setup};
+use crate::platform::{HISTORY, Platform, Setup};
 use crate::report::{self, Machine, median, rounded, spread};
 use crate::segment::since;
 
 const ARCHIVE: &str = "archive";
 /// Who takes part. The others have nothing to do meanwhile.
 const PARTS: [&str; 3] = [ARCHIVE, "nats", "postgres"];
-/// The tables, of which each event with one delivery has a row in each.
-const TABLES: [&str; 5] = ["events", "routings", "routing_decisions", "attempts", "ends"];
 /// How long one round may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -62,7 +60,7 @@ struct Report {
     /// Median of the rounds.
     rows_per_s: f64,
     rows_per_s_spread: [f64; 2],
-    /// Medians. A delivery is five rows.
+    /// Medians. A delivery is four rows.
     cpu_us_per_row: f64,
     cpu_s_per_10k_rows: BTreeMap<&'static str, f64>,
     cpu_s_per_10k_deliveries: f64,
@@ -129,7 +127,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         rows_per_s_spread: spread(&rates).map(rounded),
         cpu_us_per_row: rounded(cpu_us_per_row),
         cpu_s_per_10k_rows: PARTS.map(|name| (name, rounded(median(&a_part(name))))).into(),
-        cpu_s_per_10k_deliveries: rounded(cpu_us_per_row * TABLES.len() as f64 / 100.0),
+        cpu_s_per_10k_deliveries: rounded(cpu_us_per_row * HISTORY.len() as f64 / 100.0),
         cores: rounded(median(&of(&|r| r.cpu.values().sum::<f64>() / r.seconds))),
     };
     report::publish(&report, options.json.as_deref())?;
@@ -159,28 +157,16 @@ async fn round(
     let before = platform.cpu();
     let began = Instant::now();
     platform.start_role(ARCHIVE).await?;
-    // Its own counters, which start anew with it: asking the database would cost
-    // what is measured. Decisions are rows of which it counts only the routings.
-    let wanted = events * (TABLES.len() as u64 - 1);
-    loop {
-        let counts = platform.counter(ARCHIVE, "postrider_archive_rows_total").await?;
-        if counts.values().sum::<u64>() >= wanted {
-            break;
-        }
-        ensure!(began.elapsed() < PATIENCE, "archive has written {counts:?}");
-        sleep_until(Instant::now() + Duration::from_millis(50)).await;
-    }
+    platform.wait_for_history(events).await?;
     let seconds = began.elapsed().as_secs_f64();
     let cpu = since(&platform.cpu(), &before, |now, then| now - then);
-    for (table, rows) in rows_by_table(platform)? {
-        ensure!(rows == events * number, "{table} has {rows} rows instead of {}", events * number);
-    }
+    platform.check_history(events * number)?;
     let part = |name| cpu.get(name).copied().context("a process of the platform");
     let mut by_part = BTreeMap::new();
     for name in PARTS {
         by_part.insert(name, part(name)?);
     }
-    Ok(Round { rows: events * TABLES.len() as u64, seconds, cpu: by_part })
+    Ok(Round { rows: events * HISTORY.len() as u64, seconds, cpu: by_part })
 }
 
 /// Waits until no outcome is written any more: the last ones come after the
@@ -206,5 +192,5 @@ fn rows_by_table(platform: &Platform) -> Result<BTreeMap<&'static str, u64>> {
         let rows = platform.query(&format!("SELECT count(*) FROM {table}"))?;
         Ok((table, rows.trim().parse()?))
     };
-    TABLES.into_iter().map(count).collect()
+    HISTORY.into_iter().map(count).collect()
 }

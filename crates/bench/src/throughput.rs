@@ -148,6 +148,7 @@ async fn round(
     let scale = 10_000.0 / events as f64;
     let mut cpu = since(&platform.cpu(), &before, |now, then| (now - then) * scale);
     cpu.insert("load".into(), load_cpu * scale);
+    platform.check_history(before_it + events)?;
     Ok(Round { cpu, rate: events as f64 / elapsed.as_secs_f64(), seen })
 }
 

@@ -4,22 +4,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Pulled;
+use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
+use chrono::{DateTime, Utc};
 use egress::request::{SignedRequest, Signer};
 use egress::{Answer as Received, Failure, FailureKind};
+use metrics::{Counter, Histogram};
 use model::{
     Answered, Destination, EventType, Family, NotWanted, RetryPolicy, Scope, Wanted, still_wanted,
 };
 use prost::Message as _;
 use protocol::v1::ended::End;
 use protocol::v1::{
-    AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument, TargetTrouble,
+    AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument, EventName, TargetTrouble,
 };
 use tokio::sync::oneshot;
 
 use crate::Dispatcher;
 use crate::settled::Known;
 use crate::targets::{Admission, Came, Change, Permit};
+
+/// By family.
+static DUE_WAIT: Handles<Histogram, 2> = Handles::new(
+    |family| metrics::histogram!("postrider_due_wait_seconds", "family" => Family::ALL[family].as_str()),
+);
+static ATTEMPTS_OK: Handles<Counter, 2> = Handles::new(
+    |family| metrics::counter!("postrider_attempts_total", "family" => Family::ALL[family].as_str(), "outcome" => "ok"),
+);
+static DURATION: Handles<Histogram, 2> = Handles::new(
+    |family| metrics::histogram!("postrider_attempt_duration_seconds", "family" => Family::ALL[family].as_str()),
+);
+static FIRST_LATENCY: Handles<Histogram, 2> = Handles::new(
+    |family| metrics::histogram!("postrider_first_attempt_latency_seconds", "family" => Family::ALL[family].as_str()),
+);
 
 /// How a message is answered. Every ack and nak of a readable delivery follows from one of these.
 pub(crate) enum Answer {
@@ -51,6 +68,33 @@ pub(crate) struct Work {
     pub(crate) policy: Arc<RetryPolicy>,
     /// The primary account, with whose others this delivery waits, once it is known.
     pub(crate) primary: Option<Arc<AccountDocument>>,
+}
+
+impl Work {
+    /// The record of a try of this number, as far as it is known before it.
+    pub(crate) fn attempted(&self, number: u32, started_at: DateTime<Utc>) -> Attempted {
+        let delivery = &self.delivery;
+        Attempted {
+            delivery_id: delivery.delivery_id.clone(),
+            event_key: delivery.event_key.clone(),
+            account_id: self.event.account_id.clone(),
+            target_id: delivery.target.as_ref().map(|target| target.id.clone()).unwrap_or_default(),
+            hop: delivery.hop,
+            attempt: number,
+            started_at: Some(crate::settle::timestamp(started_at)),
+            generation: delivery.generation,
+            ..Attempted::default()
+        }
+    }
+
+    /// The name of its event, for failure logs.
+    pub(crate) fn event_name(&self) -> EventName {
+        EventName {
+            event_id: self.event.event.as_ref().map(|event| event.id.clone()).unwrap_or_default(),
+            event_type: self.event_type.as_str().to_owned(),
+            domain_id: self.event.domain_id.clone(),
+        }
+    }
 }
 
 /// The settings documents that one attempt is made with.
@@ -122,8 +166,7 @@ impl Dispatcher {
         };
         let event = event.unwrap_or_default();
         let stood = pulled.stood(self.clock.now());
-        metrics::histogram!("postrider_due_wait_seconds", "family" => event_type.family().as_str())
-            .record(stood.as_secs_f64());
+        DUE_WAIT.of(event_type.family().number()).record(stood.as_secs_f64());
         if let Some(due) = crate::settle::moment(delivery.due_again.as_ref()) {
             let late = (self.clock.now() - due).as_seconds_f64().max(0.0);
             metrics::histogram!("postrider_retry_lateness_seconds", "family" => event_type.family().as_str())
@@ -262,18 +305,10 @@ impl Dispatcher {
         chassis::crash_point("dispatcher.answered");
 
         let mut attempted = Attempted {
-            delivery_id: work.delivery.delivery_id.clone(),
-            event_key: work.delivery.event_key.clone(),
-            account_id: work.event.account_id.clone(),
-            target_id: work.delivery.target.as_ref().map(|t| t.id.clone()).unwrap_or_default(),
-            hop: work.delivery.hop,
-            attempt: number,
             charged: true,
-            started_at: Some(crate::settle::timestamp(started_at)),
             duration_ms: u32::try_from(sent.duration.as_millis()).unwrap_or(u32::MAX),
-            url: egress::loggable(url),
-            generation: work.delivery.generation,
-            ..Attempted::default()
+            url: sent.shown_url,
+            ..work.attempted(number, started_at)
         };
         let (tried, came) = match sent.answer {
             Received::Response { status, snippet, retry_after } => {
@@ -352,16 +387,17 @@ impl Dispatcher {
             ("deferred", 0) => "deferred",
             _ => "no_answer",
         };
-        metrics::counter!("postrider_attempts_total", "family" => family.as_str(), "outcome" => outcome)
-            .increment(1);
-        metrics::histogram!("postrider_attempt_duration_seconds", "family" => family.as_str())
-            .record(f64::from(attempted.duration_ms) / 1000.0);
+        match outcome {
+            "ok" => ATTEMPTS_OK.of(family.number()).increment(1),
+            _ => metrics::counter!("postrider_attempts_total", "family" => family.as_str(), "outcome" => outcome)
+                .increment(1),
+        }
+        DURATION.of(family.number()).record(f64::from(attempted.duration_ms) / 1000.0);
         if let (0, Some(accepted)) = (work.delivery.hop, work.event.accepted_at.as_ref()) {
             let now = self.clock.now();
             let nanos = f64::from(now.timestamp_subsec_nanos()) - f64::from(accepted.nanos);
             let latency_s = (now.timestamp() - accepted.seconds) as f64 + nanos / 1e9;
-            metrics::histogram!("postrider_first_attempt_latency_seconds", "family" => family.as_str())
-                .record(latency_s.max(0.0));
+            FIRST_LATENCY.of(family.number()).record(latency_s.max(0.0));
         }
         tracing::debug!(
             delivery.id = attempted.delivery_id,

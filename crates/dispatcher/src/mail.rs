@@ -158,20 +158,12 @@ impl Dispatcher {
                 .increment(count.into());
         }
         let attempted = Attempted {
-            delivery_id: work.delivery.delivery_id.clone(),
-            event_key: work.delivery.event_key.clone(),
-            account_id: work.event.account_id.clone(),
-            target_id: work.delivery.target.as_ref().map(|t| t.id.clone()).unwrap_or_default(),
-            hop: work.delivery.hop,
-            attempt: work.delivery.attempt + 1,
-            started_at: Some(crate::settle::timestamp(started_at)),
             duration_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
             url,
             reason: reason.to_owned(),
             detail,
             response_snippet: reply,
-            generation: work.delivery.generation,
-            ..Attempted::default()
+            ..work.attempted(work.delivery.attempt + 1, started_at)
         };
         work.delivery.mail = Some(progress);
         if matches!(tried, Tried::Relay) {

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use bus::{Pulled, Rescheduled};
+use chassis::Handles;
 use chrono::{DateTime, Utc};
-use model::{AfterFailure, Answered, after_our_fault};
+use metrics::Counter;
+use model::{AfterFailure, Answered, Family, after_our_fault};
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::alert_trouble::Stage;
@@ -26,6 +28,11 @@ const MAX_UNCHARGED_RETURNS: u32 = 20;
 const TARGET_BACKLOG: &str = "target_backlog";
 const ACCOUNT_BACKLOG: &str = "account_backlog";
 
+/// By family.
+static DELIVERED: Handles<Counter, 2> = Handles::new(
+    |family| metrics::counter!("postrider_ended_total", "family" => Family::ALL[family].as_str(), "end" => End::Delivered.as_str_name()),
+);
+
 /// What comes next for a delivery that was tried.
 enum Next {
     End { end: End, reason: String },
@@ -42,6 +49,9 @@ impl Dispatcher {
         mut attempted: Attempted,
     ) -> Answer {
         attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay);
+        if attempted.reason != "ok" {
+            attempted.event = Some(work.event_name());
+        }
         match self.next(&work, &tried, &attempted) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
             Next::Retry { at } => {
@@ -69,17 +79,9 @@ impl Dispatcher {
             "a delivery cannot be tried"
         );
         let attempted = Attempted {
-            delivery_id: work.delivery.delivery_id.clone(),
-            event_key: work.delivery.event_key.clone(),
-            account_id: work.event.account_id.clone(),
-            target_id: target_id(&work.delivery),
-            hop: work.delivery.hop,
-            attempt: work.delivery.attempt + 1,
-            started_at: Some(timestamp(self.clock.now())),
             reason: "ours".into(),
             detail,
-            generation: work.delivery.generation,
-            ..Attempted::default()
+            ..work.attempted(work.delivery.attempt + 1, self.clock.now())
         };
         self.settle(pulled, work, Tried::Ours, attempted).await
     }
@@ -188,29 +190,23 @@ impl Dispatcher {
             return self.end(work, End::Exhausted, reason).await;
         }
         let at = at.min(last_chance);
-        let Work { mut delivery, event, primary, .. } = *work;
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
+        // History hears of the first wait; those that follow would only repeat it.
+        if work.delivery.parks == 0 {
+            let attempted = Attempted {
+                reason: wait.as_str().into(),
+                next_attempt_at: Some(timestamp(at)),
+                event: Some(work.event_name()),
+                ..work.attempted(work.delivery.attempt, now)
+            };
+            let account_id = &work.event.account_id;
+            self.outcomes.record(account_id, outcome::Kind::Attempted(attempted)).await;
+        }
+        let Work { mut delivery, primary, .. } = *work;
         delivery.due_again = Some(timestamp(at));
         delivery.hop += 1;
         delivery.may_exist = false;
         delivery.parks += 1;
-        // History hears of the first wait; those that follow would only repeat it.
-        if delivery.parks == 1 {
-            let attempted = Attempted {
-                delivery_id: delivery.delivery_id.clone(),
-                event_key: delivery.event_key.clone(),
-                account_id: event.account_id.clone(),
-                target_id: target_id(&delivery),
-                hop: delivery.hop - 1,
-                attempt: delivery.attempt,
-                started_at: Some(timestamp(now)),
-                reason: wait.as_str().into(),
-                next_attempt_at: Some(timestamp(at)),
-                generation: delivery.generation,
-                ..Attempted::default()
-            };
-            self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
-        }
         self.reschedule(pulled, &delivery, primary.as_deref(), at).await
     }
 
@@ -287,8 +283,11 @@ impl Dispatcher {
     ) -> Answer {
         let Work { delivery, event, event_type, policy, .. } = *work;
         let family = event_type.family();
-        metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
-            .increment(1);
+        match end {
+            End::Delivered => DELIVERED.of(family.number()).increment(1),
+            _ => metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
+                .increment(1),
+        }
         if end != End::Delivered {
             tracing::info!(
                 delivery.id = delivery.delivery_id,
@@ -303,11 +302,15 @@ impl Dispatcher {
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
         // A setting has nothing to answer for when others of its account wait.
         let exhausted = exhausted.filter(|_| policy.disables && reason != ACCOUNT_BACKLOG);
+        let body = match end {
+            End::Delivered => Default::default(),
+            _ => delivery.encode_to_vec().into(),
+        };
         let ended = Ended {
-            delivery_id: delivery.delivery_id.clone(),
-            event_key: delivery.event_key.clone(),
+            delivery_id: delivery.delivery_id,
+            event_key: delivery.event_key,
             account_id: event.account_id.clone(),
-            target_id: target_id(&delivery),
+            target_id: delivery.target.map(|target| target.id).unwrap_or_default(),
             generation: delivery.generation,
             hop: delivery.hop,
             end: end.into(),
@@ -315,10 +318,7 @@ impl Dispatcher {
             at,
             attempts: delivery.attempt + u32::from(charged_now),
             last_attempt,
-            delivery: match end {
-                End::Delivered => Default::default(),
-                _ => delivery.encode_to_vec().into(),
-            },
+            delivery: body,
         };
         // Dying after this line repeats the last try, or merely this record,
         // which history keeps once.

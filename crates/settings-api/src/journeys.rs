@@ -56,8 +56,8 @@ async fn show(
     Query(query): Query,
 ) -> Result {
     let accepted = find(&api, &caller, &event_id, &query).await?;
-    let (event, journey) = travelled(&api, &caller, &accepted).await?;
-    let stories = stories(event.event_key, &journey);
+    let (event, journey) = travelled(&api, &caller, &accepted, &[]).await?;
+    let stories = stories(&journey);
     let viewer = Viewer::of(&caller);
     Ok(respond::ok(&JourneyView::of(viewer, &accepted, event, &journey, &stories)))
 }
@@ -82,8 +82,8 @@ async fn show_delivery(
     let event_key = api.store.event_of_delivery(&caller.account_id, id).await?;
     let event_key = event_key.ok_or_else(missing)?;
     let accepted = api.store.accepted_events(&caller.account_id, &[event_key]).await?;
-    let journey = api.store.journey(&caller.account_id, event_key).await?;
-    let stories = stories(event_key, &journey);
+    let journey = api.store.journey(&caller.account_id, event_key, &[id]).await?;
+    let stories = stories(&journey);
     let story = stories.iter().find(|story| story.id == id).ok_or_else(missing)?;
     Ok(respond::ok(&OneDelivery {
         event: accepted.first().map(EventName::of),
@@ -126,14 +126,15 @@ pub(crate) async fn find(
     }
 }
 
-/// Its first acceptance, and its journey.
+/// Its first acceptance, and its journey, with these deliveries of it that are known.
 pub(crate) async fn travelled<'a>(
     api: &SettingsApi,
     caller: &Caller,
     accepted: &'a [AcceptedRow],
+    deliveries: &[Uuid],
 ) -> Result<(&'a AcceptedRow, Journey)> {
     let event = accepted.first().ok_or_else(|| ApiError::not_found("event not found"))?;
-    let journey = api.store.journey(&caller.account_id, event.event_key).await?;
+    let journey = api.store.journey(&caller.account_id, event.event_key, deliveries).await?;
     Ok((event, journey))
 }
 

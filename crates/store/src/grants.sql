@@ -26,7 +26,7 @@ BEGIN
     -- History is read, and is erased. Rows that are sent again are marked, and are locked for that, as those of
     -- statistics are before they are erased.
     GRANT SELECT, DELETE
-        ON events, routings, routing_decisions, attempts, ends, undelivered, expired, statistics
+        ON events, routing_decisions, attempts, ends, undelivered, expired, statistics
         TO postrider_settings_api;
     GRANT UPDATE (sent_again_at) ON ends, undelivered TO postrider_settings_api;
     GRANT UPDATE (last_reason) ON statistics TO postrider_settings_api;
@@ -39,7 +39,7 @@ BEGIN
 
     -- Only an owner can attach and drop the days of a table. `migrate` is a member of this role, and so an owner too.
     FOREACH table_name IN ARRAY
-        ARRAY['events', 'routings', 'routing_decisions', 'attempts', 'ends', 'undelivered']
+        ARRAY['events', 'routing_decisions', 'attempts', 'ends', 'undelivered']
     LOOP
         FOR relation IN
             SELECT t.relid FROM pg_partition_tree(table_name::regclass) t JOIN pg_class c ON c.oid = t.relid

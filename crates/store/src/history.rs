@@ -22,7 +22,7 @@ mod search;
 mod statistics;
 mod why;
 
-pub use attempts::AttemptRow;
+pub use attempts::{AttemptRow, NamedEvent};
 pub use ends::EndRow;
 pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;

@@ -253,14 +253,17 @@ impl Statements {
              FROM numbers), \
              tried AS (INSERT INTO attempts (event_key, delivery_id, hop, started_at, account_id, \
              target_id, generation, attempt, charged, duration_ms, url, status, reason, detail, \
-             response_snippet) \
+             response_snippet, event_id, event_type, domain_id) \
              SELECT md5('e' || n)::uuid, delivery_id, hop, at + interval '1 minute' * hop, \
              (owner).account_id, target_id, 0, hop + 1, true, 12, \
              'https://hooks.example.net/' || h % 3, \
              CASE WHEN failed THEN (ARRAY[503, NULL, 404, 500])[fate + 1] ELSE 200 END, \
              CASE WHEN failed THEN (ARRAY['status', 'timeout', 'status', 'status'])[fate + 1] \
-             ELSE 'ok' END, '', CASE WHEN failed THEN 'Service Unavailable' ELSE '' END \
-             FROM ended, generate_series(0, CASE WHEN fate < 4 THEN 1 ELSE 0 END) AS hop, \
+             ELSE 'ok' END, '', CASE WHEN failed THEN 'Service Unavailable' ELSE '' END, \
+             CASE WHEN failed THEN 'e' || lpad(n::text, 9, '0') END, \
+             CASE WHEN failed THEN k.name END, CASE WHEN failed THEN (owner).domain_id END \
+             FROM ended JOIN (VALUES {}) AS k (low, high, name, body) \
+             ON kind >= low AND kind < high, generate_series(0, CASE WHEN fate < 4 THEN 1 ELSE 0 END) AS hop, \
              LATERAL (SELECT fate < 4 AND (hop = 0 OR fate = 0) AS failed) AS f), \
              over AS (INSERT INTO ends (delivery_id, event_key, account_id, target_id, generation, \
              hop, outcome, reason, ended_at, attempts, last_url, last_status) \
@@ -271,6 +274,7 @@ impl Statements {
              SELECT delivery_id, (owner).account_id, target_id, outcome, at + interval '2 minutes', \
              '\\x{}' FROM ended WHERE outcome <> 'delivered' ORDER BY n",
             self.numbers(first, last),
+            self.kinds,
             self.delivery
         )
     }

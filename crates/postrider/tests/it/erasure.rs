@@ -158,7 +158,7 @@ async fn nothing_of_an_erased_account_is_left_and_nothing_comes_back() {
     system.wait_until_no_trace_is_left().await;
     // What waited has ended without another try, that of the subaccount too.
     assert_eq!((posts("/marker/waits"), posts("/marker/late")), (waited, 1));
-    for table in ["events", "routings", "attempts", "ends", "undelivered"] {
+    for table in ["events", "routing_decisions", "attempts", "ends", "undelivered"] {
         assert_eq!(system.sql(&format!("SELECT count(*) FROM {table}")).trim(), "0", "{table}");
     }
     let shown = GetAccountRequest { account_name: account_id.clone() };

@@ -126,8 +126,8 @@ async fn settings_that_the_broker_has_lost_or_has_newer_are_published_anew_by_ha
     republish(&system).await;
     system.publish(crate::system::opened("three")).await;
     eventually(SOON, "the event to be routed to nobody", || async {
-        let routed = "SELECT count(*) FROM routings JOIN events USING (event_key) \
-                      WHERE event_id = 'three'";
+        let routed = "SELECT count(*) FROM routing_decisions JOIN events USING (event_key) \
+                      WHERE event_id = 'three' AND verdict = 'none'";
         (servers.sql(routed).trim() == "1").then_some(())
     })
     .await;
@@ -206,7 +206,8 @@ async fn alert_all(system: &System, numbers: std::ops::Range<u32>) {
     system.publish_all(alerts).await;
     let wanted = format!("{}|{}", numbers.end, numbers.end.div_ceil(10));
     eventually(LONG, "all of it in history", || async {
-        let there = "SELECT (SELECT count(*) FROM routings), (SELECT count(*) FROM ends)";
+        let there = "SELECT (SELECT count(DISTINCT event_key) FROM routing_decisions), \
+                     (SELECT count(*) FROM ends)";
         (system.sql(there).trim() == wanted).then_some(())
     })
     .await;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use store::history::{AcceptedRow, AttemptRow, DecisionRow, Journey, KnownEnd, RoutedRow, Uuid};
 use utoipa::ToSchema;
 
-use super::story::{Story, next_delivery_id};
+use super::story::Story;
 use super::words;
 use crate::auth::Caller;
 use crate::events::item;
@@ -358,7 +358,6 @@ impl AttemptView {
 
 impl EndView {
     pub(crate) fn of(end: &KnownEnd) -> Self {
-        let next = end.sent_again_at.and_then(|_| next_delivery_id(end.event_key, end));
         Self {
             outcome: end.outcome.clone(),
             reason: end.reason.clone(),
@@ -367,7 +366,7 @@ impl EndView {
             attempts: end.attempts,
             is_body_kept: end.is_body_kept,
             sent_again_at: end.sent_again_at.map(rfc3339),
-            sent_again_as: next.map(hex),
+            sent_again_as: end.sent_again_as().map(hex),
         }
     }
 }

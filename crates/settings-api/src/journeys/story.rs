@@ -39,7 +39,7 @@ impl<'a> Stories<'a> {
 
 /// The deliveries of an event. One that was sent again and that nothing is known
 /// of yet is among them.
-pub(crate) fn stories(event_key: Uuid, journey: &Journey) -> Vec<Story<'_>> {
+pub(crate) fn stories(journey: &Journey) -> Vec<Story<'_>> {
     let mut stories = Stories::default();
     // By target: its place in the order, and the decision that chose it.
     let mut targets: HashMap<Uuid, (usize, &DecisionRow)> = HashMap::new();
@@ -57,7 +57,7 @@ pub(crate) fn stories(event_key: Uuid, journey: &Journey) -> Vec<Story<'_>> {
     }
     for end in &journey.ends {
         stories.entry(end.delivery_id, end.target_id, end.generation).end = Some(end);
-        if let (Some(_), Some(next)) = (end.sent_again_at, next_delivery_id(event_key, end)) {
+        if let Some(next) = end.sent_again_as() {
             stories.entry(next, end.target_id, end.generation + 1);
         }
     }
@@ -71,13 +71,6 @@ pub(crate) fn stories(event_key: Uuid, journey: &Journey) -> Vec<Story<'_>> {
         (place, story.target_id, story.generation)
     });
     told
-}
-
-/// The delivery that a resend of this one makes.
-pub(crate) fn next_delivery_id(event_key: Uuid, end: &KnownEnd) -> Option<Uuid> {
-    let target_id = end.target_id?.simple().to_string();
-    let event_key = event_key.simple().to_string();
-    store::history::id(&model::delivery_id(&event_key, &target_id, end.generation + 1))
 }
 
 #[cfg(test)]
@@ -117,9 +110,9 @@ mod tests {
             sent_again_at: sent_again.then_some(DateTime::UNIX_EPOCH),
         };
         let first = end(id("d2"), 0, true);
-        let second = next_delivery_id(id("e"), &first).expect("an id");
+        let second = first.next_delivery_id().expect("an id");
         let second = end(second, 1, true);
-        let third = next_delivery_id(id("e"), &second).expect("an id");
+        let third = second.next_delivery_id().expect("an id");
         let decisions =
             vec![decision("b", Some("d1")), decision("a", Some("d2")), decision("a", None)];
         let journey = Journey {
@@ -133,7 +126,7 @@ mod tests {
             ends: vec![second.clone(), first],
             ..Journey::default()
         };
-        let stories = stories(id("e"), &journey);
+        let stories = stories(&journey);
         let told: Vec<_> =
             stories.iter().map(|story| (story.id, story.generation, story.end.is_some())).collect();
         let (first, second) = (id("d2"), second.delivery_id);

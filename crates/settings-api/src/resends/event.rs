@@ -71,8 +71,8 @@ async fn resend_event(
     }
     let delivered = form.all.unwrap_or_default().then(|| form.generation.unwrap_or_default());
     let accepted = journeys::find(&api, &caller, &event_id, &query).await?;
-    let (event, journey) = journeys::travelled(&api, &caller, &accepted).await?;
-    let stories = stories(event.event_key, &journey);
+    let (event, journey) = journeys::travelled(&api, &caller, &accepted, &[]).await?;
+    let stories = stories(&journey);
     let answer = api.resend(&caller, event, latest(&stories), delivered).await?;
     Ok(respond::ok(&answer))
 }
@@ -104,8 +104,8 @@ impl SettingsApi {
         let event_key = self.store.event_of_delivery(&caller.account_id, id).await?;
         let event_key = event_key.ok_or_else(missing)?;
         let accepted = self.store.accepted_events(&caller.account_id, &[event_key]).await?;
-        let (event, journey) = journeys::travelled(self, caller, &accepted).await?;
-        let stories = stories(event_key, &journey);
+        let (event, journey) = journeys::travelled(self, caller, &accepted, &[id]).await?;
+        let stories = stories(&journey);
         let story = stories.iter().find(|story| story.id == id);
         let story = story.filter(|story| story.end.is_some()).ok_or_else(missing)?;
         let answer = self.resend(caller, event, [story], Some(story.generation)).await?;

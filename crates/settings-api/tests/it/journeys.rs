@@ -69,6 +69,7 @@ fn failed(event: &EventRow, url: &str) -> AttemptRow {
         detail: String::new(),
         response_snippet: "busy".to_owned(),
         next_attempt_at: Some(event.accepted_at + TimeDelta::minutes(10)),
+        event: None,
     }
 }
 

@@ -70,8 +70,10 @@ async fn world(env: &TestEnv) -> World {
         ])
         .await
         .expect("inserted");
+    let key = exhausted.event_key.simple().to_string();
+    let target = model::message_target_id(&demo, URL);
     let again = store::history::EndRow {
-        delivery_id: id(&"d".repeat(32)),
+        delivery_id: id(&model::delivery_id(&key, &target, 1)),
         generation: 1,
         ended_at: exhausted.accepted_at + TimeDelta::minutes(1),
         ..ended(&exhausted, URL, "rejected", "status_406")

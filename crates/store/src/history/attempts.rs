@@ -46,6 +46,19 @@ pub struct AttemptRow {
     pub response_snippet: String,
     /// When the next try is due.
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Of a try that failed; `None` where an earlier version has told of it.
+    pub event: Option<NamedEvent>,
+}
+
+/// What failure logs name an event by, and find failures by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedEvent {
+    /// The caller's id of the event.
+    pub event_id: String,
+    /// As customers subscribe to it.
+    pub event_type: String,
+    /// `None` for alerts.
+    pub domain_id: Option<Uuid>,
 }
 
 impl Store {
@@ -98,10 +111,11 @@ impl Keyed for AttemptRow {
         let mut copied = Rows::new(
             "attempts (event_key, delivery_id, hop, started_at, account_id, target_id, \
              generation, attempt, charged, duration_ms, url, status, reason, detail, \
-             response_snippet, next_attempt_at)",
+             response_snippet, next_attempt_at, event_id, event_type, domain_id)",
         );
         let mut tally = Tally::default();
         for row in rows {
+            let event = row.event.as_ref();
             copied.push(&[
                 &row.event_key,
                 &row.delivery_id,
@@ -119,6 +133,9 @@ impl Keyed for AttemptRow {
                 &clean(&row.detail),
                 &clean(&row.response_snippet),
                 &row.next_attempt_at,
+                &event.map(|event| clean(&event.event_id)),
+                &event.map(|event| event.event_type.as_str()),
+                &event.and_then(|event| event.domain_id),
             ]);
             tally.attempt(row);
         }

@@ -19,7 +19,7 @@ const BLOCKS: i64 = 8192;
 #[expect(missing_docs, reason = "the names say it")]
 pub enum HistoryTable {
     Events,
-    /// With the decisions of each routing.
+    /// What was decided of each event.
     Routings,
     Attempts,
     Ends,
@@ -54,7 +54,7 @@ impl HistoryTable {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
-            Self::Routings => "routings",
+            Self::Routings => "routing_decisions",
             Self::Attempts => "attempts",
             Self::Ends => "ends",
             Self::Undelivered => "undelivered",
@@ -92,13 +92,9 @@ impl Store {
                     .await?
                 }
                 HistoryTable::Routings => {
-                    // Decisions have no account; they come and go with their routing.
                     sqlx::query!(
-                        "WITH gone AS (DELETE FROM routings \
-                     WHERE ctid >= $1::text::tid AND ctid < $2::text::tid \
-                     AND account_id = ANY($3) RETURNING event_key, routed_at) \
-                     DELETE FROM routing_decisions d USING gone \
-                     WHERE d.event_key = gone.event_key AND d.routed_at = gone.routed_at",
+                        "DELETE FROM routing_decisions WHERE ctid >= $1::text::tid AND ctid < $2::text::tid \
+                     AND account_id = ANY($3)",
                         from,
                         to,
                         account_ids

@@ -1,9 +1,8 @@
 //! Tries that failed, newest first.
 //!
-//! Type and domain stand with the event alone: in every row of attempts they
-//! would cost each delivery something, and are asked for seldom. So the event of
-//! each row is looked up by its key: in the days in which it nearly always is, and
-//! where it is not there, in all others.
+//! A try that failed names its event. Where an earlier version has told of it, it does
+//! not: then the event is looked up by its key, in the days in which it nearly always is,
+//! and where it is not there, in all others.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, QueryBuilder, Row as _};
@@ -55,7 +54,7 @@ pub struct FailedAttempt {
     pub detail: String,
     pub response_snippet: String,
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// `None` when the event is no longer there, or not there yet.
+    /// `None` when an earlier version has told of it, and the event is no longer there.
     pub event_id: Option<String>,
     pub event_type: Option<String>,
 }
@@ -126,22 +125,20 @@ fn statement(
     limit: i64,
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(verb);
-    let looks_at_events = search.domain_id.is_some() || search.event_type.is_some();
-    query.push(
-        "SELECT a.started_at, a.delivery_id, a.hop, a.attempt, a.charged, a.duration_ms, a.url, \
-         a.status, a.reason, a.detail, a.response_snippet, a.next_attempt_at, e.event_id, \
-         e.event_type FROM attempts a ",
-    );
-    query.push(if looks_at_events { "JOIN" } else { "LEFT JOIN" });
     // One of them, should the event have been accepted twice. The second part is run
     // where the first one has found nothing, for what was sent again days later.
     query.push(
-        " LATERAL (SELECT event_id, event_type, domain_id FROM events \
-         WHERE events.event_key = a.event_key AND events.account_id = a.account_id \
+        "SELECT a.started_at, a.delivery_id, a.hop, a.attempt, a.charged, a.duration_ms, a.url, \
+         a.status, a.reason, a.detail, a.response_snippet, a.next_attempt_at, \
+         coalesce(a.event_id, e.event_id) AS event_id, \
+         coalesce(a.event_type, e.event_type) AS event_type FROM attempts a \
+         LEFT JOIN LATERAL (SELECT event_id, event_type, domain_id FROM events \
+         WHERE a.event_id IS NULL \
+         AND events.event_key = a.event_key AND events.account_id = a.account_id \
          AND events.accepted_at BETWEEN a.started_at - interval '1 day' \
          AND a.started_at + interval '1 hour' \
-         UNION ALL SELECT event_id, event_type, domain_id FROM events \
-         WHERE events.event_key = a.event_key AND events.account_id = a.account_id LIMIT 1) AS e ON true \
+         UNION ALL SELECT event_id, event_type, domain_id FROM events WHERE a.event_id IS NULL \
+         AND events.event_key = a.event_key AND events.account_id = a.account_id LIMIT 1) AS e ON true \
          WHERE a.reason <> 'ok' AND a.account_id = ",
     );
     query.push_bind(search.account_id.clone());
@@ -171,10 +168,10 @@ fn statement(
         query.push(" AND a.delivery_id = ").push_bind(delivery_id);
     }
     if let Some(domain_id) = search.domain_id {
-        query.push(" AND e.domain_id = ").push_bind(domain_id);
+        query.push(" AND coalesce(a.domain_id, e.domain_id) = ").push_bind(domain_id);
     }
     if let Some(event_type) = &search.event_type {
-        query.push(" AND e.event_type = ").push_bind(event_type.clone());
+        query.push(" AND coalesce(a.event_type, e.event_type) = ").push_bind(event_type.clone());
     }
     query.push(" ORDER BY a.started_at DESC, a.delivery_id DESC, a.hop DESC LIMIT ");
     query.push_bind(limit);

@@ -1,13 +1,16 @@
 //! Everything that is known of one event: when it was accepted, what was decided,
 //! what was tried, how it ended.
 //!
-//! All of it is read by the event's key, which leads a primary key or an index of
-//! every table: one probe for each day, however many rows there are.
+//! All of it is read by the event's key and by the deliveries that are found with it,
+//! which lead the primary keys: one probe for each day, however many rows there are.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgExecutor, Postgres, Transaction};
 
-use super::{AttemptRow, DecisionRow, RoutedRow, Uuid};
+use super::routings::DecisionColumns;
+use super::{AttemptRow, NamedEvent, RoutedRow, Uuid};
 use crate::{Store, StoreError};
 
 /// Rows of one table that are read for one event. Only an event that thousands of
@@ -49,6 +52,27 @@ pub struct KnownEnd {
     pub sent_again_at: Option<DateTime<Utc>>,
 }
 
+impl KnownEnd {
+    /// The delivery that it was sent again as, if it was.
+    pub fn sent_again_as(&self) -> Option<Uuid> {
+        self.sent_again_at.and_then(|_| self.next_delivery_id())
+    }
+
+    /// The delivery that it may have been sent again as. What was not delivered is marked
+    /// when the broker has the next generation, and whoever sends it may die in between.
+    pub(super) fn successor(&self) -> Option<Uuid> {
+        let may_have_one = self.outcome != "delivered" || self.sent_again_at.is_some();
+        may_have_one.then(|| self.next_delivery_id()).flatten()
+    }
+
+    /// The delivery that a resend of this one makes: its id follows from this one's.
+    pub fn next_delivery_id(&self) -> Option<Uuid> {
+        let target_id = self.target_id?.simple().to_string();
+        let event_key = self.event_key.simple().to_string();
+        super::id(&model::delivery_id(&event_key, &target_id, self.generation.checked_add(1)?))
+    }
+}
+
 /// What has become of an event since it was accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journey {
@@ -56,7 +80,8 @@ pub struct Journey {
     pub routings: Vec<RoutedRow>,
     /// In the order of time.
     pub attempts: Vec<AttemptRow>,
-    /// Of one delivery the earliest end alone.
+    /// Of one delivery the earliest end alone. Those of deliveries that decisions, tries or
+    /// earlier ends tell of.
     pub ends: Vec<KnownEnd>,
     /// Whether all of it is here.
     pub is_whole: bool,
@@ -125,22 +150,30 @@ impl Store {
         Ok(events)
     }
 
-    /// What has become of an event of this account, as of one moment.
+    /// What has become of an event of this account, as of one moment. Its deliveries are
+    /// those that decisions and tries name, and these, which the caller knows.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn journey(&self, account_id: &str, event_key: Uuid) -> Result<Journey, StoreError> {
+    pub async fn journey(
+        &self,
+        account_id: &str,
+        event_key: Uuid,
+        deliveries: &[Uuid],
+    ) -> Result<Journey, StoreError> {
         let mut tx = self.snapshot().await?;
         let routings = routings(&mut tx, account_id, event_key).await?;
         let attempts = attempts(&mut tx, account_id, event_key).await?;
-        let mut ends = ends(&mut tx, account_id, event_key).await?;
+        let decided = routings.iter().flat_map(|routing| &routing.decisions);
+        let decided = decided.filter_map(|decision| decision.delivery_id);
+        let tried = attempts.iter().map(|attempt| attempt.delivery_id);
+        let deliveries = decided.chain(tried).chain(deliveries.iter().copied()).collect();
+        let ends = ends(&mut tx, account_id, deliveries).await?;
         tx.commit().await?;
         let decisions = routings.iter().map(|routing| routing.decisions.len()).sum();
-        let is_whole = [routings.len(), decisions, attempts.len(), ends.len()]
+        let is_whole = [routings.len(), decisions, attempts.len()]
             .into_iter()
             .all(|rows| i64::try_from(rows).is_ok_and(|rows| rows < MOST_ROWS));
-        // A delivery may have been reported to have ended twice: the earlier one counts.
-        ends.dedup_by_key(|end| end.delivery_id);
         Ok(Journey { routings, attempts, ends, is_whole })
     }
 
@@ -184,48 +217,31 @@ async fn routings(
     account_id: &str,
     event_key: Uuid,
 ) -> Result<Vec<RoutedRow>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT routed_at, settings_revision FROM routings \
-         WHERE event_key = $1 AND account_id = $2 ORDER BY routed_at LIMIT $3",
+    let rows = sqlx::query_as!(
+        DecisionColumns,
+        "SELECT event_key, routed_at, settings_revision, verdict, level, subscription_id, \
+         target_id, url, delivery_id, duplicate_of, disabled_at FROM routing_decisions \
+         WHERE event_key = $1 AND account_id = $2 ORDER BY routed_at, position LIMIT $3",
         event_key,
         account_id,
         MOST_ROWS
     )
     .fetch_all(&mut **tx)
     .await?;
-    let mut routings: Vec<RoutedRow> = rows
-        .into_iter()
-        .map(|row| RoutedRow {
-            event_key,
-            account_id: account_id.to_owned(),
-            routed_at: row.routed_at,
-            settings_revision: row.settings_revision.try_into().unwrap_or(u64::MAX),
-            decisions: Vec::new(),
-        })
-        .collect();
-    let decisions = sqlx::query!(
-        "SELECT routed_at, verdict, level, subscription_id, target_id, url, delivery_id, \
-         duplicate_of, disabled_at FROM routing_decisions \
-         WHERE event_key = $1 ORDER BY routed_at, position LIMIT $2",
-        event_key,
-        MOST_ROWS
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    for row in decisions {
-        // Without its routing it is not known whose it is.
-        let of = routings.binary_search_by_key(&row.routed_at, |routing| routing.routed_at);
-        let Ok(place) = of else { continue };
-        routings[place].decisions.push(DecisionRow {
-            verdict: row.verdict,
-            level: row.level,
-            subscription_id: row.subscription_id,
-            target_id: row.target_id,
-            url: row.url,
-            delivery_id: row.delivery_id,
-            duplicate_of: row.duplicate_of,
-            disabled_at: row.disabled_at,
-        });
+    let mut routings: Vec<RoutedRow> = Vec::new();
+    for row in rows {
+        if routings.last().is_none_or(|last| last.routed_at != row.routed_at) {
+            routings.push(RoutedRow {
+                event_key,
+                account_id: account_id.to_owned(),
+                routed_at: row.routed_at,
+                settings_revision: row.settings_revision.try_into().unwrap_or(u64::MAX),
+                decisions: Vec::new(),
+            });
+        }
+        if let Some(routing) = routings.last_mut() {
+            routing.decisions.extend(row.decision());
+        }
     }
     Ok(routings)
 }
@@ -237,8 +253,8 @@ async fn attempts(
 ) -> Result<Vec<AttemptRow>, StoreError> {
     let rows = sqlx::query!(
         "SELECT delivery_id, hop, target_id, generation, attempt, charged, started_at, \
-         duration_ms, url, status, reason, detail, response_snippet, next_attempt_at \
-         FROM attempts WHERE event_key = $1 AND account_id = $2 \
+         duration_ms, url, status, reason, detail, response_snippet, next_attempt_at, \
+         event_id, event_type, domain_id FROM attempts WHERE event_key = $1 AND account_id = $2 \
          ORDER BY started_at, hop LIMIT $3",
         event_key,
         account_id,
@@ -263,27 +279,57 @@ async fn attempts(
         detail: row.detail,
         response_snippet: row.response_snippet,
         next_attempt_at: row.next_attempt_at,
+        event: row.event_id.zip(row.event_type).map(|(event_id, event_type)| NamedEvent {
+            event_id,
+            event_type,
+            domain_id: row.domain_id,
+        }),
     });
     Ok(rows.collect())
 }
 
-async fn ends(tx: &mut Tx, account_id: &str, event_key: Uuid) -> Result<Vec<KnownEnd>, StoreError> {
+/// The ends of these deliveries, and of what they may have been sent again as.
+async fn ends(
+    tx: &mut Tx,
+    account_id: &str,
+    mut next: BTreeSet<Uuid>,
+) -> Result<Vec<KnownEnd>, StoreError> {
+    let mut asked = BTreeSet::new();
+    let mut ends: Vec<KnownEnd> = Vec::new();
+    while !next.is_empty() {
+        let deliveries: Vec<Uuid> = next.iter().copied().collect();
+        asked.append(&mut next);
+        let found = ends_of(&mut **tx, account_id, &deliveries).await?;
+        next = found.iter().filter_map(KnownEnd::successor).collect();
+        next.retain(|delivery_id| !asked.contains(delivery_id));
+        ends.extend(found);
+    }
+    Ok(ends)
+}
+
+/// The ends of these deliveries, of each the earliest alone: it may have been reported to
+/// have ended twice.
+pub(super) async fn ends_of(
+    connection: impl PgExecutor<'_>,
+    account_id: &str,
+    deliveries: &[Uuid],
+) -> Result<Vec<KnownEnd>, StoreError> {
+    // Bodies are looked up one by one, and never read from end to end.
     let rows = sqlx::query_as!(
         EndColumns,
-        "SELECT e.event_key AS \"event_key!\", e.delivery_id, e.target_id, e.generation, \
-         e.outcome, e.reason, e.ended_at, e.attempts, e.last_status, \
+        "SELECT DISTINCT ON (e.delivery_id) e.event_key AS \"event_key!\", e.delivery_id, \
+         e.target_id, e.generation, e.outcome, e.reason, e.ended_at, e.attempts, e.last_status, \
          u.delivery_id IS NOT NULL AS \"is_body_kept!\", \
          coalesce(u.sent_again_at, e.sent_again_at) AS sent_again_at FROM ends e \
          LEFT JOIN LATERAL (SELECT delivery_id, sent_again_at FROM undelivered \
          WHERE e.outcome <> 'delivered' AND delivery_id = e.delivery_id \
          AND ended_at = e.ended_at LIMIT 1) u ON true \
-         WHERE e.event_key = $1 AND e.account_id = $2 \
-         ORDER BY e.delivery_id, e.ended_at LIMIT $3",
-        event_key,
-        account_id,
-        MOST_ROWS
+         WHERE e.delivery_id = ANY($1) AND e.account_id = $2 AND e.event_key IS NOT NULL \
+         ORDER BY e.delivery_id, e.ended_at",
+        deliveries,
+        account_id
     )
-    .fetch_all(&mut **tx)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(KnownEnd::from).collect())
 }

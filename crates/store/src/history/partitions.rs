@@ -32,7 +32,7 @@ const BEHIND: u64 = 2;
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Retention {
     pub events_days: u32,
-    /// With the decisions.
+    /// What was decided of each event.
     pub routings_days: u32,
     pub attempts_days: u32,
     pub ends_days: u32,
@@ -66,9 +66,8 @@ struct Table {
     keeps: fn(&Retention) -> u32,
 }
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 5] = [
     Table { name: "events", column: "accepted_at", keeps: |days| days.events_days },
-    Table { name: "routings", column: "routed_at", keeps: |days| days.routings_days },
     Table { name: "routing_decisions", column: "routed_at", keeps: |days| days.routings_days },
     Table { name: "attempts", column: "started_at", keeps: |days| days.attempts_days },
     Table { name: "ends", column: "ended_at", keeps: |days| days.ends_days },

@@ -25,8 +25,11 @@ pub struct RoutedRow {
     pub decisions: Vec<DecisionRow>,
 }
 
+/// The verdict of the one row that a routing without any candidate has.
+const NOBODY: &str = "none";
+
 /// What became of one candidate subscription.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecisionRow {
     /// `chosen`, `duplicate`, `disabled`, `paused`, `account_not_open` or `domain_disabled`.
     pub verdict: String,
@@ -44,6 +47,37 @@ pub struct DecisionRow {
     pub duplicate_of: Option<String>,
     /// With `disabled`.
     pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// A row as the database has it.
+pub(super) struct DecisionColumns {
+    pub(super) event_key: Uuid,
+    pub(super) routed_at: DateTime<Utc>,
+    pub(super) settings_revision: i64,
+    pub(super) verdict: String,
+    pub(super) level: String,
+    pub(super) subscription_id: String,
+    pub(super) target_id: Option<Uuid>,
+    pub(super) url: String,
+    pub(super) delivery_id: Option<Uuid>,
+    pub(super) duplicate_of: Option<String>,
+    pub(super) disabled_at: Option<DateTime<Utc>>,
+}
+
+impl DecisionColumns {
+    /// `None` where it says that there was no candidate.
+    pub(super) fn decision(self) -> Option<DecisionRow> {
+        (self.verdict != NOBODY).then_some(DecisionRow {
+            verdict: self.verdict,
+            level: self.level,
+            subscription_id: self.subscription_id,
+            target_id: self.target_id,
+            url: self.url,
+            delivery_id: self.delivery_id,
+            duplicate_of: self.duplicate_of,
+            disabled_at: self.disabled_at,
+        })
+    }
 }
 
 impl Store {
@@ -78,8 +112,8 @@ impl Keyed for RoutedRow {
     ) -> Result<HashSet<Self::Key>, StoreError> {
         let event_keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
         let known = sqlx::query!(
-            "SELECT event_key, routed_at FROM routings \
-             WHERE event_key = ANY($1::uuid[]) AND routed_at BETWEEN $2 AND $3",
+            "SELECT event_key, routed_at FROM routing_decisions \
+             WHERE event_key = ANY($1::uuid[]) AND routed_at BETWEEN $2 AND $3 AND position = 0",
             &event_keys,
             first,
             last
@@ -90,20 +124,25 @@ impl Keyed for RoutedRow {
     }
 
     async fn copy(tx: &mut PgConnection, rows: &[&Self]) -> Result<(), StoreError> {
-        let mut routings =
-            Rows::new("routings (event_key, routed_at, account_id, settings_revision)");
-        let mut decisions = Rows::new(
-            "routing_decisions (event_key, routed_at, position, verdict, level, subscription_id, \
-             target_id, url, delivery_id, duplicate_of, disabled_at)",
+        let mut copied = Rows::new(
+            "routing_decisions (event_key, routed_at, position, account_id, settings_revision, \
+             verdict, level, subscription_id, target_id, url, delivery_id, duplicate_of, \
+             disabled_at)",
         );
+        let nobody = DecisionRow { verdict: NOBODY.to_owned(), ..DecisionRow::default() };
         for row in rows {
             let revision = i64::try_from(row.settings_revision).unwrap_or(i64::MAX);
-            routings.push(&[&row.event_key, &row.routed_at, &row.account_id.as_str(), &revision]);
-            for (position, decision) in (0_i32..).zip(&row.decisions) {
-                decisions.push(&[
+            let decisions = match row.decisions.as_slice() {
+                [] => std::slice::from_ref(&nobody),
+                decisions => decisions,
+            };
+            for (position, decision) in (0_i32..).zip(decisions) {
+                copied.push(&[
                     &row.event_key,
                     &row.routed_at,
                     &position,
+                    &row.account_id.as_str(),
+                    &revision,
                     &decision.verdict.as_str(),
                     &decision.level.as_str(),
                     &clean(&decision.subscription_id),
@@ -115,7 +154,6 @@ impl Keyed for RoutedRow {
                 ]);
             }
         }
-        routings.send(tx).await?;
-        Ok(decisions.send(tx).await?)
+        Ok(copied.send(tx).await?)
     }
 }

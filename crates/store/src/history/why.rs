@@ -10,7 +10,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
-use super::journey::EndColumns;
+use super::journey::ends_of;
+use super::routings::DecisionColumns;
 use super::search::{EventPlace, not_accepted_before};
 use super::{DecisionRow, KnownEnd, Uuid};
 use crate::{Store, StoreError};
@@ -119,14 +120,17 @@ impl Store {
             Addressee::AlertSetting(setting_id) => (None, Some(setting_id)),
         };
         let routed = sqlx::query_scalar!(
-            "SELECT DISTINCT event_key FROM routings WHERE event_key = ANY($1)",
+            "SELECT DISTINCT event_key FROM routing_decisions \
+             WHERE event_key = ANY($1) AND position = 0",
             &keys
         )
         .fetch_all(&self.pool)
         .await?;
-        let decisions = sqlx::query!(
-            "SELECT event_key, verdict, level, subscription_id, target_id, url, delivery_id, \
-             duplicate_of, disabled_at FROM routing_decisions WHERE event_key = ANY($1) \
+        let decisions = sqlx::query_as!(
+            DecisionColumns,
+            "SELECT event_key, routed_at, settings_revision, verdict, level, subscription_id, \
+             target_id, url, delivery_id, duplicate_of, disabled_at FROM routing_decisions \
+             WHERE event_key = ANY($1) \
              AND ($2::text IS NULL OR url = $2) AND ($3::text IS NULL OR subscription_id = $3) \
              ORDER BY event_key, routed_at, position",
             &keys,
@@ -135,42 +139,23 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        // Bodies are looked up one by one, and never read from end to end.
-        let ends = sqlx::query_as!(
-            EndColumns,
-            "SELECT DISTINCT ON (e.event_key) e.event_key AS \"event_key!\", e.delivery_id, \
-             e.target_id, e.generation, e.outcome, e.reason, e.ended_at, e.attempts, \
-             e.last_status, u.delivery_id IS NOT NULL AS \"is_body_kept!\", \
-             coalesce(u.sent_again_at, e.sent_again_at) AS sent_again_at FROM ends e \
-             LEFT JOIN LATERAL (SELECT delivery_id, sent_again_at FROM undelivered \
-             WHERE e.outcome <> 'delivered' AND delivery_id = e.delivery_id \
-             AND ended_at = e.ended_at LIMIT 1) u ON true \
-             WHERE e.event_key = ANY($1) AND e.account_id = $2 AND e.target_id = $3 \
-             ORDER BY e.event_key, e.generation DESC, e.ended_at",
-            &keys,
-            search.account_id,
-            search.addressee.target_id(&search.account_id)
-        )
-        .fetch_all(&self.pool)
-        .await?;
-
         // An event that was accepted twice stands there twice, and has all of it twice.
         let routed: HashSet<Uuid> = routed.into_iter().collect();
         let mut decided: HashMap<Uuid, Vec<DecisionRow>> = HashMap::new();
         for row in decisions {
-            decided.entry(row.event_key).or_default().push(DecisionRow {
-                verdict: row.verdict,
-                level: row.level,
-                subscription_id: row.subscription_id,
-                target_id: row.target_id,
-                url: row.url,
-                delivery_id: row.delivery_id,
-                duplicate_of: row.duplicate_of,
-                disabled_at: row.disabled_at,
-            });
+            decided.entry(row.event_key).or_default().extend(row.decision());
         }
-        let ended: HashMap<Uuid, KnownEnd> =
-            ends.into_iter().map(|row| (row.event_key, row.into())).collect();
+        let target_id = search.addressee.target_id(&search.account_id);
+        let mut next: Vec<Uuid> =
+            decided.values().flatten().filter_map(|decision| decision.delivery_id).collect();
+        // Of each event the last that is found: resends come after what they are resends of.
+        let mut ended: HashMap<Uuid, KnownEnd> = HashMap::new();
+        while !next.is_empty() {
+            let mut found = ends_of(&self.pool, &search.account_id, &next).await?;
+            found.retain(|end| end.target_id == target_id);
+            next = found.iter().filter_map(KnownEnd::successor).collect();
+            ended.extend(found.into_iter().map(|end| (end.event_key, end)));
+        }
         for event in some {
             event.is_routed = routed.contains(&event.event_key);
             event.decisions = decided.get(&event.event_key).cloned().unwrap_or_default();

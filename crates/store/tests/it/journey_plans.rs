@@ -49,11 +49,10 @@ async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
          occurred_at, accepted_at, position, caller, event) SELECT event_key, account_id, \
          domain_id, CASE WHEN domain_id IS NULL THEN 'ip_listed' WHEN n % 10 = 4 THEN 'opened' \
          ELSE 'clicked' END, 'e' || n, at - interval '2 seconds', at, n, '', '\\x00' FROM made",
-        "INSERT INTO routings SELECT event_key, at, account_id, 1 FROM made",
         &format!(
-            "INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
-             subscription_id, target_id, url, delivery_id) SELECT event_key, at, 0, 'chosen', \
-             'domain', CASE WHEN domain_id IS NULL THEN '{SETTING}' ELSE 's' END, '{target}', \
+            "INSERT INTO routing_decisions (event_key, routed_at, position, account_id, \
+             settings_revision, verdict, level, subscription_id, target_id, url, delivery_id) \
+             SELECT event_key, at, 0, account_id, 1, 'chosen', 'domain', CASE WHEN domain_id IS NULL THEN '{SETTING}' ELSE 's' END, '{target}', \
              '{URL}', delivery_id FROM made"
         ),
         &format!(
@@ -74,7 +73,7 @@ async fn fill(env: &TestEnv, store: &Store) -> DateTime<Utc> {
          SELECT delivery_id, account_id, target_id, outcome, ended_at, '\\x00' FROM ends \
          WHERE outcome <> 'delivered'",
         "DROP TABLE made",
-        "ANALYZE events, routings, routing_decisions, attempts, ends, undelivered",
+        "ANALYZE events, routing_decisions, attempts, ends, undelivered",
     ] {
         env.sql(statement);
     }
@@ -86,7 +85,7 @@ fn scans(env: &TestEnv) -> String {
     env.sql(
         "SELECT s.relname, s.seq_scan FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid \
          WHERE c.reltuples > 0 AND s.seq_scan > 0 \
-         AND s.relname ~ '^(events|routings|routing_decisions|attempts|ends|undelivered)_'",
+         AND s.relname ~ '^(events|routing_decisions|attempts|ends|undelivered)_'",
     )
 }
 
@@ -109,7 +108,7 @@ async fn journeys_and_whys_are_read_by_their_keys() {
         let event_key = id(n.to_string());
         let began = Instant::now();
         let accepted = store.accepted_events(ACCOUNT, &[event_key; 14]).await.expect("read");
-        let journey = store.journey(ACCOUNT, event_key).await.expect("read");
+        let journey = store.journey(ACCOUNT, event_key, &[]).await.expect("read");
         let took = began.elapsed();
         assert_eq!((accepted.len(), journey.routings.len(), journey.is_whole), (1, 1, true));
         assert_eq!((journey.attempts.len(), journey.ends.len()), (2, usize::from(n % 500 != 0)));
@@ -119,7 +118,7 @@ async fn journeys_and_whys_are_read_by_their_keys() {
         assert_eq!(found, Some(event_key));
         let stranger = "c".repeat(24);
         assert_eq!(store.event_of_delivery(&stranger, delivery_id).await.expect("read"), None);
-        assert_eq!(store.journey(&stranger, event_key).await.expect("read").routings, []);
+        assert_eq!(store.journey(&stranger, event_key, &[]).await.expect("read").routings, []);
         eprintln!("a journey: {took:?}");
     }
     let search = |addressee: Addressee, days: i64| WhySearch {

@@ -8,6 +8,7 @@ mod failure_plans;
 mod history;
 mod journey_plans;
 mod lifecycle;
+mod migrations;
 mod outbox;
 mod partitions;
 mod statistics;

@@ -35,6 +35,7 @@ fn attempt(n: usize) -> AttemptRow {
         detail: String::new(),
         response_snippet: String::new(),
         next_attempt_at: None,
+        event: None,
     }
 }
 
@@ -309,6 +310,7 @@ async fn the_worst_targets_come_first_and_tell_what_was_last() {
         reason: reason.to_owned(),
         url: format!("https://hooks.example.net/{target}/{seconds}"),
         next_attempt_at: (reason != "ok").then(|| at(seconds + 600)),
+        event: None,
         ..attempt(n)
     };
     let mut rows = Vec::new();

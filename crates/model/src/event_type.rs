@@ -161,4 +161,9 @@ mod tests {
         }
         assert_eq!(EventType::parse("bounce"), None);
     }
+
+    #[test]
+    fn families_stand_in_the_places_of_their_numbers() {
+        assert_eq!(Family::ALL.map(Family::number), [0, 1]);
+    }
 }

@@ -253,7 +253,7 @@ impl Statements {
              FROM numbers), \
              tried AS (INSERT INTO attempts (event_key, delivery_id, hop, started_at, account_id, \
              target_id, generation, attempt, charged, duration_ms, url, status, reason, detail, \
-             response_snippet, event_id, event_type, domain_id) \
+             response_snippet, named_event_id, named_event_type, named_domain_id) \
              SELECT md5('e' || n)::uuid, delivery_id, hop, at + interval '1 minute' * hop, \
              (owner).account_id, target_id, 0, hop + 1, true, 12, \
              'https://hooks.example.net/' || h % 3, \

@@ -111,7 +111,8 @@ impl Keyed for AttemptRow {
         let mut copied = Rows::new(
             "attempts (event_key, delivery_id, hop, started_at, account_id, target_id, \
              generation, attempt, charged, duration_ms, url, status, reason, detail, \
-             response_snippet, next_attempt_at, event_id, event_type, domain_id)",
+             response_snippet, next_attempt_at, named_event_id, named_event_type, \
+             named_domain_id)",
         );
         let mut tally = Tally::default();
         for row in rows {

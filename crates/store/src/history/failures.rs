@@ -130,14 +130,14 @@ fn statement(
     query.push(
         "SELECT a.started_at, a.delivery_id, a.hop, a.attempt, a.charged, a.duration_ms, a.url, \
          a.status, a.reason, a.detail, a.response_snippet, a.next_attempt_at, \
-         coalesce(a.event_id, e.event_id) AS event_id, \
-         coalesce(a.event_type, e.event_type) AS event_type FROM attempts a \
+         coalesce(a.named_event_id, e.event_id) AS event_id, \
+         coalesce(a.named_event_type, e.event_type) AS event_type FROM attempts a \
          LEFT JOIN LATERAL (SELECT event_id, event_type, domain_id FROM events \
-         WHERE a.event_id IS NULL \
+         WHERE a.named_event_id IS NULL \
          AND events.event_key = a.event_key AND events.account_id = a.account_id \
          AND events.accepted_at BETWEEN a.started_at - interval '1 day' \
          AND a.started_at + interval '1 hour' \
-         UNION ALL SELECT event_id, event_type, domain_id FROM events WHERE a.event_id IS NULL \
+         UNION ALL SELECT event_id, event_type, domain_id FROM events WHERE a.named_event_id IS NULL \
          AND events.event_key = a.event_key AND events.account_id = a.account_id LIMIT 1) AS e ON true \
          WHERE a.reason <> 'ok' AND a.account_id = ",
     );
@@ -168,10 +168,12 @@ fn statement(
         query.push(" AND a.delivery_id = ").push_bind(delivery_id);
     }
     if let Some(domain_id) = search.domain_id {
-        query.push(" AND coalesce(a.domain_id, e.domain_id) = ").push_bind(domain_id);
+        query.push(" AND coalesce(a.named_domain_id, e.domain_id) = ").push_bind(domain_id);
     }
     if let Some(event_type) = &search.event_type {
-        query.push(" AND coalesce(a.event_type, e.event_type) = ").push_bind(event_type.clone());
+        query
+            .push(" AND coalesce(a.named_event_type, e.event_type) = ")
+            .push_bind(event_type.clone());
     }
     query.push(" ORDER BY a.started_at DESC, a.delivery_id DESC, a.hop DESC LIMIT ");
     query.push_bind(limit);

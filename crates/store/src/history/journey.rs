@@ -58,13 +58,6 @@ impl KnownEnd {
         self.sent_again_at.and_then(|_| self.next_delivery_id())
     }
 
-    /// The delivery that it may have been sent again as. What was not delivered is marked
-    /// when the broker has the next generation, and whoever sends it may die in between.
-    pub(super) fn successor(&self) -> Option<Uuid> {
-        let may_have_one = self.outcome != "delivered" || self.sent_again_at.is_some();
-        may_have_one.then(|| self.next_delivery_id()).flatten()
-    }
-
     /// The delivery that a resend of this one makes: its id follows from this one's.
     pub fn next_delivery_id(&self) -> Option<Uuid> {
         let target_id = self.target_id?.simple().to_string();
@@ -254,7 +247,7 @@ async fn attempts(
     let rows = sqlx::query!(
         "SELECT delivery_id, hop, target_id, generation, attempt, charged, started_at, \
          duration_ms, url, status, reason, detail, response_snippet, next_attempt_at, \
-         event_id, event_type, domain_id FROM attempts WHERE event_key = $1 AND account_id = $2 \
+         named_event_id, named_event_type, named_domain_id FROM attempts WHERE event_key = $1 AND account_id = $2 \
          ORDER BY started_at, hop LIMIT $3",
         event_key,
         account_id,
@@ -279,10 +272,8 @@ async fn attempts(
         detail: row.detail,
         response_snippet: row.response_snippet,
         next_attempt_at: row.next_attempt_at,
-        event: row.event_id.zip(row.event_type).map(|(event_id, event_type)| NamedEvent {
-            event_id,
-            event_type,
-            domain_id: row.domain_id,
+        event: row.named_event_id.zip(row.named_event_type).map(|(event_id, event_type)| {
+            NamedEvent { event_id, event_type, domain_id: row.named_domain_id }
         }),
     });
     Ok(rows.collect())
@@ -300,7 +291,7 @@ async fn ends(
         let deliveries: Vec<Uuid> = next.iter().copied().collect();
         asked.append(&mut next);
         let found = ends_of(&mut **tx, account_id, &deliveries).await?;
-        next = found.iter().filter_map(KnownEnd::successor).collect();
+        next = found.iter().filter_map(KnownEnd::next_delivery_id).collect();
         next.retain(|delivery_id| !asked.contains(delivery_id));
         ends.extend(found);
     }

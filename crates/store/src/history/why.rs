@@ -153,7 +153,7 @@ impl Store {
         while !next.is_empty() {
             let mut found = ends_of(&self.pool, &search.account_id, &next).await?;
             found.retain(|end| end.target_id == target_id);
-            next = found.iter().filter_map(KnownEnd::successor).collect();
+            next = found.iter().filter_map(KnownEnd::next_delivery_id).collect();
             ended.extend(found.into_iter().map(|end| (end.event_key, end)));
         }
         for event in some {

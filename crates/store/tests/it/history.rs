@@ -127,7 +127,8 @@ async fn every_insert_can_be_repeated_and_the_first_one_counts() {
     );
     assert_eq!(
         env.sql(
-            "SELECT hop, attempt, status, next_attempt_at IS NOT NULL, event_id, event_type, domain_id \
+            "SELECT hop, attempt, status, next_attempt_at IS NOT NULL, named_event_id, \
+             named_event_type, named_domain_id \
              FROM attempts ORDER BY 1"
         ),
         "0|4294967295|503|t|e|clicked|\n1|4294967295||f|||"

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::accounts::lock_account_named;
+use crate::error::is_duplicate;
 use crate::outbox::enqueue;
 use crate::{DocumentKey, Store, StoreError, Thing};
 
@@ -126,8 +127,14 @@ pub(crate) async fn insert(
         at
     )
     .fetch_optional(&mut *tx)
-    .await?
-    .ok_or(StoreError::Exists(Thing::Domain))?;
+    .await;
+    let version = match version {
+        Ok(version) => version.ok_or(StoreError::Exists(Thing::Domain))?,
+        // Names are unique as well, and that is no conflict on the id: of two that make the
+        // same domain in the same moment one may be refused by either.
+        Err(error) if is_duplicate(&error) => return Err(StoreError::Exists(Thing::Domain)),
+        Err(error) => return Err(error.into()),
+    };
     // What the domain had before it was deleted was another domain's.
     sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", domain_id)
         .execute(&mut *tx)

@@ -81,18 +81,18 @@ pub struct Journey {
 }
 
 /// As the database has it.
-pub(super) struct EndColumns {
-    pub(super) event_key: Uuid,
-    pub(super) delivery_id: Uuid,
-    pub(super) target_id: Option<Uuid>,
-    pub(super) generation: i64,
-    pub(super) outcome: String,
-    pub(super) reason: String,
-    pub(super) ended_at: DateTime<Utc>,
-    pub(super) attempts: i64,
-    pub(super) last_status: Option<i32>,
-    pub(super) is_body_kept: bool,
-    pub(super) sent_again_at: Option<DateTime<Utc>>,
+struct EndColumns {
+    event_key: Uuid,
+    delivery_id: Uuid,
+    target_id: Option<Uuid>,
+    generation: i64,
+    outcome: String,
+    reason: String,
+    ended_at: DateTime<Utc>,
+    attempts: i64,
+    last_status: Option<i32>,
+    is_body_kept: bool,
+    sent_again_at: Option<DateTime<Utc>>,
 }
 
 impl From<EndColumns> for KnownEnd {

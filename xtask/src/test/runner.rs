@@ -1,4 +1,4 @@
-//! Runs the tests, by nextest where it is installed, and counts them.
+//! Runs the tests by the pinned nextest, and counts them.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::process::{Command, Stdio};
@@ -6,44 +6,28 @@ use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use dev_servers::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch};
+use dev_servers::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, fetch, pins};
 
 use super::suites::{is_long, selection};
 use super::{Count, Options};
-use crate::workspace::{cargo, run as run_visibly};
+use crate::workspace::{cargo_subcommand, run as run_visibly};
 
 /// What tests read the shared servers' addresses from; see `testkit`.
 const NATS_URL: &str = "POSTRIDER_TEST_NATS_URL";
 const DATABASE_URL: &str = "POSTRIDER_TEST_DATABASE_URL";
 
-#[derive(Clone, Copy)]
-enum Runner {
-    Nextest,
-    Cargo,
-}
-
-impl Runner {
-    fn find() -> Self {
-        let nextest = cargo().args(["nextest", "--version"]).output();
-        match nextest {
-            Ok(output) if output.status.success() => Self::Nextest,
-            _ => Self::Cargo,
-        }
-    }
-
-    fn command(self) -> Command {
-        let mut command = cargo();
-        match self {
-            Self::Nextest => command.args(["nextest", "run"]),
-            Self::Cargo => command.arg("test"),
-        };
-        command
-    }
+/// `cargo nextest run`, by the pinned nextest, whatever is installed: a fresh machine, CI
+/// and developers run the same one.
+fn nextest() -> Result<Command> {
+    let program = fetch(&pins::NEXTEST)?.join("bin/cargo-nextest");
+    let mut command = cargo_subcommand(program);
+    command.args(["nextest", "run"]);
+    Ok(command)
 }
 
 /// Builds the tests with cargo's own progress on the terminal.
 pub(super) fn build(options: &Options) -> Result<()> {
-    run_visibly(Runner::find().command().args(selection(options)?).arg("--no-run"))
+    run_visibly(nextest()?.args(selection(options)?).arg("--no-run"))
 }
 
 /// Runs them with one NATS and one PostgreSQL for all.
@@ -52,19 +36,16 @@ pub(super) fn run(options: &Options) -> Result<Count> {
     let nats = Nats::start(NatsOptions::new(scratch.path().join("nats")))?;
     let postgres = Postgres::start(PostgresOptions::new(scratch.path().join("postgres")))?;
 
-    let runner = Runner::find();
-    let mut command = runner.command();
+    // Its output goes through a pipe to be counted, which it takes for nobody watching.
+    let colour = if io::stderr().is_terminal() { "always" } else { "never" };
+    let profile = if is_long(options) { "long" } else { "default" };
+    let mut command = nextest()?;
     command
         .args(selection(options)?)
         .arg("--no-fail-fast")
+        .args(["--color", colour, "--profile", profile])
         .env(NATS_URL, nats.url())
         .env(DATABASE_URL, postgres.admin_url());
-    if let Runner::Nextest = runner {
-        // Its output goes through a pipe to be counted, which it takes for nobody watching.
-        let colour = if io::stderr().is_terminal() { "always" } else { "never" };
-        let profile = if is_long(options) { "long" } else { "default" };
-        command.args(["--color", colour, "--profile", profile]);
-    }
     command.args(&options.filter);
 
     let count = watch(&mut command)?;
@@ -81,7 +62,7 @@ fn watch(command: &mut Command) -> Result<Count> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot run cargo")?;
+        .context("cannot run nextest")?;
     let total = Mutex::new(Count::default());
     let outputs: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|pipe| Box::new(pipe) as _),
@@ -110,17 +91,9 @@ fn watch(command: &mut Command) -> Result<Count> {
     Ok(count)
 }
 
-/// Reads a line in which a runner sums up: one for each test binary from cargo,
-/// one for all from nextest.
+/// Reads the line in which nextest sums up.
 fn summary(line: &str) -> Option<Count> {
     let line = without_colours(line);
-    // Indented, it is what nextest repeats of a test that has failed, which it sums up itself.
-    if let Some(rest) = line.strip_prefix("test result: ") {
-        return Some(Count {
-            passed: number_before(rest, " passed")?,
-            failed: number_before(rest, " failed")?,
-        });
-    }
     let rest = line.trim().strip_prefix("Summary [")?;
     let ran = number_before(rest, " tests run").or_else(|| number_before(rest, " test run"))?;
     // Failures come under several names there: failed, timed out, aborted.
@@ -150,10 +123,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_runners_summaries_are_understood() {
+    fn summaries_of_nextest_are_understood() {
         let cases = [
-            ("test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out", 6, 0),
-            ("test result: FAILED. 1 passed; 2 failed; 0 ignored", 1, 2),
             ("     Summary [   2.426s] 15 tests run: 15 passed, 0 skipped", 15, 0),
             (
                 "     Summary [   2.4s] 15 tests run: 11 passed (1 slow), 3 failed, 1 timed out, 9 skipped",

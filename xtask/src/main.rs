@@ -10,6 +10,7 @@
 
 mod alerts;
 mod bench;
+mod chaos;
 mod config_docs;
 mod deny;
 mod deploy;
@@ -45,6 +46,8 @@ enum Command {
     Test(test::Options),
     /// Measure the release binary
     Bench(bench::Options),
+    /// Break the platform by a seed, and check what must always hold
+    Chaos(chaos::Options),
     /// Format the code
     Fmt {
         /// Only say what is not formatted
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Rig(options) => rig::rig(&options),
         Command::Test(options) => test::test(&options),
         Command::Bench(options) => bench::bench(options),
+        Command::Chaos(options) => chaos::chaos(&options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),
         Command::Tidy => tidy::tidy(),

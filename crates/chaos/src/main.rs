@@ -1,0 +1,275 @@
+//! Chaos: the platform as real processes, callers, customers and receivers, a nemesis that
+//! breaks what can break, and a checker of what must always hold.
+//!
+//! What must always hold:
+//!
+//! * Everything follows from one seed, as far as the machine lets it: clients, receivers,
+//!   faults. A run that has found something is run again by its seed or its list of faults.
+//! * The checker believes nothing that the product says of itself without comparing it with
+//!   what clients and receivers have seen.
+//! * Nothing of the product's crates is used, so that no bug can hide on both sides.
+//!
+//! Deliberately absent: any knowledge of how the product does it. Where the checker has to
+//! tolerate something, the tolerance has a fault of the nemesis as its reason.
+
+mod chance;
+mod checker;
+mod clients;
+mod history;
+mod nemesis;
+mod receivers;
+mod rig;
+mod state;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::clients::Clients;
+use crate::history::{Fact, Recorder, Setup};
+use crate::nemesis::{Kinds, Nemesis, Step};
+use crate::receivers::Receivers;
+use crate::rig::{Plan, Rig};
+use crate::state::State;
+
+const REGION: &str = "us";
+/// After the last fault everything has to end within the longest schedule and this.
+const REST_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Parser)]
+#[command(about = "Breaks Postrider in every way that can be thought of, and checks what is left")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// One run, and its judgement
+    Run(Run),
+    /// Judges a run again from its files
+    Check {
+        /// The directory of the run
+        directory: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The product, built with the feature `failpoints`
+    #[arg(long)]
+    binary: PathBuf,
+    /// The last release's, for the second process of every role
+    #[arg(long)]
+    old_binary: Option<PathBuf>,
+    #[arg(long)]
+    seed: u64,
+    /// How long faults are made
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    #[arg(long, default_value_t = 3)]
+    brokers: usize,
+    /// Events a second
+    #[arg(long, default_value_t = 12)]
+    rate: u64,
+    /// A bug that is switched on: see `chassis::mutant`
+    #[arg(long)]
+    mutant: Option<String>,
+    /// A list of faults as it stands in `nemesis.json` of a run
+    #[arg(long)]
+    nemesis: Option<PathBuf>,
+    /// Where the files of the run are kept
+    #[arg(long)]
+    directory: PathBuf,
+    /// Also faults after which something has to be made anew: consumers, buckets
+    #[arg(long)]
+    disasters: bool,
+    /// Also clocks that are an hour off
+    #[arg(long)]
+    clocks: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().what {
+        What::Run(options) => begin(options),
+        What::Check { directory } => judge(&directory),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(options: Run) -> Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build()?.block_on(run(options))
+}
+
+async fn run(options: Run) -> Result<()> {
+    clients::check_examples()?;
+    dev_servers::create_open_dir(&options.directory)?;
+    let setup = Setup {
+        seed: options.seed,
+        brokers: options.brokers,
+        seconds: options.seconds,
+        mutant: options.mutant.clone(),
+        lease_ms: 2_000,
+        events_window_ms: 8_000,
+        deliveries_window_ms: 3_000,
+        send_waits_ms: vec![1_000, 1_000, 2_000, 4_000, 8_000],
+        alert_waits_ms: vec![1_000, 2_000, 4_000, 8_000],
+        egress_timeout_ms: 1_500,
+        events_max_bytes: 16 << 20,
+        outcomes_max_bytes: 16 << 20,
+    };
+    let recorder = Recorder::create(&options.directory.join("history.jsonl"))?;
+    recorder.say(format!("seed {}", setup.seed));
+    let plan = Plan {
+        binary: options.binary.clone(),
+        old_binary: options.old_binary.clone(),
+        brokers: options.brokers,
+        settings: settings(&setup),
+        failpoints: options.mutant.as_ref().map(|name| format!("mutant.{name}=return")),
+        directory: options.directory.clone(),
+    };
+    let mut rig = Rig::start(plan).await?;
+    let epoch_ms = rig.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
+    let epoch_ms = epoch_ms.trim().parse::<u64>()? - recorder.now_ms();
+    recorder.note(Fact::Began { setup: setup.clone(), epoch_ms });
+    recorder.say("everything runs");
+
+    let receivers = Receivers::start(setup.seed, recorder.clone()).await?;
+    let clients = Arc::new(Clients::new(&rig, recorder.clone(), setup.clone(), options.rate));
+    clients.prepare(&rig, &receivers).await?;
+    let steps = match &options.nemesis {
+        Some(path) => read_steps(path)?,
+        None => {
+            let kinds = Kinds { disasters: options.disasters, clocks: options.clocks };
+            nemesis::plan(setup.seed, setup.seconds, &rig, kinds)
+        }
+    };
+    std::fs::write(options.directory.join("nemesis.json"), serde_json::to_string_pretty(&steps)?)?;
+    let mut tasks = JoinSet::new();
+    clients.start(&receivers, &mut tasks);
+
+    let runtime = tokio::runtime::Handle::current();
+    let file = options.directory.join("state.json");
+    let ended = tokio::task::spawn_blocking({
+        let recorder = recorder.clone();
+        move || {
+            let mut nemesis = Nemesis {
+                rig: &mut rig,
+                recorder: recorder.clone(),
+                region: REGION.to_owned(),
+                runtime,
+            };
+            nemesis.run(&steps)?;
+            clients.stop();
+            recorder.say("calm");
+            rest(&nemesis, &setup)?;
+            State::of(&nemesis)?.save(&file)?;
+            recorder.flush()
+        }
+    });
+    ended.await??;
+    tasks.abort_all();
+    drop(receivers);
+    judge(&options.directory)
+}
+
+/// Waits until nothing is on its way any more.
+fn rest(nemesis: &Nemesis<'_>, setup: &Setup) -> Result<()> {
+    let waits: u64 = setup.send_waits_ms.iter().sum();
+    let patience = REST_WITHIN + Duration::from_millis(waits);
+    let began = std::time::Instant::now();
+    let mut quiet = 0;
+    loop {
+        let mut unrest = State::of_broker(nemesis).unrest(REGION);
+        for (query, what) in [
+            ("SELECT count(*) FROM settings_outbox", "documents are not published"),
+            (
+                "SELECT count(*) FROM resends WHERE state = 'running'",
+                "jobs of sending again are not done",
+            ),
+        ] {
+            let count = nemesis.rig.query(query)?;
+            if count.trim() != "0" {
+                unrest.push(format!("{} {what}", count.trim()));
+            }
+        }
+        if unrest.is_empty() {
+            quiet += 1;
+            if quiet == 3 {
+                nemesis.recorder.note(Fact::Rest { is_quiet: true, why: String::new() });
+                return Ok(());
+            }
+        } else {
+            quiet = 0;
+            if began.elapsed() > patience {
+                let why = unrest.join("; ");
+                nemesis.recorder.say(format!("no rest: {why}"));
+                nemesis.recorder.note(Fact::Rest { is_quiet: false, why });
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn settings(setup: &Setup) -> Vec<(&'static str, String)> {
+    let ms = |ms: u64| format!("{ms}ms");
+    let schedule = |waits: &[u64]| waits.iter().map(|wait| ms(*wait)).collect::<Vec<_>>().join(",");
+    vec![
+        ("REGION", REGION.to_owned()),
+        ("SECRET_KEY", "07".repeat(32)),
+        ("EGRESS_ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
+        ("EGRESS_CONNECT_TIMEOUT", ms(1_000)),
+        ("EGRESS_TIMEOUT", ms(setup.egress_timeout_ms)),
+        ("LEASE", ms(setup.lease_ms)),
+        ("EVENTS_DEDUP_WINDOW", ms(setup.events_window_ms)),
+        ("DELIVERIES_DEDUP_WINDOW", ms(setup.deliveries_window_ms)),
+        ("NATS_ACK_TIMEOUT", ms(1_500)),
+        ("SEND_RETRY_SCHEDULE", schedule(&setup.send_waits_ms)),
+        ("ALERTS_RETRY_SCHEDULE", schedule(&setup.alert_waits_ms)),
+        ("EVENTS_MAX_BYTES", setup.events_max_bytes.to_string()),
+        ("EVENTS_REPLAY_BYTES", (256 << 10).to_string()),
+        ("OUTCOMES_MAX_BYTES", setup.outcomes_max_bytes.to_string()),
+        ("OUTCOMES_REPLAY_BYTES", (256 << 10).to_string()),
+        ("SETTINGS_RATE_LIMIT", "100000".to_owned()),
+        ("DRAIN_TIMEOUT", "8s".to_owned()),
+        ("LOG", "info".to_owned()),
+        ("LOG_FORMAT", "text".to_owned()),
+    ]
+}
+
+fn read_steps(path: &Path) -> Result<Vec<Step>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn judge(directory: &Path) -> Result<()> {
+    let lines = history::read(&directory.join("history.jsonl"))?;
+    let state = State::load(&directory.join("state.json"))?;
+    let verdict = checker::check(&lines, &state)?;
+    println!("{}", verdict.summary());
+    for violation in &verdict.violations {
+        println!("{violation}");
+    }
+    let found = json!({"summary": verdict.summary(), "violations": verdict.violations});
+    std::fs::write(directory.join("verdict.json"), serde_json::to_string_pretty(&found)?)?;
+    if !verdict.violations.is_empty() {
+        bail!("{} violations", verdict.violations.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,537 @@
+//! What goes wrong: a list of faults from one seed, each with its place, moment and length.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use dev_servers::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use testkit::broker::try_jetstream;
+use tokio::runtime::Handle;
+
+use crate::chance::Chance;
+use crate::history::{Fact, Recorder};
+use crate::rig::{Rig, send};
+use crate::wire::Tampering;
+
+/// One fault.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Step {
+    /// After the end of the one before.
+    pub(crate) after_ms: u64,
+    pub(crate) for_ms: u64,
+    pub(crate) fault: Fault,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fault {
+    /// Ended on the spot, and started again after its time.
+    KillRole {
+        replica: usize,
+    },
+    FreezeRole {
+        replica: usize,
+    },
+    /// Ended in good order, and started again at once.
+    RestartRole {
+        replica: usize,
+    },
+    KillBroker {
+        node: usize,
+    },
+    FreezeBroker {
+        node: usize,
+    },
+    /// The leader of a stream, or of the consumer of this role on it.
+    KillLeader {
+        stream: String,
+        consumer: Option<String>,
+    },
+    FreezeLeader {
+        stream: String,
+        consumer: Option<String>,
+    },
+    KillAllBrokers,
+    HoldToBroker {
+        replica: usize,
+    },
+    HoldFromBroker {
+        replica: usize,
+    },
+    DelayBroker {
+        replica: usize,
+        ms: u64,
+    },
+    CutBroker {
+        replica: usize,
+    },
+    LoseAcks {
+        replica: usize,
+    },
+    LoseConfirmations {
+        replica: usize,
+    },
+    HoldSettings {
+        replica: usize,
+    },
+    CutDatabase {
+        replica: usize,
+    },
+    HoldDatabase {
+        replica: usize,
+    },
+    KillDatabase,
+    FreezeDatabase,
+    ReadOnlyDatabase,
+    /// A stream takes nothing that has any size.
+    RefuseWrites {
+        stream: String,
+    },
+    DeleteConsumer {
+        stream: String,
+        role: String,
+    },
+    LoseSettings,
+    /// A process starts again with a clock that is wrong.
+    WrongClock {
+        replica: usize,
+        seconds: i64,
+    },
+}
+
+/// The streams whose leaders are looked for, without their region.
+const STREAMS: [&str; 5] = ["EVENTS", "DELIVERIES_0", "OUTCOMES", "KV_settings", "KV_targets"];
+/// Streams with their consumers' roles.
+const CONSUMERS: [(&str, &str); 5] = [
+    ("EVENTS", "fanout"),
+    ("EVENTS", "archive"),
+    ("DELIVERIES_0", "dispatcher"),
+    ("OUTCOMES", "archive"),
+    ("OUTCOMES", "settings-api"),
+];
+
+/// Which faults a run has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Kinds {
+    /// Faults after which an operator may have to act.
+    pub(crate) disasters: bool,
+    /// Clocks that are wrong.
+    pub(crate) clocks: bool,
+}
+
+/// The faults of a run of this length, in which the last one ends.
+pub(crate) fn plan(seed: u64, seconds: u64, rig: &Rig, kinds: Kinds) -> Vec<Step> {
+    let mut chance = Chance::of(seed, "nemesis");
+    let mut steps = Vec::new();
+    let mut at_ms = 0;
+    loop {
+        let after_ms = chance.between(200, 3_500);
+        let fault = draw(&mut chance, rig, kinds);
+        let for_ms = length(&fault, &mut chance);
+        at_ms += after_ms + for_ms;
+        if at_ms > seconds * 1_000 {
+            return steps;
+        }
+        steps.push(Step { after_ms, for_ms, fault });
+    }
+}
+
+fn draw(chance: &mut Chance, rig: &Rig, kinds: Kinds) -> Fault {
+    let replica = chance.below(rig.replicas.len());
+    let role = |chance: &mut Chance, role: &str| *chance.one_of(&rig.of(role));
+    let nodes = rig.brokers.nodes().len();
+    let leader = |chance: &mut Chance| {
+        if chance.is(50) {
+            ((*chance.one_of(&STREAMS)).to_owned(), None)
+        } else {
+            let (stream, role) = *chance.one_of(&CONSUMERS);
+            (stream.to_owned(), Some(role.to_owned()))
+        }
+    };
+    loop {
+        return match chance.below(100) {
+            0..12 => Fault::KillRole { replica },
+            12..24 => Fault::FreezeRole { replica },
+            24..29 => Fault::RestartRole { replica },
+            29..35 => Fault::KillBroker { node: chance.below(nodes) },
+            35..39 => Fault::FreezeBroker { node: chance.below(nodes) },
+            39..45 if nodes > 1 => {
+                let (stream, consumer) = leader(chance);
+                Fault::KillLeader { stream, consumer }
+            }
+            45..49 if nodes > 1 => {
+                let (stream, consumer) = leader(chance);
+                Fault::FreezeLeader { stream, consumer }
+            }
+            49..51 => Fault::KillAllBrokers,
+            51..55 => Fault::HoldToBroker { replica },
+            55..59 => Fault::HoldFromBroker { replica },
+            59..61 => Fault::DelayBroker { replica, ms: chance.between(100, 2_500) },
+            61..65 => Fault::CutBroker { replica },
+            65..71 => {
+                let role_name = *chance.one_of(&["dispatcher", "dispatcher", "fanout", "archive"]);
+                Fault::LoseAcks { replica: role(chance, role_name) }
+            }
+            71..77 => Fault::LoseConfirmations { replica },
+            77..80 => {
+                let role_name = *chance.one_of(&["fanout", "dispatcher", "ingest"]);
+                Fault::HoldSettings { replica: role(chance, role_name) }
+            }
+            80..82 => {
+                let role_name = *chance.one_of(&["archive", "settings-api"]);
+                Fault::CutDatabase { replica: role(chance, role_name) }
+            }
+            82..84 => {
+                let role_name = *chance.one_of(&["archive", "settings-api"]);
+                Fault::HoldDatabase { replica: role(chance, role_name) }
+            }
+            84..87 => Fault::KillDatabase,
+            87..89 => Fault::FreezeDatabase,
+            89..91 => Fault::ReadOnlyDatabase,
+            91..95 => {
+                let stream = *chance.one_of(&["EVENTS", "DELIVERIES_0", "OUTCOMES"]);
+                Fault::RefuseWrites { stream: stream.to_owned() }
+            }
+            95..97 if kinds.disasters => {
+                let (stream, role) = *chance.one_of(&CONSUMERS);
+                Fault::DeleteConsumer { stream: stream.to_owned(), role: role.to_owned() }
+            }
+            97..98 if kinds.disasters => Fault::LoseSettings,
+            98..100 if kinds.clocks => {
+                let seconds = if chance.is(50) { 3_600 } else { -3_600 };
+                Fault::WrongClock { replica, seconds }
+            }
+            _ => continue,
+        };
+    }
+}
+
+/// From half a second to longer than every window.
+fn length(fault: &Fault, chance: &mut Chance) -> u64 {
+    match fault {
+        Fault::KillRole { .. } | Fault::WrongClock { .. } => chance.between(200, 5_000),
+        Fault::FreezeRole { .. } => {
+            let long = chance.is(30);
+            if long { chance.between(6_000, 14_000) } else { chance.between(500, 6_000) }
+        }
+        Fault::KillBroker { .. } | Fault::KillLeader { .. } | Fault::KillAllBrokers => {
+            chance.between(300, 4_500)
+        }
+        Fault::FreezeBroker { .. } | Fault::FreezeLeader { .. } => chance.between(500, 7_000),
+        Fault::RestartRole { .. } | Fault::DeleteConsumer { .. } | Fault::LoseSettings => 0,
+        Fault::RefuseWrites { .. } => chance.between(1_000, 10_000),
+        Fault::HoldToBroker { .. } | Fault::HoldFromBroker { .. } => chance.between(500, 9_000),
+        _ => chance.between(500, 6_000),
+    }
+}
+
+/// Does what was planned, one after the other.
+pub(crate) struct Nemesis<'a> {
+    pub(crate) rig: &'a mut Rig,
+    pub(crate) recorder: Recorder,
+    pub(crate) region: String,
+    pub(crate) runtime: Handle,
+}
+
+impl Nemesis<'_> {
+    pub(crate) fn run(&mut self, steps: &[Step]) -> Result<()> {
+        for (number, step) in steps.iter().enumerate() {
+            pause(step.after_ms);
+            self.revive()?;
+            self.step(number, step).with_context(|| format!("step {number}: {:?}", step.fault))?;
+        }
+        self.calm()
+    }
+
+    fn step(&mut self, number: usize, step: &Step) -> Result<()> {
+        let on = self.places(&step.fault);
+        let fault = serde_json::to_string(&step.fault)?;
+        let seconds = self.recorder.now_ms() as f64 / 1000.0;
+        eprintln!("{seconds:>8.3}  step {number}: {fault} {on:?} for {} ms", step.for_ms);
+        self.recorder.note(Fact::Fault { step: number, fault, on: on.clone() });
+        self.strike(step, &on)?;
+        self.recorder.note(Fact::Healed { step: number });
+        Ok(())
+    }
+
+    /// What is hit, by name.
+    fn places(&self, fault: &Fault) -> Vec<String> {
+        match fault {
+            Fault::KillRole { replica }
+            | Fault::FreezeRole { replica }
+            | Fault::RestartRole { replica }
+            | Fault::HoldToBroker { replica }
+            | Fault::HoldFromBroker { replica }
+            | Fault::DelayBroker { replica, .. }
+            | Fault::CutBroker { replica }
+            | Fault::LoseAcks { replica }
+            | Fault::LoseConfirmations { replica }
+            | Fault::HoldSettings { replica }
+            | Fault::CutDatabase { replica }
+            | Fault::HoldDatabase { replica }
+            | Fault::WrongClock { replica, .. } => vec![self.rig.replicas[*replica].name.clone()],
+            Fault::KillBroker { node } | Fault::FreezeBroker { node } => {
+                vec![format!("nats-{node}")]
+            }
+            Fault::KillLeader { stream, consumer } | Fault::FreezeLeader { stream, consumer } => {
+                self.leader(stream, consumer.as_deref())
+                    .map(|node| format!("nats-{node}"))
+                    .into_iter()
+                    .collect()
+            }
+            Fault::KillAllBrokers => {
+                (0..self.rig.brokers.nodes().len()).map(|node| format!("nats-{node}")).collect()
+            }
+            Fault::KillDatabase | Fault::FreezeDatabase | Fault::ReadOnlyDatabase => {
+                vec!["postgres".to_owned()]
+            }
+            Fault::RefuseWrites { .. } | Fault::DeleteConsumer { .. } | Fault::LoseSettings => {
+                vec!["nats".to_owned()]
+            }
+        }
+    }
+
+    fn strike(&mut self, step: &Step, on: &[String]) -> Result<()> {
+        let nodes: Vec<usize> =
+            on.iter().filter_map(|name| name.strip_prefix("nats-")?.parse().ok()).collect();
+        match &step.fault {
+            Fault::KillRole { replica } => {
+                self.rig.kill9(*replica);
+                pause(step.for_ms);
+                self.rig.launch(*replica)
+            }
+            Fault::FreezeRole { replica } => {
+                self.rig.signal(*replica, Signal::STOP);
+                pause(step.for_ms);
+                self.rig.signal(*replica, Signal::CONT);
+                Ok(())
+            }
+            Fault::RestartRole { replica } => {
+                self.rig.stop(*replica);
+                self.rig.launch(*replica)
+            }
+            Fault::WrongClock { replica, seconds } => {
+                let point = format!("clock.offset=return({seconds})");
+                let wrong = self.rig.failpoints_with(&point);
+                self.rig.kill9(*replica);
+                self.rig.replicas[*replica].own_settings.push(wrong);
+                self.rig.launch(*replica)?;
+                pause(step.for_ms + 8_000);
+                self.rig.kill9(*replica);
+                self.rig.replicas[*replica].own_settings.pop();
+                self.rig.launch(*replica)
+            }
+            Fault::KillBroker { .. } | Fault::KillLeader { .. } | Fault::KillAllBrokers => {
+                for node in &nodes {
+                    self.rig.brokers.node_mut(*node).kill9()?;
+                }
+                pause(step.for_ms);
+                for node in &nodes {
+                    self.rig.brokers.node_mut(*node).restart()?;
+                }
+                Ok(())
+            }
+            Fault::FreezeBroker { .. } | Fault::FreezeLeader { .. } => {
+                let pids: Vec<u32> =
+                    nodes.iter().filter_map(|node| self.rig.brokers.nodes()[*node].pid()).collect();
+                pids.iter().for_each(|pid| send(*pid, Signal::STOP));
+                pause(step.for_ms);
+                pids.iter().for_each(|pid| send(*pid, Signal::CONT));
+                Ok(())
+            }
+            Fault::HoldToBroker { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.hold_to_server = on)
+            }
+            Fault::HoldFromBroker { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.hold_to_process = on)
+            }
+            Fault::DelayBroker { replica, ms } => self
+                .tamper(*replica, step.for_ms, |now, on| now.delay_ms = if on { *ms } else { 0 }),
+            Fault::CutBroker { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.cut = on)
+            }
+            Fault::LoseAcks { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.lose_acks = on)
+            }
+            Fault::LoseConfirmations { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.lose_confirmations = on)
+            }
+            Fault::HoldSettings { replica } => {
+                self.tamper(*replica, step.for_ms, |now, on| now.hold_settings = on)
+            }
+            Fault::CutDatabase { replica } => {
+                self.rig.replicas[*replica].to_database.tamper(|now| now.cut = true);
+                pause(step.for_ms);
+                self.rig.replicas[*replica].to_database.tamper(|now| now.cut = false);
+                Ok(())
+            }
+            Fault::HoldDatabase { replica } => {
+                let hold = |now: &mut Tampering, on| {
+                    now.hold_to_process = on;
+                    now.hold_to_server = on;
+                };
+                self.rig.replicas[*replica].to_database.tamper(|now| hold(now, true));
+                pause(step.for_ms);
+                self.rig.replicas[*replica].to_database.tamper(|now| hold(now, false));
+                Ok(())
+            }
+            Fault::KillDatabase => {
+                self.rig.postgres.kill9()?;
+                pause(step.for_ms);
+                self.rig.postgres.restart()
+            }
+            Fault::FreezeDatabase => {
+                // Its children are a group of their own.
+                let Some(pid) = self.rig.postgres.pid() else { return Ok(()) };
+                signal_group(pid, Signal::STOP);
+                pause(step.for_ms);
+                signal_group(pid, Signal::CONT);
+                Ok(())
+            }
+            Fault::ReadOnlyDatabase => {
+                self.rig.query("ALTER SYSTEM SET default_transaction_read_only = on")?;
+                self.rig.query("SELECT pg_reload_conf()")?;
+                pause(step.for_ms);
+                self.writable()
+            }
+            Fault::RefuseWrites { stream } => {
+                self.update_stream(stream, |config| config["max_msg_size"] = 1.into());
+                pause(step.for_ms);
+                self.update_stream(stream, |config| config["max_msg_size"] = (-1).into());
+                Ok(())
+            }
+            Fault::DeleteConsumer { stream, role } => {
+                let subject = format!("CONSUMER.DELETE.{0}_{stream}.{0}_{role}", self.region);
+                self.ask(&subject, &json!({}));
+                Ok(())
+            }
+            Fault::LoseSettings => {
+                let subject = format!("STREAM.DELETE.KV_{}_settings", self.region);
+                self.ask(&subject, &json!({}));
+                Ok(())
+            }
+        }
+    }
+
+    fn writable(&self) -> Result<()> {
+        // Said in one session that may write all the same.
+        let url = if self.rig.database.contains('?') { "&" } else { "?" };
+        let url =
+            format!("{}{url}options=-c%20default_transaction_read_only%3Doff", self.rig.database);
+        let tools = self.rig.postgres.tools();
+        tools.query(&url, "ALTER SYSTEM RESET default_transaction_read_only")?;
+        tools.query(&url, "SELECT pg_reload_conf()")?;
+        Ok(())
+    }
+
+    fn tamper(
+        &self,
+        replica: usize,
+        for_ms: u64,
+        how: impl Fn(&mut Tampering, bool),
+    ) -> Result<()> {
+        for wire in &self.rig.replicas[replica].to_brokers {
+            wire.tamper(|now| how(now, true));
+        }
+        pause(for_ms);
+        for wire in &self.rig.replicas[replica].to_brokers {
+            wire.tamper(|now| how(now, false));
+        }
+        Ok(())
+    }
+
+    /// Asks any broker that answers.
+    pub(crate) fn ask(&self, subject: &str, question: &Value) -> Option<Value> {
+        for _ in 0..20 {
+            for url in self.rig.brokers.urls() {
+                let asked = self.runtime.block_on(async {
+                    let asked = try_jetstream(&url, subject, question);
+                    tokio::time::timeout(Duration::from_secs(3), asked).await.ok().flatten()
+                });
+                if asked.is_some() {
+                    return asked;
+                }
+            }
+            pause(200);
+        }
+        self.recorder.say(format!("{subject} is not answered"));
+        None
+    }
+
+    fn stream_name(&self, stream: &str) -> String {
+        match stream.strip_prefix("KV_") {
+            Some(bucket) => format!("KV_{}_{bucket}", self.region),
+            None => format!("{}_{stream}", self.region),
+        }
+    }
+
+    fn leader(&self, stream: &str, role: Option<&str>) -> Option<usize> {
+        let stream = self.stream_name(stream);
+        let subject = match role {
+            None => format!("STREAM.INFO.{stream}"),
+            Some(role) => format!("CONSUMER.INFO.{stream}.{}_{role}", self.region),
+        };
+        let info = self.ask(&subject, &json!({}))?;
+        let leader = info["cluster"]["leader"].as_str()?;
+        self.rig.brokers.nodes().iter().position(|node| node.name() == leader)
+    }
+
+    fn update_stream(&self, stream: &str, how: impl Fn(&mut Value)) {
+        let stream = self.stream_name(stream);
+        let Some(info) = self.ask(&format!("STREAM.INFO.{stream}"), &json!({})) else { return };
+        let mut config = info["config"].clone();
+        how(&mut config);
+        self.ask(&format!("STREAM.UPDATE.{stream}"), &config);
+    }
+
+    fn revive(&mut self) -> Result<()> {
+        for at in 0..self.rig.replicas.len() {
+            if self.rig.revive(at)? {
+                self.recorder.say(format!("{} had ended", self.rig.replicas[at].name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything runs and is connected again.
+    fn calm(&mut self) -> Result<()> {
+        for stream in ["EVENTS", "DELIVERIES_0", "OUTCOMES"] {
+            self.update_stream(stream, |config| config["max_msg_size"] = (-1).into());
+        }
+        for at in 0..self.rig.replicas.len() {
+            self.rig.signal(at, Signal::CONT);
+            for wire in &self.rig.replicas[at].to_brokers {
+                wire.tamper(|now| *now = Tampering::default());
+            }
+            self.rig.replicas[at].to_database.tamper(|now| *now = Tampering::default());
+            if self.rig.is_down(at) {
+                self.rig.launch(at)?;
+            }
+        }
+        self.revive()?;
+        for at in 0..self.rig.replicas.len() {
+            if let Err(error) = self.rig.wait_ready(at) {
+                self.recorder.say(format!("{error:#}"));
+            }
+        }
+        self.recorder.note(Fact::Calm);
+        Ok(())
+    }
+}
+
+fn signal_group(leader: u32, signal: Signal) {
+    let Ok(children) = std::fs::read_to_string(format!("/proc/{leader}/task/{leader}/children"))
+    else {
+        return;
+    };
+    send(leader, signal);
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .for_each(|pid| send(pid, signal));
+}
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}

@@ -1,0 +1,178 @@
+//! Receivers that answer by a rule: what they say follows from the seed, the path, the
+//! delivery and the number of its try, and from what they have seen of it.
+//!
+//! A path is `/<habit>/<name>`.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::chance::draw;
+use crate::history::{Fact, Post, Recorder};
+
+#[derive(Debug)]
+pub(crate) struct Receivers {
+    address: SocketAddr,
+    _serving: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    seed: u64,
+    recorder: Recorder,
+    posts: AtomicU64,
+    /// Deliveries that were taken, for receivers that know what they have.
+    taken: Mutex<HashMap<String, u64>>,
+}
+
+enum Reply {
+    Status(u16, Duration),
+    /// After this, nothing has been said.
+    Silence(Duration),
+}
+
+impl Receivers {
+    pub(crate) async fn start(seed: u64, recorder: Recorder) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (posts, taken) = (AtomicU64::new(0), Mutex::default());
+        let shared = Arc::new(Shared { seed, recorder, posts, taken });
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { continue };
+                        let shared = Arc::clone(&shared);
+                        connections.spawn(async move { drop(shared.serve(stream).await) });
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Ok(Self { address, _serving: serving })
+    }
+
+    pub(crate) fn url(&self, habit: &str, name: &str) -> String {
+        format!("http://{}/{habit}/{name}", self.address)
+    }
+}
+
+impl Shared {
+    /// One connection, one request after the other.
+    async fn serve(&self, stream: TcpStream) -> Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        loop {
+            let mut line = String::new();
+            if read.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let (method, path) =
+                (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let mut headers = HashMap::new();
+            loop {
+                let mut line = String::new();
+                read.read_line(&mut line).await?;
+                let Some((name, value)) = line.trim_end().split_once(':') else { break };
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            }
+            let length = headers.get("content-length").and_then(|text| text.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            read.read_exact(&mut body).await?;
+            if method != "POST" {
+                // The check of an alert's URL.
+                write.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
+                continue;
+            }
+            let post = self.post(&path, &headers, &body);
+            let number = post.post;
+            let reply = self.reply(&path, &post);
+            let status = match reply {
+                Reply::Status(status, _) => status,
+                Reply::Silence(_) => 0,
+            };
+            self.recorder.note(Fact::Post(Post { status, ..post }));
+            match reply {
+                Reply::Status(status, after) => {
+                    if !after.is_zero() {
+                        sleep_until(Instant::now() + after).await;
+                    }
+                    // Noted before it is sent: whoever has it cannot have had it earlier.
+                    self.recorder.note(Fact::Answer { post: number });
+                    let more = if status == 429 { "Retry-After: 1\r\n" } else { "" };
+                    let head = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\n\r\n");
+                    write.write_all(head.as_bytes()).await?;
+                }
+                Reply::Silence(after) => {
+                    sleep_until(Instant::now() + after).await;
+                    self.recorder.note(Fact::Answer { post: number });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn post(&self, path: &str, headers: &HashMap<String, String>, body: &[u8]) -> Post {
+        let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let id = [&body["event-data"]["id"], &body["event_data"]["id"]];
+        let event_id = id.into_iter().find_map(Value::as_str).unwrap_or_default();
+        Post {
+            post: self.posts.fetch_add(1, Ordering::Relaxed),
+            url: format!("http://{}{path}", header("host")),
+            delivery: header("x-postrider-delivery"),
+            number: header("x-postrider-attempt").parse().unwrap_or_default(),
+            event_id: event_id.to_owned(),
+            event_type: header("x-postrider-event"),
+            status: 0,
+        }
+    }
+
+    fn reply(&self, path: &str, post: &Post) -> Reply {
+        let habit = path.split('/').nth(1).unwrap_or_default();
+        let chance = draw(self.seed, habit, &post.delivery);
+        let now = |status| Reply::Status(status, Duration::ZERO);
+        match habit {
+            // Takes a delivery at a try that its id tells, and fails without being in trouble:
+            // no breaker opens.
+            "flaky" => match chance % 4 {
+                failures if post.number > failures => now(200),
+                1 => now(404),
+                2 => now(301),
+                _ => now(500),
+            },
+            "fails" => now(500),
+            "rejects" => now(if post.number <= chance % 2 { 500 } else { 406 }),
+            // Takes a delivery once, and says that it has it from then on.
+            "knows" => {
+                let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                let times = taken.entry(post.delivery.clone()).or_default();
+                *times += 1;
+                now(if *times > 1 { 409 } else { 200 })
+            }
+            "slow" => Reply::Status(200, Duration::from_millis(200 + chance % 700)),
+            // In trouble with some of them only: a breaker that stays open would have the rest
+            // of the run wait for it.
+            "hangs" if post.number == 1 && chance.is_multiple_of(3) => {
+                Reply::Silence(Duration::from_secs(4))
+            }
+            "busy" if post.number == 1 && chance.is_multiple_of(4) => now(429),
+            "cuts" if post.number == 1 && chance.is_multiple_of(3) => {
+                Reply::Silence(Duration::ZERO)
+            }
+            _ => now(200),
+        }
+    }
+}

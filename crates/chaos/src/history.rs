@@ -85,6 +85,10 @@ pub(crate) enum Fact {
     Healed {
         step: usize,
     },
+    /// Deliveries that stand in more than one place at this moment.
+    Twice {
+        deliveries: Vec<String>,
+    },
     /// Something that helps to understand a run.
     Note {
         text: String,

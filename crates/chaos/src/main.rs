@@ -19,8 +19,8 @@ mod history;
 mod nemesis;
 mod receivers;
 mod rig;
+mod sampler;
 mod state;
-mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -161,6 +161,7 @@ async fn run(options: Run) -> Result<()> {
     std::fs::write(options.directory.join("nemesis.json"), serde_json::to_string_pretty(&steps)?)?;
     let mut tasks = JoinSet::new();
     clients.start(&receivers, &mut tasks);
+    tasks.spawn(sampler::watch(rig.brokers.urls(), recorder.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let file = options.directory.join("state.json");

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use dev_servers::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use testkit::Tampering;
 use testkit::broker::try_jetstream;
 use tokio::runtime::Handle;
 
 use crate::chance::Chance;
 use crate::history::{Fact, Recorder};
 use crate::rig::{Rig, send};
-use crate::wire::Tampering;
 
 /// One fault.
 #[derive(Clone, Debug, Deserialize, Serialize)]

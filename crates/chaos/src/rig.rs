@@ -14,7 +14,7 @@ use dev_servers::{
 };
 use rustix::process::{Pid, kill_process};
 
-use crate::wire::{Speech, Wire};
+use testkit::{Speech, Wire};
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(15);

@@ -29,6 +29,7 @@ mod servers;
 pub mod tools;
 pub mod verify;
 mod wait;
+pub mod wire;
 pub mod zoo;
 
 pub use authority::{Authority, Issued};
@@ -43,3 +44,4 @@ pub use prometheus::Prometheus;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use servers::{DATABASE_URL, NATS_URL, OwnServers, TestEnv, fresh_region, shared_nats_url};
 pub use wait::{eventually, within};
+pub use wire::{Speech, Tampering, Wire};

@@ -24,6 +24,7 @@ pub(super) fn check(known: &Known, violations: &mut Vec<Violation>) {
         has_its_tries_in_history(known, delivery, posts, &mut tell);
     }
     resends_are_single(known, violations);
+    stands_in_one_place(known, violations);
 }
 
 /// What is known of a delivery, for people.
@@ -190,6 +191,18 @@ fn has_its_tries_in_history(
         let excused = known.excuses("dispatcher", post.t.saturating_sub(LATE_MS), until) > 0;
         if !told && !excused {
             tell("I9", format!("try {} is not in history", post.number));
+        }
+    }
+}
+
+/// I6: a delivery is on `due` or on `retry`; on both only until the ack of the older copy has
+/// reached the broker.
+fn stands_in_one_place(known: &Known, violations: &mut Vec<Violation>) {
+    for (delivery, from, to) in &known.twice {
+        let excused = known.excuses("dispatcher", from.saturating_sub(LATE_MS), *to) > 0;
+        if to - from > known.setup.lease_ms + LATE_MS && !excused {
+            let what = format!("{delivery} in two places from {from} to {to}");
+            violations.push(Violation { invariant: "I6", what });
         }
     }
 }

@@ -76,14 +76,11 @@ pub(crate) struct Attempt {
     pub(crate) charged: bool,
     pub(crate) reason: String,
     pub(crate) status: u64,
-    pub(crate) t: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Acceptance {
     pub(crate) event_key: String,
-    pub(crate) event_type: String,
-    pub(crate) t: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +101,6 @@ pub(crate) struct AlertSetting {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) setup: Setup,
-    pub(crate) last: u64,
     pub(crate) sends: BTreeMap<Event, Vec<Send>>,
     pub(crate) posts: BTreeMap<String, Vec<Arrival>>,
     pub(crate) faults: Vec<Fault>,
@@ -116,6 +112,8 @@ pub(crate) struct Known {
     pub(crate) attempts: BTreeMap<String, Vec<Attempt>>,
     pub(crate) alert_settings: Vec<AlertSetting>,
     pub(crate) streams: Vec<Value>,
+    /// From when to when a delivery was seen in two places.
+    pub(crate) twice: Vec<(String, u64, u64)>,
 }
 
 impl Known {
@@ -127,7 +125,6 @@ impl Known {
         let (setup, epoch_ms) = began.context("a history without a beginning")?;
         let mut known = Self {
             setup,
-            last: lines.last().map_or(0, |line| line.t),
             sends: BTreeMap::new(),
             posts: BTreeMap::new(),
             faults: Vec::new(),
@@ -138,6 +135,7 @@ impl Known {
             attempts: BTreeMap::new(),
             alert_settings: Vec::new(),
             streams: state.streams.clone(),
+            twice: Vec::new(),
         };
         known.read_history(lines);
         known.read_state(state, epoch_ms);
@@ -149,6 +147,7 @@ impl Known {
         let mut changes: BTreeMap<u64, (Subscription, usize)> = BTreeMap::new();
         let mut posts: BTreeMap<u64, (String, usize)> = BTreeMap::new();
         let mut faults: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut twice: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for line in lines {
             let t = line.t;
             match &line.fact {
@@ -204,6 +203,13 @@ impl Known {
                         of[*at].answered = Some(t);
                     }
                 }
+                Fact::Twice { deliveries } => {
+                    let over = twice.extract_if(.., |delivery, _| !deliveries.contains(delivery));
+                    self.twice.extend(over.map(|(delivery, (from, to))| (delivery, from, to)));
+                    for delivery in deliveries {
+                        twice.entry(delivery.clone()).or_insert((t, t)).1 = t;
+                    }
+                }
                 Fact::Fault { step, fault, on } => {
                     faults.insert(*step, self.faults.len());
                     let kind: Value = serde_json::from_str(fault).unwrap_or_default();
@@ -222,17 +228,17 @@ impl Known {
                 _ => {}
             }
         }
+        self.twice.extend(twice.into_iter().map(|(delivery, (from, to))| (delivery, from, to)));
     }
 
     fn read_state(&mut self, state: &State, epoch_ms: u64) {
         let rows = |name: &str| state.rows.get(name).map(Vec::as_slice).unwrap_or_default();
         let t = |row: &Value, name: &str| row[name].as_u64().map(|at| at.saturating_sub(epoch_ms));
         for row in rows("events") {
-            self.acceptances.entry(text(row, "event_id")).or_default().push(Acceptance {
-                event_key: text(row, "event_key"),
-                event_type: text(row, "event_type"),
-                t: t(row, "at_ms").unwrap_or_default(),
-            });
+            self.acceptances
+                .entry(text(row, "event_id"))
+                .or_default()
+                .push(Acceptance { event_key: text(row, "event_key") });
         }
         for row in rows("decisions") {
             self.decisions.entry(text(row, "event_key")).or_default().push(Decision {
@@ -258,7 +264,6 @@ impl Known {
                 charged: row["charged"].as_bool().unwrap_or_default(),
                 reason: text(row, "reason"),
                 status: row["status"].as_u64().unwrap_or_default(),
-                t: t(row, "at_ms").unwrap_or_default(),
             });
         }
         for row in rows("alert_settings") {
@@ -300,10 +305,6 @@ impl Known {
             () if event_type == "delivered" => &[],
             () => &self.setup.send_waits_ms,
         }
-    }
-
-    pub(crate) fn habit(url: &str) -> &str {
-        url.splitn(5, '/').nth(3).unwrap_or_default()
     }
 
     /// Deliveries of which anything is known.

@@ -1,4 +1,4 @@
-//! A proxy between one process and one server, which the nemesis tampers with.
+//! A proxy between one process and one server, which a test tampers with.
 //!
 //! Bytes of a connection are never lost or swapped: TCP would not let that happen either.
 //! They are held back, in one direction or both, or the connection is cut. What a broker
@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// What is spoken on a wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Speech {
+pub enum Speech {
+    /// NATS' text protocol, without TLS.
     Nats,
     /// Bytes that are not looked at.
     Other,
@@ -29,26 +30,26 @@ pub(crate) enum Speech {
 
 /// What is done to a wire at this moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Tampering {
+pub struct Tampering {
     /// What the process says does not arrive while this lasts, and arrives then.
-    pub(crate) hold_to_server: bool,
+    pub hold_to_server: bool,
     /// The same of what the server says.
-    pub(crate) hold_to_process: bool,
+    pub hold_to_process: bool,
     /// Every piece takes this long, in both directions.
-    pub(crate) delay_ms: u64,
+    pub delay_ms: u64,
     /// Nothing connects, and what was connected is cut.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Acknowledgements of messages get lost.
-    pub(crate) lose_acks: bool,
+    pub lose_acks: bool,
     /// Confirmations of writes get lost.
-    pub(crate) lose_confirmations: bool,
+    pub lose_confirmations: bool,
     /// Changes of settings are held back.
-    pub(crate) hold_settings: bool,
+    pub hold_settings: bool,
 }
 
 /// One proxy. It listens for as long as the runtime lives.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub struct Wire {
     address: SocketAddr,
     tampering: watch::Sender<Tampering>,
     accepting: AbortHandle,
@@ -56,7 +57,12 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) async fn lay(to: SocketAddr, speech: Speech) -> Result<Self> {
+    /// Listens on a free port and connects whoever comes to `to`.
+    ///
+    /// # Errors
+    ///
+    /// When the machine has no port left.
+    pub async fn lay(to: SocketAddr, speech: Speech) -> Result<Self> {
         let port = dev_servers::ports::free_port()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -66,11 +72,13 @@ impl Wire {
         Ok(Self { address, tampering, accepting, _tasks: tasks })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where the process is to connect.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn tamper(&self, how: impl FnOnce(&mut Tampering)) {
+    /// Changes what is done to it from now on, also to what is connected.
+    pub fn tamper(&self, how: impl FnOnce(&mut Tampering)) {
         self.tampering.send_modify(how);
     }
 }

@@ -4,7 +4,7 @@ use crate::workspace::{Dependency, Metadata, Package};
 
 /// Our crates by height. A crate depends only on lower ones, so services never
 /// depend on each other.
-const HEIGHTS: [(&str, u8); 20] = [
+const HEIGHTS: [(&str, u8); 21] = [
     ("protocol", 0),
     ("model", 1),
     ("signing", 1),
@@ -23,6 +23,7 @@ const HEIGHTS: [(&str, u8); 20] = [
     ("postrider", 5),
     // Tools, which nothing of the product is built with.
     ("bench", TOOL),
+    ("chaos", TOOL),
     ("dev-servers", TOOL),
     ("testkit", TOOL),
     ("xtask", TOOL),
@@ -39,9 +40,11 @@ const KEPT_TO: [(&str, &str); 3] =
 
 /// Tools are built without the product, so that they also work when it does not
 /// build; the load generator has to speak its protocol.
-const FROM_TOOLS: [(&str, &str); 4] = [
+const FROM_TOOLS: [(&str, &str); 6] = [
     ("bench", "dev-servers"),
     ("bench", "protocol"),
+    ("chaos", "dev-servers"),
+    ("chaos", "testkit"),
     ("testkit", "dev-servers"),
     ("xtask", "dev-servers"),
 ];

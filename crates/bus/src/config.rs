@@ -44,7 +44,7 @@ impl BusConfig {
     /// Reads the settings.
     pub fn read(env: &mut Env) -> Self {
         let config = Self {
-            url: env.read("POSTRIDER_NATS_URL", "nats://127.0.0.1:4222", "Address of NATS (2.12 or newer, with JetStream), such as `tls://user:password@host:4222`; several with commas between."),
+            url: env.read("POSTRIDER_NATS_URL", "nats://127.0.0.1:4222", "Address of NATS (2.15.1 or newer, with JetStream), such as `tls://user:password@host:4222`; several with commas between."),
             credentials: env.optional("POSTRIDER_NATS_CREDENTIALS", "Path of a NATS credentials file.", |text| Ok(PathBuf::from(text))),
             names: env.read_with("POSTRIDER_REGION", "us", "Region of this deployment. It begins the name of every stream, bucket and consumer.", |text| {
                 let fits = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

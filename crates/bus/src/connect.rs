@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use crate::{BusConfig, BusError};
 
-/// The oldest server that has message schedules.
-const OLDEST_SERVER: (u32, u32) = (2, 12);
+/// The oldest server whose message schedules are right. They came with 2.12, and until here
+/// a schedule could get lost in a recovery or stay in flight for ever: a lost delivery.
+const OLDEST_SERVER: (u32, u32, u32) = (2, 15, 1);
 
 /// A connection to the broker with all streams in place. Cheap to clone.
 #[derive(Clone)]
@@ -121,14 +122,15 @@ impl Bus {
 
 fn check_version(version: &str) -> Result<(), BusError> {
     let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    let found = (next(), next(), next());
     if found >= OLDEST_SERVER {
         return Ok(());
     }
     Err(BusError::Unsuitable(format!(
-        "this NATS server is {version}; Postrider needs {}.{} or newer, because retries are \
-         message schedules, which older servers do not have",
-        OLDEST_SERVER.0, OLDEST_SERVER.1
+        "this NATS server is {version}; Postrider needs {}.{}.{} or newer, because retries are \
+         message schedules, which older servers do not have or may lose",
+        OLDEST_SERVER.0, OLDEST_SERVER.1, OLDEST_SERVER.2
     )))
 }
 
@@ -137,13 +139,13 @@ mod tests {
     use super::check_version;
 
     #[test]
-    fn servers_without_schedules_are_refused() {
-        for fits in ["2.12.0", "2.15.1", "3.0.0", "2.12.0-RC.1"] {
+    fn servers_that_lose_schedules_are_refused() {
+        for fits in ["2.15.1", "2.15.2", "2.16.0-RC.1", "3.0.0"] {
             assert!(check_version(fits).is_ok(), "{fits}");
         }
-        for old in ["2.11.9", "2.10.25", "1.4.1", "", "nonsense"] {
+        for old in ["2.15.0", "2.14.9", "2.12.0", "2.11.9", "1.4.1", "", "nonsense"] {
             let error = check_version(old).expect_err(old).to_string();
-            assert!(error.contains("2.12"), "{error}");
+            assert!(error.contains("2.15.1"), "{error}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Pulling from durable consumers that all replicas of a role share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer as JsConsumer, DeliverPolicy};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use bytes::Bytes;
 use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +14,7 @@ use futures_util::stream::ReadyChunks;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 
+use crate::floors::{Found, moment};
 use crate::{Bus, BusError, OutcomeKind};
 
 /// How long one pull waits for messages, and so how long a pull is missed that
@@ -25,7 +27,9 @@ pub struct Consumer {
     pub(crate) bus: Bus,
     pub(crate) stream: String,
     pub(crate) config: PullConfig,
-    consumer: Option<JsConsumer<PullConfig>>,
+    /// The role that shares it, for metrics.
+    pub(crate) role: &'static str,
+    pub(crate) found: Option<Found>,
 }
 
 /// Clocks of this process and of the broker agree within this.
@@ -36,6 +40,9 @@ pub struct Pull {
     messages: ReadyChunks<Batch>,
     /// A pull does not survive its connection.
     connected: watch::Receiver<DateTime<Utc>>,
+    /// See [`Found::since`].
+    since: DateTime<Utc>,
+    lease: Duration,
 }
 
 /// A message that was handed out and waits for its ack.
@@ -43,11 +50,14 @@ pub struct Pull {
 pub struct Pulled {
     message: async_nats::jetstream::Message,
     stream_sequence: u64,
-    /// In milliseconds since 1970, by the broker's clock.
-    stored_at_ms: i64,
+    stored_at: DateTime<Utc>,
+    times_handed_out: u32,
     handed_out_before: HandedOut,
-    /// When the broker last knew that somebody is at it.
-    last_sign: Mutex<Instant>,
+    lease: Duration,
+    /// When the broker last knew that somebody is at it; `None` once it heard of nobody
+    /// for a whole lease.
+    last_sign: Mutex<Option<Instant>>,
+    is_answered: AtomicBool,
 }
 
 /// Whether the broker has handed a message out before.
@@ -57,15 +67,15 @@ enum HandedOut {
     Yes,
     /// It says no, and it cannot have forgotten.
     No,
-    /// It says no. But the message was there before this connection was made,
-    /// and a broker that crashed forgets what it has handed out lately, along
-    /// with the acks.
+    /// It says no. But the message was there before this connection was made, or before
+    /// the consumer had its present leader: a broker that crashed forgets what it has
+    /// handed out lately, along with the acks, and so does a leader that has just begun.
     Perhaps,
 }
 
 impl Bus {
     /// Accepted events, for this role.
-    pub fn events_consumer(&self, role: &str, max_ack_pending: i64) -> Consumer {
+    pub fn events_consumer(&self, role: &'static str, max_ack_pending: i64) -> Consumer {
         let names = &self.0.config.names;
         self.consumer(role, names.events_stream(), vec![names.events_all()], max_ack_pending)
     }
@@ -77,10 +87,17 @@ impl Bus {
         self.consumer("dispatcher", names.deliveries_stream(shard), filter, max_ack_pending)
     }
 
+    /// Events that could not be routed and are due to be looked at again.
+    pub fn unrouted_consumer(&self, max_ack_pending: i64) -> Consumer {
+        let names = &self.0.config.names;
+        let filter = vec![names.unrouted_due_all()];
+        self.consumer("fanout", names.unrouted_stream(), filter, max_ack_pending)
+    }
+
     /// Outcomes of these kinds, for this role.
     pub fn outcomes_consumer(
         &self,
-        role: &str,
+        role: &'static str,
         kinds: &[OutcomeKind],
         max_ack_pending: i64,
     ) -> Consumer {
@@ -91,7 +108,7 @@ impl Bus {
 
     fn consumer(
         &self,
-        role: &str,
+        role: &'static str,
         stream: String,
         filters: Vec<String>,
         max_ack_pending: i64,
@@ -108,18 +125,16 @@ impl Bus {
             num_replicas: 0,
             ..Default::default()
         };
-        Consumer { bus: self.clone(), stream, config, consumer: None }
+        Consumer { bus: self.clone(), stream, config, role, found: None }
     }
 }
 
 impl Consumer {
-    /// Makes the durable consumer if it is not there. Readiness hangs on it.
+    /// Looks the durable consumer up. One that is missing is made, from where its role had
+    /// come to. Readiness hangs on it.
     pub async fn ensure(&mut self) -> Result<(), BusError> {
-        if self.consumer.is_none() {
-            let stream = self.bus.0.jetstream.get_stream_no_info(&self.stream).await;
-            let stream = stream.map_err(BusError::unavailable)?;
-            let made = stream.create_consumer(self.config.clone()).await;
-            self.consumer = Some(made.map_err(BusError::unavailable)?);
+        if self.found.is_none() {
+            self.found = Some(self.find().await?);
         }
         Ok(())
     }
@@ -132,15 +147,19 @@ impl Consumer {
             return Err(BusError::Unavailable("not connected".into()));
         }
         self.ensure().await?;
-        let Some(consumer) = &self.consumer else {
+        self.note_floor().await;
+        let Some(found) = &self.found else {
             return Err(BusError::Unavailable("no consumer".into()));
         };
         // Only a connection that is made after this pull was asked for ends it.
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
-        let pull = consumer.batch().max_messages(max).expires(PULL_EXPIRES);
+        let (since, lease) = (found.since, self.config.ack_wait);
+        let pull = found.consumer.batch().max_messages(max).expires(PULL_EXPIRES);
         match pull.messages().await {
-            Ok(batch) => Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected }),
+            Ok(batch) => {
+                Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected, since, lease })
+            }
             Err(error) => {
                 self.forget();
                 Err(BusError::unavailable(error))
@@ -150,7 +169,7 @@ impl Consumer {
 
     /// After an error: look the consumer up anew before the next pull.
     pub fn forget(&mut self) {
-        self.consumer = None;
+        self.found = None;
     }
 }
 
@@ -158,7 +177,7 @@ impl Pull {
     /// The messages that have come meanwhile, at least one; `None` when this
     /// pull is over. An error ends it too.
     pub async fn next(&mut self) -> Option<Result<Vec<Pulled>, BusError>> {
-        let connected_at = *self.connected.borrow();
+        let surely_since = (*self.connected.borrow()).max(self.since) + CLOCK_MARGIN;
         let chunk = tokio::select! {
             biased;
             chunk = self.messages.next() => chunk?,
@@ -170,7 +189,7 @@ impl Pull {
         let mut pulled = Vec::with_capacity(chunk.len());
         for message in chunk {
             match message {
-                Ok(message) => match Pulled::new(message, connected_at) {
+                Ok(message) => match Pulled::new(message, surely_since, self.lease) {
                     Ok(message) => pulled.push(message),
                     Err(error) => {
                         tracing::error!(%error, "a message without JetStream's reply subject")
@@ -198,20 +217,29 @@ impl Pull {
 impl Pulled {
     fn new(
         message: async_nats::jetstream::Message,
-        connected_at: DateTime<Utc>,
+        surely_since: DateTime<Utc>,
+        lease: Duration,
     ) -> Result<Self, BusError> {
         let info = message.info().map_err(|error| BusError::Malformed(error.to_string()))?;
         let stream_sequence = info.stream_sequence;
-        let stored_at_ms =
-            i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-        let surely_since = (connected_at + CLOCK_MARGIN).timestamp_millis();
+        let stored_at = moment(info.published);
         let handed_out_before = match info.delivered {
             2.. => HandedOut::Yes,
-            _ if stored_at_ms > surely_since => HandedOut::No,
+            _ if stored_at > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
-        let last_sign = Mutex::new(Instant::now());
-        Ok(Self { message, stream_sequence, stored_at_ms, handed_out_before, last_sign })
+        let times_handed_out = u32::try_from(info.delivered).unwrap_or(u32::MAX);
+        let last_sign = Mutex::new(Some(Instant::now()));
+        Ok(Self {
+            message,
+            stream_sequence,
+            stored_at,
+            times_handed_out,
+            handed_out_before,
+            lease,
+            last_sign,
+            is_answered: AtomicBool::new(false),
+        })
     }
 
     /// The message's bytes.
@@ -230,10 +258,20 @@ impl Pulled {
         self.stream_sequence
     }
 
+    /// When the broker stored it, by the clock of the stream's leader: the same however
+    /// often it is handed out.
+    pub fn stored_at(&self) -> DateTime<Utc> {
+        self.stored_at
+    }
+
+    /// How often the broker says that it has handed it out, this time included.
+    pub fn times_handed_out(&self) -> u32 {
+        self.times_handed_out
+    }
+
     /// How long it has stood where it is, as far as the two clocks agree.
     pub fn stood(&self, now: DateTime<Utc>) -> Duration {
-        let stood_ms = now.timestamp_millis().saturating_sub(self.stored_at_ms);
-        Duration::from_millis(u64::try_from(stood_ms).unwrap_or(0))
+        (now - self.stored_at).to_std().unwrap_or_default()
     }
 
     /// Its subject.
@@ -255,17 +293,27 @@ impl Pulled {
 
     /// Prolongs the lease.
     pub async fn still_working(&self) {
+        // After an answer it would only delay the message's return.
+        if self.is_answered.load(Ordering::Relaxed) {
+            return;
+        }
         self.answer(AckKind::Progress).await;
-        *self.last_sign.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let mut last_sign = self.last_sign.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once it may have gone to another, no sign of life brings it back for sure.
+        *last_sign = last_sign.filter(|at| at.elapsed() < self.lease).map(|_| Instant::now());
     }
 
     /// Whether this process was silent for so long, frozen perhaps, that the
     /// broker may have given the message to another.
     pub fn lease_may_be_lost(&self, lease: Duration) -> bool {
-        self.last_sign.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= lease
+        let last_sign = self.last_sign.lock().unwrap_or_else(PoisonError::into_inner);
+        last_sign.is_none_or(|at| at.elapsed() >= lease)
     }
 
     async fn answer(&self, kind: AckKind) {
+        if !matches!(kind, AckKind::Progress) {
+            self.is_answered.store(true, Ordering::Relaxed);
+        }
         if let Err(error) = self.message.ack_with(kind).await {
             tracing::warn!(%error, subject = self.subject(), "could not answer the broker");
         }
@@ -281,7 +329,8 @@ pub async fn keeping_leases<T>(
 ) -> T {
     let alive = async {
         loop {
-            clock.sleep(lease / 3).await;
+            let every = if chassis::mutant("mutant.keep_no_lease") { lease * 3 } else { lease / 3 };
+            clock.sleep(every).await;
             for message in pulled {
                 message.still_working().await;
             }

@@ -1,11 +1,14 @@
 //! Writes of deliveries: the first on `due`, every later one on `retry`.
 //!
-//! Only who holds what stands on the delivery's `due` subject may write its next
-//! hop. The broker checks that with every write: a copy that has been acked, or
-//! that a fired retry has replaced, can write nothing any more.
+//! Both places of a delivery have its id in their subjects, and one wildcard covers both.
+//! Every write is conditional on the newest message there: the first write needs that
+//! there is none, a later one that the newest is the copy which its writer holds. The
+//! broker checks that with the write itself. A copy that has been acked, or that has a
+//! successor, can write nothing any more.
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use model::shard_of;
@@ -16,7 +19,7 @@ use crate::publish::Write;
 use crate::{Bus, BusError, Pulled, Stored};
 
 /// How often an unconfirmed write is repeated before the caller hears of it.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 
 /// What became of a reschedule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,95 +32,148 @@ pub enum Rescheduled {
 }
 
 impl Bus {
-    /// Stores a delivery's first hop, due now, unless the delivery is due already,
-    /// at whatever hop: then it says `Duplicate`.
+    /// Stores a delivery's first hop, due now, unless the delivery is due or waits for its
+    /// retry already, at whatever hop: then it says `Duplicate`.
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<Stored, BusError> {
         let names = &self.0.config.names;
         let target_id = delivery.target.as_ref().map_or("", |target| target.id.as_str());
         let shard = shard_of(target_id, self.0.config.shards);
         let subject = names.due(shard, target_id, &delivery.delivery_id);
+        let places = names.places_of(&subject).ok_or_else(|| no_place(&subject))?;
         let payload = Bytes::from(delivery.encode_to_vec());
-        let write = || Write {
-            subject: subject.clone(),
-            id: message_id(delivery),
-            payload: payload.clone(),
-            only_while: Some((0, subject.clone())),
-            schedule: None,
-        };
-        match self.write_patiently(write).await {
-            Err(BusError::Occupied) => Ok(Stored::Duplicate),
-            other => other,
+        let nothing_there = Some((0, places));
+        let only_while =
+            nothing_there.filter(|_| !chassis::mutant("mutant.first_write_unconditional"));
+        let mut last = BusError::Unavailable("not tried".into());
+        for attempt in 0..TRIES {
+            self.pause_before(attempt).await;
+            let write = Write {
+                subject: subject.clone(),
+                id: message_id(delivery),
+                payload: payload.clone(),
+                only_while: only_while.clone(),
+                schedule: None,
+            };
+            let stored = match self.write(write).await {
+                Err(BusError::Occupied) => Stored::Duplicate,
+                Err(error @ BusError::Unavailable(_)) => {
+                    last = error;
+                    continue;
+                }
+                other => other?,
+            };
+            // One that was not confirmed the time before meets itself.
+            return Ok(if attempt > 0 { Stored::New } else { stored });
         }
+        Err(last)
     }
 
     /// Stores this delivery, whose hop the caller has raised, as a schedule that
     /// puts it on `due` at this moment. `held` is the copy that was worked on.
     ///
     /// Dying after this and before the ack of `held` is harmless: whoever is handed
-    /// `held` next finds the retry waiting, or writes the same hop in its place;
-    /// and once it fires, it takes the place of `held` on `due`.
+    /// `held` next finds the retry waiting; and once it fires, it takes the place of
+    /// `held` on `due`.
     pub async fn reschedule(
         &self,
         delivery: &Delivery,
         held: &Pulled,
         at: DateTime<Utc>,
     ) -> Result<Rescheduled, BusError> {
+        self.write_next(message_id(delivery), delivery.encode_to_vec().into(), held, at).await
+    }
+
+    /// Stores the successor of what was worked on, for this moment.
+    pub(crate) async fn write_next(
+        &self,
+        message_id: String,
+        payload: Bytes,
+        held: &Pulled,
+        at: DateTime<Utc>,
+    ) -> Result<Rescheduled, BusError> {
         let names = &self.0.config.names;
         let due = held.subject();
         let subject = names.retry_of(due).ok_or_else(|| no_place(due))?;
-        let payload = Bytes::from(delivery.encode_to_vec());
-        let write = || Write {
-            subject: subject.clone(),
-            id: message_id(delivery),
-            payload: payload.clone(),
-            only_while: Some((held.stream_sequence(), due.to_owned())),
-            schedule: Some((at, due.to_owned())),
-        };
-        match self.write_patiently(write).await {
-            Ok(Stored::New) => Ok(Rescheduled::Stored),
-            // `held` still stands on `due`, so this hop, which the broker
-            // remembers, has not fired: it waits, written by who held the copy before.
-            Ok(Stored::Duplicate) | Err(BusError::Occupied) => Ok(Rescheduled::Superseded),
-            Err(error) => Err(error),
+        let places = names.places_of(due).ok_or_else(|| no_place(due))?;
+        let held_is_last = Some((held.stream_sequence(), places));
+        let only_while =
+            held_is_last.filter(|_| !chassis::mutant("mutant.reschedule_unconditional"));
+        let mut id = message_id.clone();
+        let mut last = BusError::Unavailable("not tried".into());
+        for attempt in 0..TRIES {
+            self.pause_before(attempt).await;
+            let write = Write {
+                subject: subject.clone(),
+                id: id.clone(),
+                payload: payload.clone(),
+                only_while: only_while.clone(),
+                schedule: Some((at, due.to_owned())),
+            };
+            match self.write(write).await {
+                Ok(Stored::New) => return Ok(Rescheduled::Stored),
+                // What the broker says of the write is no proof of what has become of the
+                // delivery: the copy is done only if it is not the newest one any more.
+                Ok(Stored::Duplicate) | Err(BusError::Occupied) => {
+                    let is_newest = self.is_newest(held).await?;
+                    let found = if is_newest { "newest" } else { "superseded" };
+                    metrics::counter!("postrider_reschedules_refused_total", "held_copy" => found)
+                        .increment(1);
+                    if !is_newest {
+                        // An unconfirmed write of this call, or somebody else's.
+                        let is_first = attempt == 0;
+                        let done =
+                            if is_first { Rescheduled::Superseded } else { Rescheduled::Stored };
+                        return Ok(done);
+                    }
+                    tracing::warn!(subject, "a retry was refused though its copy is the newest");
+                    // The id belongs to a write that is gone. The condition, not the id, keeps
+                    // this one from being stored twice.
+                    let fresh = hex::encode(chassis::entropy::bytes::<4>());
+                    id = format!("{message_id}:{fresh}");
+                    last =
+                        BusError::Unavailable("the retry was refused, and nothing is there".into());
+                }
+                Err(error @ BusError::Unavailable(_)) => last = error,
+                Err(error) => return Err(error),
+            }
         }
+        Err(last)
     }
 
     /// Whether this is the newest copy of its delivery, asked of the leader. If
     /// not, its successor waits, has fired, or the delivery has ended.
     pub async fn is_newest(&self, held: &Pulled) -> Result<bool, BusError> {
-        use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
         let names = &self.0.config.names;
         let due = held.subject();
         let stream = names.stream_of(due).ok_or_else(|| no_place(due))?;
-        let retry = names.retry_of(due).ok_or_else(|| no_place(due))?;
+        let places = names.places_of(due).ok_or_else(|| no_place(due))?;
         let stream = self.0.jetstream.get_stream_no_info(stream).await;
         let stream = stream.map_err(BusError::unavailable)?;
-        let sequence_on =
-            async |subject: &str| match stream.get_last_raw_message_by_subject(subject).await {
-                Ok(message) => Ok(Some(message.sequence)),
-                Err(error) if error.kind() == Kind::NoMessageFound => Ok(None),
-                Err(error) => Err(BusError::unavailable(error)),
-            };
-        // In this order: a retry that fires in between is seen on `due`.
-        Ok(sequence_on(&retry).await?.is_none()
-            && sequence_on(due).await? == Some(held.stream_sequence()))
+        // A retry that a version before stream layout 2 wrote waits elsewhere. First, so
+        // that one which fires in between is seen on `due`. One release after that version
+        // this question goes: the longest schedule is over by then.
+        if let Some(old) = names.old_retry_of(due)
+            && last_on(&stream, &old).await?.is_some()
+        {
+            return Ok(false);
+        }
+        Ok(last_on(&stream, &places).await? == Some(held.stream_sequence()))
     }
 
-    /// Repeats a write that was not confirmed. One that meets itself then is
-    /// either `Occupied` or a `Duplicate`: it was stored the time before.
-    async fn write_patiently(&self, write: impl Fn() -> Write) -> Result<Stored, BusError> {
-        let mut last = BusError::Unavailable("not tried".into());
-        for attempt in 0..TRIES {
-            match self.write(write()).await {
-                Ok(Stored::Duplicate) | Err(BusError::Occupied) if attempt > 0 => {
-                    return Ok(Stored::New);
-                }
-                Err(error @ BusError::Unavailable(_)) => last = error,
-                other => return other,
-            }
-            self.0.clock.sleep(Duration::from_millis(200 << attempt)).await;
+    /// A breath before a write is repeated.
+    pub(crate) async fn pause_before(&self, attempt: u32) {
+        if attempt > 0 {
+            self.0.clock.sleep(Duration::from_millis(100 << attempt)).await;
         }
-        Err(last)
+    }
+}
+
+/// Sequence of the last message on these subjects.
+async fn last_on(stream: &Stream<()>, subjects: &str) -> Result<Option<u64>, BusError> {
+    match stream.get_last_raw_message_by_subject(subjects).await {
+        Ok(message) => Ok(Some(message.sequence)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(BusError::unavailable(error)),
     }
 }
 
@@ -125,6 +181,6 @@ fn message_id(delivery: &Delivery) -> String {
     format!("{}:{}", delivery.delivery_id, delivery.hop)
 }
 
-fn no_place(subject: &str) -> BusError {
+pub(crate) fn no_place(subject: &str) -> BusError {
     BusError::Malformed(format!("{subject} is no subject of a delivery"))
 }

@@ -15,6 +15,7 @@ impl Bus {
         let names = &self.0.config.names;
         for (stream, subjects) in [
             (names.events_stream(), names.events_of_account(account_id)),
+            (names.unrouted_stream(), names.unrouted_of_account(account_id)),
             (names.outcomes_stream(), names.outcomes_of_account(account_id)),
         ] {
             let stream = self.0.jetstream.get_stream_no_info(stream).await;

@@ -40,9 +40,9 @@ impl From<async_nats::jetstream::context::PublishError> for BusError {
             Kind::WrongLastSequence | Kind::WrongLastMessageId => Self::Occupied,
             Kind::MaxPayloadExceeded => Self::TooLarge,
             Kind::Other => match refusal_code(&error) {
-                Some(WRONG_LAST_SEQUENCE_CONSTANT) => Self::Occupied,
-                // The same message is on its way already; ask again.
-                Some(DUPLICATE_IN_PROCESS) => Self::unavailable(error),
+                // A write there, or of the same message, is on its way already, and may
+                // still come to nothing; ask again.
+                Some(SUBJECT_IN_PROCESS | DUPLICATE_IN_PROCESS) => Self::unavailable(error),
                 _ => Self::refused(error),
             },
             Kind::StreamNotFound | Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending => {
@@ -52,8 +52,9 @@ impl From<async_nats::jetstream::context::PublishError> for BusError {
     }
 }
 
-/// What a replicated stream says instead of "wrong last sequence: n".
-const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+/// A replicated stream has a write on the same subject under way. (It says "wrong last
+/// sequence", and names none.)
+const SUBJECT_IN_PROCESS: u64 = 10164;
 /// A replicated stream has the same message id under way.
 const DUPLICATE_IN_PROCESS: u64 = 10158;
 

@@ -3,6 +3,7 @@
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use chrono::{DateTime, Utc};
 
+use crate::floors::moment;
 use crate::{Bus, BusError, Consumer};
 
 /// What of a stream a consumer has not done.
@@ -56,8 +57,7 @@ impl Bus {
         for filter in filters {
             match stream.get_first_raw_message_by_subject(filter, behind).await {
                 Ok(message) => {
-                    let at = message.time;
-                    let at = DateTime::from_timestamp(at.unix_timestamp(), at.nanosecond());
+                    let at = Some(moment(message.time));
                     lag.oldest = [lag.oldest, at].into_iter().flatten().min();
                 }
                 Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => {}

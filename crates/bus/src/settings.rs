@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use chassis::Tasks;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use model::domain_id;
 use prost::Message as _;
 use protocol::v1::{AccountDocument, DomainDocument};
 use tokio::sync::{Mutex, watch};
 
+use crate::floors::moment;
 use crate::{Bus, BusError};
 
 /// The least time between two questions to the leader.
@@ -141,6 +143,23 @@ impl Documents {
         }
         Ok(())
     }
+
+    /// Whether there is no account at all.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// A document is gone: operators have deleted it, because its account or domain is none.
+    fn remove(&mut self, key: &str) {
+        if let Some(account_id) = key.strip_prefix("account.") {
+            let Some(account) = self.accounts.remove(account_id) else { return };
+            if self.account_ids.get(&account.name).is_some_and(|id| id == account_id) {
+                self.account_ids.remove(&account.name);
+            }
+        } else if let Some(domain_id) = key.strip_prefix("domain.") {
+            self.domains.remove(domain_id);
+        }
+    }
 }
 
 /// All settings documents, kept up to date by a watch. Cheap to clone.
@@ -157,7 +176,9 @@ struct Watched {
     /// Raised to have the watch begin anew.
     restart: watch::Sender<u64>,
     /// When the last fence was begun, and what it found.
-    last_fence: Mutex<Option<(Instant, u64)>>,
+    last_fence: Mutex<Option<(Instant, Result<u64, BusError>)>>,
+    /// When the bucket was made that is being watched.
+    bucket_made: watch::Sender<Option<DateTime<Utc>>>,
 }
 
 impl Settings {
@@ -170,6 +191,7 @@ impl Settings {
             progress: AtomicU64::new(0),
             restart: watch::channel(0).0,
             last_fence: Mutex::new(None),
+            bucket_made: watch::channel(None).0,
         }));
         // In the background: attempts in flight read settings until the end of the drain.
         let watching = settings.clone();
@@ -192,9 +214,10 @@ impl Settings {
     pub async fn fence(&self) -> Result<u64, BusError> {
         let asked = Instant::now();
         let mut last = self.0.last_fence.lock().await;
-        match *last {
-            // Begun after this call, by somebody else.
-            Some((begun, revision)) if begun >= asked => return Ok(revision),
+        match &*last {
+            // Begun after this call, by somebody else, whose failure is ours too: to ask
+            // one after the other would take each of them that long again.
+            Some((begun, found)) if *begun >= asked => return found.clone(),
             Some((begun, _)) => {
                 let rest = FENCE_PACE.saturating_sub(begun.elapsed());
                 // Sleeping for no time at all still costs a tick.
@@ -205,18 +228,20 @@ impl Settings {
             None => {}
         }
         let begun = Instant::now();
-        let revision = self.ask_and_wait().await?;
-        *last = Some((begun, revision));
-        Ok(revision)
+        let found = self.ask_and_wait().await;
+        *last = Some((begun, found.clone()));
+        found
     }
 
     async fn ask_and_wait(&self) -> Result<u64, BusError> {
         for _ in 0..2 {
             let before = *self.0.applied.borrow();
-            let last = self.last_sequence().await?;
-            if last < before {
+            let watched = *self.0.bucket_made.borrow();
+            let (made, last) = self.bucket_state().await?;
+            if last < before || watched.is_some_and(|watched| watched != made) {
                 // The bucket was made anew or restored: what was loaded says nothing.
                 self.0.applied.send_replace(0);
+                self.0.bucket_made.send_replace(Some(made));
                 self.begin_anew();
             }
             let mut applied = self.0.applied.subscribe();
@@ -247,12 +272,14 @@ impl Settings {
         read(&self.0.documents.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn last_sequence(&self) -> Result<u64, BusError> {
+    /// When the bucket was made, and its last sequence.
+    async fn bucket_state(&self) -> Result<(DateTime<Utc>, u64), BusError> {
         let names = &self.0.bus.0.config.names;
         let stream = format!("KV_{}", names.settings_bucket());
         let stream = self.0.bus.0.jetstream.get_stream_no_info(stream).await;
         let info = stream.map_err(BusError::unavailable)?.get_info().await;
-        Ok(info.map_err(BusError::unavailable)?.state.last_sequence)
+        let info = info.map_err(BusError::unavailable)?;
+        Ok((moment(info.created), info.state.last_sequence))
     }
 
     async fn keep_watching(&self) {
@@ -271,7 +298,8 @@ impl Settings {
     async fn watch_once(&self) -> Result<(), BusError> {
         let mut restart = self.0.restart.subscribe();
         // Asked before the load: the load covers at least this.
-        let at_start = self.last_sequence().await?;
+        let (made, at_start) = self.bucket_state().await?;
+        self.0.bucket_made.send_replace(Some(made));
         let bucket = self.0.bus.settings_bucket().await?;
         let mut entries = bucket.watch_with_history(">").await.map_err(BusError::unavailable)?;
         let mut loading = Some(Documents::default());
@@ -290,9 +318,9 @@ impl Settings {
             let Some(entry) = entry else { return Ok(()) };
             let entry = entry.map_err(BusError::unavailable)?;
             let apply = |documents: &mut Documents| {
-                if entry.operation == Operation::Put
-                    && let Err(error) = documents.apply(&entry.key, &entry.value)
-                {
+                if entry.operation != Operation::Put {
+                    documents.remove(&entry.key);
+                } else if let Err(error) = documents.apply(&entry.key, &entry.value) {
                     tracing::error!(%error, "a settings document cannot be read");
                 }
             };

@@ -132,9 +132,11 @@ impl Bus {
         shards.dedup();
         let mut all = vec![names.events_stream()];
         all.extend(shards.into_iter().map(|shard| names.deliveries_stream(shard)));
+        all.push(names.unrouted_stream());
         all.push(names.outcomes_stream());
         all.push(format!("KV_{}", names.settings_bucket()));
         all.push(format!("KV_{}", names.targets_bucket()));
+        all.push(format!("KV_{}", names.floors_bucket()));
         all
     }
 
@@ -144,6 +146,7 @@ impl Bus {
         match stream {
             _ if stream == names.events_stream() => &["fanout", "archive"],
             _ if stream == names.outcomes_stream() => &["archive", "settings-api"],
+            _ if stream == names.unrouted_stream() => &["fanout"],
             _ if names.shard_of_stream(stream).is_some() => &["dispatcher"],
             _ => &[],
         }

@@ -24,6 +24,8 @@ impl Bus {
         for shard in 0..self.0.config.shards {
             self.ensure(self.deliveries_config(shard)).await?;
         }
+        self.ensure(self.unrouted_config()).await?;
+        self.ensure(self.floors_config()).await?;
         self.refuse_forgotten_shards().await?;
         let bucket = jetstream::kv::Config {
             bucket: self.0.config.names.settings_bucket(),
@@ -31,14 +33,14 @@ impl Bus {
             num_replicas: self.0.config.replicas,
             ..Default::default()
         };
-        let as_stream = Config {
+        let mut as_stream = Config {
             name: format!("KV_{}", bucket.bucket),
             subjects: vec![format!("$KV.{}.>", bucket.bucket)],
             discard: DiscardPolicy::New,
             num_replicas: bucket.num_replicas,
             ..Default::default()
         };
-        if self.may_update(&as_stream).await? {
+        if self.may_update(&mut as_stream).await? {
             let made = self.0.jetstream.create_or_update_key_value(bucket).await;
             made.map_err(BusError::unavailable)?;
         }
@@ -53,7 +55,7 @@ impl Bus {
 
     async fn ensure(&self, mut wanted: Config) -> Result<(), BusError> {
         drift::mark(&mut wanted);
-        if !self.may_update(&wanted).await? {
+        if !self.may_update(&mut wanted).await? {
             return Ok(());
         }
         let name = wanted.name.clone();
@@ -72,8 +74,9 @@ impl Bus {
     }
 
     /// Whether a stream may be made or brought to what is wanted. An update that would
-    /// lose something is refused, and what a newer version has made is left alone.
-    async fn may_update(&self, wanted: &Config) -> Result<bool, BusError> {
+    /// lose something is refused, and what a newer version has made is left alone. What
+    /// is larger there than it is wanted stays as large, so that it is wanted then.
+    async fn may_update(&self, wanted: &mut Config) -> Result<bool, BusError> {
         use jetstream::context::GetStreamErrorKind as Kind;
         let stream = match self.0.jetstream.get_stream(&wanted.name).await {
             Ok(stream) => stream,
@@ -88,7 +91,15 @@ impl Bus {
                 };
             }
         };
-        match drift::judge(&stream.cached_info().config, wanted) {
+        let there = &stream.cached_info().config;
+        for kept in drift::keep_larger(there, wanted) {
+            tracing::warn!(
+                stream = wanted.name,
+                "{kept} was set by another role and stays: a role that starts makes nothing \
+                 smaller; set the same for every role, or edit the stream by hand"
+            );
+        }
+        match drift::judge(there, wanted) {
             Ok(Judgement::Update { taken_back }) => {
                 if !taken_back.is_empty() {
                     tracing::warn!(
@@ -178,6 +189,35 @@ impl Bus {
             max_messages_per_subject: 1,
             allow_message_schedules: true,
             duplicate_window: config.deliveries_dedup_window,
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    fn unrouted_config(&self) -> Config {
+        let config = &self.0.config;
+        Config {
+            name: config.names.unrouted_stream(),
+            subjects: config.names.unrouted_all().into(),
+            retention: RetentionPolicy::WorkQueue,
+            // As with deliveries, no limit: a schedule that fires into a full stream may
+            // never fire again. fanout counts before it adds.
+            max_messages_per_subject: 1,
+            allow_message_schedules: true,
+            duplicate_window: config.deliveries_dedup_window,
+            num_replicas: config.replicas,
+            ..Default::default()
+        }
+    }
+
+    /// A key-value bucket, which is used as the stream that it is.
+    fn floors_config(&self) -> Config {
+        let config = &self.0.config;
+        let bucket = config.names.floors_bucket();
+        Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
             num_replicas: config.replicas,
             ..Default::default()
         }

@@ -2,7 +2,6 @@
 //! still needs.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +11,7 @@ use crate::{Bus, BusError};
 
 /// What is younger than this is never purged: by then every copy of a replicated
 /// stream has it, and every consumer's leader has seen it.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
+const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// Purges one stream, a little at a time.
 pub struct Trimmer {
@@ -26,6 +25,8 @@ pub struct Trimmer {
     /// Without these roles' consumers nothing is purged.
     roles: [&'static str; 2],
     keep: TimeDelta,
+    /// Whether what the broker remembers the ids of is kept as well.
+    keeps_window: bool,
     /// Where the stream ended at earlier looks, the oldest first.
     earlier: VecDeque<(DateTime<Utc>, u64)>,
 }
@@ -35,10 +36,10 @@ impl Bus {
     /// accepted stays for as long.
     pub fn events_trimmer(&self) -> Trimmer {
         let config = &self.0.config;
-        let keep = config.events_dedup_window.max(SETTLED_AFTER);
         let stream = config.names.events_stream();
         let sizes = (config.events_max_bytes, config.events_replay_bytes);
-        self.trimmer(stream, "events", sizes, ["fanout", "archive"], keep)
+        let roles = ["fanout", "archive"];
+        Trimmer { keeps_window: true, ..self.trimmer(stream, "events", sizes, roles) }
     }
 
     /// For the stream of outcomes.
@@ -47,7 +48,7 @@ impl Bus {
         let stream = config.names.outcomes_stream();
         let roles = ["archive", "settings-api"];
         let sizes = (config.outcomes_max_bytes, config.outcomes_replay_bytes);
-        self.trimmer(stream, "outcomes", sizes, roles, SETTLED_AFTER)
+        self.trimmer(stream, "outcomes", sizes, roles)
     }
 
     fn trimmer(
@@ -56,11 +57,20 @@ impl Bus {
         label: &'static str,
         (limit_bytes, budget_bytes): (u64, u64),
         roles: [&'static str; 2],
-        keep: Duration,
     ) -> Trimmer {
-        let keep = TimeDelta::from_std(keep).unwrap_or(TimeDelta::MAX);
         let (bus, earlier) = (self.clone(), VecDeque::new());
-        Trimmer { bus, stream, label, limit_bytes, budget_bytes, roles, keep, earlier }
+        let (keep, keeps_window) = (SETTLED_AFTER, false);
+        Trimmer {
+            bus,
+            stream,
+            label,
+            limit_bytes,
+            budget_bytes,
+            roles,
+            keep,
+            keeps_window,
+            earlier,
+        }
     }
 }
 
@@ -71,6 +81,11 @@ impl Trimmer {
         let bus = std::sync::Arc::clone(&self.bus.0);
         let stream = bus.jetstream.get_stream(&self.stream).await.map_err(BusError::unavailable)?;
         let state = &stream.cached_info().state;
+        if self.keeps_window {
+            // Another role may have raised it since.
+            let window = stream.cached_info().config.duplicate_window;
+            self.keep = self.keep.max(TimeDelta::from_std(window).unwrap_or(TimeDelta::MAX));
+        }
         let label = self.label;
         metrics::gauge!("postrider_stream_messages", "stream" => label).set(state.messages as f64);
         metrics::gauge!("postrider_stream_bytes", "stream" => label).set(state.bytes as f64);
@@ -90,7 +105,9 @@ impl Trimmer {
         // With nothing left for it, it is done with all that is settled: its
         // leader's copy of the stream may be a moment behind, but not a minute.
         let done_to = |consumer: &jetstream::consumer::Info| {
-            let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
+            let has_unacked =
+                consumer.num_ack_pending > 0 && !chassis::mutant("mutant.trim_ignores_unacked");
+            let idle = consumer.num_pending == 0 && !has_unacked;
             if idle { settled } else { consumer.ack_floor.stream_sequence }
         };
         let done = consumers.iter().map(done_to).min().unwrap_or(0);

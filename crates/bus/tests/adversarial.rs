@@ -41,7 +41,7 @@ fn delivery(name: &str) -> Delivery {
     let target_id = message_target_id("account", "https://hooks.example.net");
     let key = event_key("account", EventType::Clicked, name);
     Delivery {
-        delivery_id: delivery_id(&key, &target_id, 0),
+        delivery_id: delivery_id(&key, "", &target_id),
         event_key: key,
         target: Some(Target { id: target_id, kind: None }),
         ..Delivery::default()
@@ -152,6 +152,26 @@ async fn the_fence_holds_after_the_bucket_was_made_anew() {
     let revision = reader.fence().await;
     let seen = reader.read(|documents| documents.account("a1").map(|a| a.version));
     assert_eq!(seen, Some(51), "the fence said {revision:?}");
+}
+
+/// The same, where the new bucket has more sequences than the old one had.
+#[tokio::test]
+async fn the_fence_notices_a_new_bucket_that_is_longer_than_the_old_one() {
+    let url = testkit::shared_nats_url();
+    let region = testkit::fresh_region();
+    let (bus, tasks) = connect_to(url, &region, &[]).await;
+    let reader = Settings::watch(bus.clone(), &tasks).await.expect("watching");
+    bus.put_account(&account(1)).await.expect("put");
+    reader.fence().await.expect("fenced");
+    let client = async_nats::connect(url).await.expect("connected");
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.delete_stream(format!("KV_{region}_settings")).await.expect("deleted");
+    let (writer, _tasks) = connect_to(url, &region, &[]).await;
+    for version in 2..=9 {
+        writer.put_account(&account(version)).await.expect("put");
+    }
+    reader.fence().await.expect("fenced");
+    assert_eq!(reader.read(|documents| documents.account("a1").map(|a| a.version)), Some(9));
 }
 
 /// A proxy that holds back what goes to the broker from the first bytes that

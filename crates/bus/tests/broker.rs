@@ -29,7 +29,7 @@ fn delivery(name: &str) -> Delivery {
     let target_id = message_target_id("account", "https://hooks.example.net");
     let key = event_key("account", EventType::Clicked, name);
     Delivery {
-        delivery_id: delivery_id(&key, &target_id, 0),
+        delivery_id: delivery_id(&key, "", &target_id),
         event_key: key,
         target: Some(Target { id: target_id, kind: None }),
         ..Delivery::default()
@@ -289,6 +289,68 @@ async fn what_waits_for_its_time_is_not_due_and_not_behind() {
 }
 
 #[tokio::test]
+async fn a_role_that_starts_makes_no_window_and_no_stream_smaller() {
+    let (url, region) = (testkit::shared_nats_url(), testkit::fresh_region());
+    let with = |window, bytes| {
+        let region = region.clone();
+        async move {
+            let settings = [
+                ("POSTRIDER_REGION", region.as_str()),
+                ("POSTRIDER_EVENTS_DEDUP_WINDOW", window),
+                ("POSTRIDER_EVENTS_MAX_BYTES", bytes),
+            ];
+            connect(&settings).await;
+            let question = format!("STREAM.INFO.{region}_EVENTS");
+            let info = testkit::broker::jetstream(url, &question, &serde_json::json!({})).await;
+            let config = &info["config"];
+            (config["duplicate_window"].as_u64(), config["max_bytes"].as_u64())
+        }
+    };
+    let (minute, gib) = (60_000_000_000, 1 << 30);
+    assert_eq!(with("1h", "16GiB").await, (Some(60 * minute), Some(16 * gib)));
+    assert_eq!(with("10m", "8GiB").await, (Some(60 * minute), Some(16 * gib)));
+    assert_eq!(with("2h", "32GiB").await, (Some(120 * minute), Some(32 * gib)));
+}
+
+#[tokio::test]
+async fn a_document_that_operators_delete_is_gone_from_running_processes() {
+    let (bus, tasks) = connect(&[]).await;
+    let reader = Settings::watch(bus.clone(), &tasks).await.expect("watching");
+    let (account_id, name) = ("a1".to_owned(), "demo".to_owned());
+    let document = AccountDocument { account_id, name, version: 1, ..AccountDocument::default() };
+    bus.put_account(&document).await.expect("put");
+    reader.fence().await.expect("fenced");
+    assert!(reader.read(|documents| documents.account_named("demo").is_some()));
+    let client = async_nats::connect(testkit::shared_nats_url()).await.expect("connected");
+    let jetstream = async_nats::jetstream::new(client);
+    let bucket = jetstream.get_key_value(bus.config().names.settings_bucket()).await;
+    bucket.expect("the bucket").delete("account.a1").await.expect("deleted");
+    reader.fence().await.expect("fenced");
+    assert!(reader.read(|documents| documents.account("a1").is_none()));
+    assert!(reader.read(|documents| documents.account_named("demo").is_none()));
+    // Put again, it is there again.
+    bus.put_account(&document).await.expect("put");
+    reader.fence().await.expect("fenced");
+    assert!(reader.read(|documents| documents.account_named("demo").is_some()));
+}
+
+/// A process that was silent for a lease says that it is alive: another one may have
+/// the message all the same.
+#[tokio::test]
+async fn a_lease_that_was_lost_stays_lost() {
+    let (bus, _tasks) = connect(&[("POSTRIDER_LEASE", "1s")]).await;
+    bus.publish_delivery(&delivery("frozen")).await.expect("stored");
+    let mut consumer = bus.due_consumer(0, 100);
+    let (_, held) = pull_one(&mut consumer).await;
+    let lease = Duration::from_secs(1);
+    held.still_working().await;
+    assert!(!held.lease_may_be_lost(lease));
+    Clock::system().sleep(lease).await;
+    held.still_working().await;
+    assert!(held.lease_may_be_lost(lease));
+}
+
+#[tokio::test]
 async fn streams_are_put_right_and_those_of_others_are_not_touched() {
     let (url, region) = (testkit::shared_nats_url(), testkit::fresh_region());
     let settings = [("POSTRIDER_REGION", region.as_str())];
@@ -297,7 +359,7 @@ async fn streams_are_put_right_and_those_of_others_are_not_touched() {
     let question = format!("STREAM.INFO.{stream}");
     let info = testkit::broker::jetstream(url, &question, &serde_json::json!({})).await;
     let mut config = info["config"].clone();
-    assert_eq!(config["metadata"]["postrider-layout"], "1");
+    assert_eq!(config["metadata"]["postrider-layout"], "2");
 
     // Somebody lets events go after an hour.
     config["max_age"] = 3_600_000_000_000_u64.into();

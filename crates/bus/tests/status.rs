@@ -33,11 +33,19 @@ async fn a_copy_that_is_away_is_named_with_every_stream() {
     let bus = connect(&cluster.url(), "us", "3").await;
     let streams = eventually(LONG, "all copies to be there", || async {
         let streams = bus.status().await.streams;
-        (streams.len() == 5 && streams.iter().all(has_all_copies)).then_some(streams)
+        (streams.len() == 7 && streams.iter().all(has_all_copies)).then_some(streams)
     })
     .await;
     let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
-    let all = ["us_EVENTS", "us_DELIVERIES_0", "us_OUTCOMES", "KV_us_settings", "KV_us_targets"];
+    let all = [
+        "us_EVENTS",
+        "us_DELIVERIES_0",
+        "us_UNROUTED",
+        "us_OUTCOMES",
+        "KV_us_settings",
+        "KV_us_targets",
+        "KV_us_floors",
+    ];
     assert_eq!(names, all);
 
     let lost = cluster.nodes()[2].name().to_owned();
@@ -50,7 +58,7 @@ async fn a_copy_that_is_away_is_named_with_every_stream() {
             };
             stream.leader.as_ref() != Some(&lost) && stream.replicas.iter().any(away)
         };
-        (streams.len() == 5 && streams.iter().all(tells)).then_some(())
+        (streams.len() == 7 && streams.iter().all(tells)).then_some(())
     })
     .await;
 
@@ -69,7 +77,7 @@ async fn consumers_that_nobody_has_made_are_said_to_be_missing() {
     let region = testkit::fresh_region();
     let bus = connect(testkit::shared_nats_url(), &region, "1").await;
     let status = bus.status().await;
-    assert_eq!(status.streams.len(), 5, "{status:?}");
+    assert_eq!(status.streams.len(), 7, "{status:?}");
     assert!(status.consumers.is_empty(), "{status:?}");
     assert_eq!(status.dispatchers.map(|live| live.len()), Some(0));
     let of_settings_api = format!("consumer {region}_settings-api of {region}_OUTCOMES: ");

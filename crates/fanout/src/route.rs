@@ -1,17 +1,15 @@
 //! One event: who hears of it, stored.
 
-use std::time::Duration;
-
 use bus::{BusError, Pulled};
 use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::Counter;
-use model::{EventType, Family, Routing, Scope, route};
-use prost::Message as _;
-use protocol::Timestamp;
+use model::{EventType, Family, Identity, Routing, Scope, route};
 use protocol::v1::{AcceptedEvent, Delivery, Routed, outcome};
 
-use crate::{Answer, Fanout};
+use crate::unrouted::{Lack, Taken};
+use crate::{Answer, Fanout, again};
 
 /// By family.
 static ROUTED: Handles<Counter, 2> = Handles::new(
@@ -21,41 +19,47 @@ static MADE: Handles<Counter, 2> = Handles::new(
     |family| metrics::counter!("postrider_deliveries_made_total", "family" => Family::ALL[family].as_str()),
 );
 
+/// How far the broker's clock may be ahead of ours and is still believed.
+const BROKER_AHEAD: TimeDelta = TimeDelta::days(1);
+
 impl Fanout {
     /// Decides and stores. Dying anywhere in here means that the broker hands
     /// the event out again, and everything is done once more: deliveries have
     /// the same ids and are marked as possibly existing, the routing record has
-    /// the event's key, and so the second time changes nothing.
-    pub(crate) async fn route(&self, pulled: &Pulled, settings_revision: u64) -> Answer {
+    /// the event's key and the moment of its storing, and so the second time changes
+    /// nothing.
+    pub(crate) async fn route(
+        &self,
+        is_accepted: bool,
+        pulled: &Pulled,
+        settings_revision: u64,
+    ) -> Answer {
         chassis::crash_point("fanout.pulled");
-        let Some((event, event_type)) = decode(pulled) else {
-            return Answer::Ack;
+        let Some(taken) = Taken::read(is_accepted, pulled) else {
+            return set_aside(pulled);
         };
-        let Some(routing) = self.resolve(&event, event_type) else {
-            // ingest knew the account and its parent, so the settings bucket must
-            // have lost one: keep the event until somebody has put it right.
-            tracing::error!(
-                event.key = event.event_key,
-                account.id = event.account_id,
-                "an accepted event's account, or its parent, has no settings document"
-            );
-            return Answer::Again(Duration::from_secs(10));
+        let Some(event_type) = taken.event_type else {
+            // ingest accepts no event without a kind: a newer one knows this one's.
+            return Box::pin(self.wait(taken, Lack::Kind, settings_revision)).await;
+        };
+        let event = &taken.event;
+        let Some(routing) = self.resolve(event, event_type) else {
+            // ingest knew the account and its parent, so the settings bucket must have
+            // lost one.
+            return Box::pin(self.wait(taken, Lack::Settings, settings_revision)).await;
         };
         let mut span = Span::after("route", SpanKind::Consumer, &event.traceparent);
-        let now = self.clock.now();
         let account_id = event.account_id.as_str();
         let family = event_type.family().number();
-        ROUTED.of(family).increment(1);
-        MADE.of(family).increment(routing.chosen.len() as u64);
 
         let Routing { decisions, chosen } = routing;
+        let made = chosen.len();
         span.text("postrider.event_key", &event.event_key);
-        span.number("postrider.deliveries", i64::try_from(chosen.len()).unwrap_or(i64::MAX));
+        span.number("postrider.deliveries", i64::try_from(made).unwrap_or(i64::MAX));
         let traceparent = span.traceparent();
-        let first_due = Some(Timestamp {
-            seconds: now.timestamp(),
-            nanos: now.timestamp_subsec_nanos().cast_signed(),
-        });
+        let may_exist = (pulled.may_be_redelivered() || taken.has_waited())
+            && !chassis::mutant("mutant.fanout_never_may_exist");
+        let first_due = self.first_due(taken.stored_at);
         let writes = chosen.into_iter().map(|chosen| {
             let delivery = Delivery {
                 delivery_id: chosen.delivery_id,
@@ -65,10 +69,10 @@ impl Fanout {
                 hop: 0,
                 attempt: 0,
                 uncharged_returns: 0,
-                first_due,
+                first_due: Some(first_due.into()),
                 level: chosen.level.into(),
-                accepted_event: pulled.payload().clone(),
-                may_exist: pulled.may_be_redelivered(),
+                accepted_event: taken.bytes.clone(),
+                may_exist,
                 parks: 0,
                 mail: None,
                 traceparent: traceparent.clone(),
@@ -79,33 +83,57 @@ impl Fanout {
         let routed = Routed {
             event_key: event.event_key.clone(),
             account_id: account_id.to_owned(),
-            at: first_due,
+            at: Some(taken.stored_at.into()),
             settings_revision,
             decisions,
         };
-        let recorded = self.outcomes.record(account_id, outcome::Kind::Routed(routed));
-        let (written, ()) = tokio::join!(futures_util::future::join_all(writes), recorded);
-        chassis::crash_point("fanout.recorded");
-
-        match written.into_iter().collect::<Result<Vec<()>, BusError>>() {
-            Ok(_) => Answer::Ack,
-            Err(error) => {
-                span.fail(&error.to_string());
-                tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");
-                Answer::Again(Duration::from_secs(1))
-            }
+        // A process that was frozen may thaw here, when another one has the event and is
+        // done with it. If nobody has it, it comes back.
+        let lease = self.bus.config().lease;
+        if pulled.lease_may_be_lost(lease) && !chassis::mutant("mutant.fanout_thaws_blindly") {
+            return Answer::Leave;
         }
+        if chassis::mutant("mutant.route_record_before_writes") {
+            let routed = Routed { at: Some(self.clock.now().into()), ..routed.clone() };
+            self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
+        }
+        let written = futures_util::future::join_all(writes).await;
+        if let Err(error) = written.into_iter().collect::<Result<Vec<()>, BusError>>() {
+            span.fail(&error.to_string());
+            tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");
+            if chassis::mutant("mutant.fanout_ack_refused") {
+                return Answer::Ack;
+            }
+            return again(pulled);
+        }
+        // Only now: it says that these deliveries were made.
+        self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
+        chassis::crash_point("fanout.recorded");
+        ROUTED.of(family).increment(1);
+        MADE.of(family).increment(made as u64);
+        Answer::Ack
     }
 
     async fn publish(&self, delivery: Delivery) -> Result<(), BusError> {
-        // `Duplicate` is no error here: ids are hashes of event, target and
-        // generation, so that what is there is this very delivery.
+        // `Duplicate` is no error here: ids are hashes of an acceptance of the event and
+        // the target, so that what is there is this very delivery.
         self.bus.publish_delivery(&delivery).await?;
         chassis::crash_point("fanout.delivery_stored");
         Ok(())
     }
 
+    /// The moment from which a delivery's schedule counts. Not before the broker, by whose
+    /// clock schedules fire, has stored the event: with a clock that is behind, the
+    /// schedule would be over before it begins.
+    fn first_due(&self, stored_at: DateTime<Utc>) -> DateTime<Utc> {
+        let now = self.clock.now();
+        now.max(stored_at.min(now + BROKER_AHEAD))
+    }
+
     fn resolve(&self, event: &AcceptedEvent, event_type: EventType) -> Option<Routing> {
+        let forgets = chassis::mutant("mutant.same_id_after_window");
+        let acceptance = if forgets { "" } else { event.acceptance.as_str() };
+        let identity = Identity { event_key: &event.event_key, acceptance };
         self.settings.read(|documents| {
             let account = documents.account(&event.account_id)?;
             let parent = documents.account(&account.parent_account_id);
@@ -118,27 +146,19 @@ impl Fanout {
                 parent: parent.map(AsRef::as_ref),
                 domain: domain.map(AsRef::as_ref),
             };
-            Some(route(event_type, &event.event_key, scope))
+            Some(route(event_type, identity, scope))
         })
     }
 }
 
-/// Reads the event. What cannot be read was not written by any version of
-/// ingest: it is set aside, loudly, and must not block the rest.
-fn decode(pulled: &Pulled) -> Option<(AcceptedEvent, EventType)> {
-    let decoded = AcceptedEvent::decode(pulled.payload().clone()).ok();
-    let decoded = decoded.and_then(|event| {
-        let kind = event.event.as_ref()?.kind.as_ref()?;
-        let event_type = EventType::of(kind);
-        Some((event, event_type))
-    });
-    if decoded.is_none() {
-        metrics::counter!("postrider_poisoned_total", "role" => "fanout").increment(1);
-        tracing::error!(
-            subject = pulled.subject(),
-            sequence = pulled.stream_sequence(),
-            "an event cannot be read and is set aside; it stays in the stream under this sequence"
-        );
-    }
-    decoded
+/// What cannot be read was not written by any version of ingest: it is set aside, loudly,
+/// and must not block the rest.
+fn set_aside(pulled: &Pulled) -> Answer {
+    metrics::counter!("postrider_poisoned_total", "role" => "fanout").increment(1);
+    tracing::error!(
+        subject = pulled.subject(),
+        sequence = pulled.stream_sequence(),
+        "an event cannot be read and is set aside; it stays in the stream under this sequence"
+    );
+    Answer::Ack
 }

@@ -214,6 +214,9 @@ impl Acceptor {
             event: Some(event),
             caller: origin.caller.clone(),
             traceparent: span.traceparent(),
+            // A caller that repeats the event within its window gets the stored one's:
+            // the broker keeps the first bytes.
+            acceptance: format!("{:016x}", u64::from_be_bytes(entropy::bytes())),
         };
         span.text("postrider.event_id", &id);
         span.text("postrider.event_type", event_type.as_str());

@@ -27,9 +27,38 @@ pub fn alert_target_id(setting_id: &str) -> String {
     hash("alert-target", &[setting_id])
 }
 
-/// Identity of one event on its way to one target. Each resend is another
-/// generation and so another delivery.
-pub fn delivery_id(event_key: &str, target_id: &str, generation: u32) -> String {
+/// Identity of one event on its way to one target.
+///
+/// An event that is accepted again, after its deduplication window, is delivered again:
+/// each acceptance makes deliveries of its own. An event that has no `acceptance` was
+/// stored by an older version, and keeps the id that the older version gives it.
+pub fn delivery_id(event_key: &str, acceptance: &str, target_id: &str) -> String {
+    if acceptance.is_empty() {
+        return old_delivery_id(event_key, target_id, 0);
+    }
+    hash("delivery-of-acceptance", &[event_key, acceptance, target_id])
+}
+
+/// Identity of the delivery that a resend of this one makes: each resend is the next
+/// generation, and a delivery of its own.
+///
+/// Only the delivery itself tells its acceptance, so its next id follows from its own id.
+/// A delivery that has the id of an older version keeps that version's ids: what it was
+/// resent as before the upgrade is found under the same id afterwards.
+pub fn next_delivery_id(
+    delivery_id: &str,
+    event_key: &str,
+    target_id: &str,
+    generation: u32,
+) -> Option<String> {
+    let next = generation.checked_add(1)?;
+    if delivery_id == old_delivery_id(event_key, target_id, generation) {
+        return Some(old_delivery_id(event_key, target_id, next));
+    }
+    Some(hash("resend", &[delivery_id]))
+}
+
+fn old_delivery_id(event_key: &str, target_id: &str, generation: u32) -> String {
     hash("delivery", &[event_key, target_id, &generation.to_string()])
 }
 
@@ -67,6 +96,28 @@ mod tests {
     #[test]
     fn parts_do_not_run_into_each_other() {
         assert_ne!(message_target_id("ab", "c"), message_target_id("a", "bc"));
+    }
+
+    #[test]
+    fn each_acceptance_has_deliveries_and_resends_of_its_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        for acceptance in ["", "a1", "a2"] {
+            let mut id = delivery_id("event", acceptance, "target");
+            for generation in 0..4 {
+                assert!(seen.insert(id.clone()), "{acceptance:?} {generation}");
+                id = next_delivery_id(&id, "event", "target", generation).expect("an id");
+            }
+        }
+    }
+
+    #[test]
+    fn deliveries_of_events_that_an_older_version_stored_keep_their_ids() {
+        let first = delivery_id("event", "", "target");
+        assert_eq!(first, hash("delivery", &["event", "target", "0"]));
+        let second = next_delivery_id(&first, "event", "target", 0).expect("an id");
+        assert_eq!(second, hash("delivery", &["event", "target", "1"]));
+        let third = next_delivery_id(&second, "event", "target", 1).expect("an id");
+        assert_eq!(third, hash("delivery", &["event", "target", "2"]));
     }
 
     #[test]

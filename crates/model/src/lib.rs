@@ -20,7 +20,10 @@ pub mod validate;
 mod webhook_id;
 
 pub use event_type::{EventType, Family};
-pub use ids::{alert_target_id, delivery_id, domain_id, event_key, message_target_id, shard_of};
+pub use ids::{
+    alert_target_id, delivery_id, domain_id, event_key, message_target_id, next_delivery_id,
+    shard_of,
+};
 pub use latency::{Latencies, STEPS_MS};
 pub use payload::{
     AlertMail, MailFrame, MailReason, PayloadError, Redaction, SendSignature, alert_body,
@@ -28,7 +31,7 @@ pub use payload::{
 };
 pub use policy::{AfterFailure, Answered, RetryPolicy, Success, after_our_fault};
 pub use routing::{
-    Chosen, Destination, Held, NotWanted, Routing, Scope, Wanted, route, still_wanted,
+    Chosen, Destination, Held, Identity, NotWanted, Routing, Scope, Wanted, route, still_wanted,
 };
 pub use sample::sample;
 pub use webhook_id::WebhookId;

@@ -23,6 +23,15 @@ pub struct Scope<'a> {
     pub domain: Option<&'a DomainDocument>,
 }
 
+/// What makes the ids of an event's deliveries.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// Of the event.
+    pub event_key: &'a str,
+    /// Which acceptance of it; empty for one that an older version stored.
+    pub acceptance: &'a str,
+}
+
 /// A subscription that won its URL, or that is to be told of later.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -53,10 +62,10 @@ pub struct Routing {
 /// A setting that is disabled and a URL that is paused get their deliveries too,
 /// which are then held: nothing that happens meanwhile is lost. A paused
 /// subscription wins its URL only where no other one wants it.
-pub fn route(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
+pub fn route(event_type: EventType, identity: Identity<'_>, scope: Scope<'_>) -> Routing {
     match event_type.family() {
-        Family::Message => route_message(event_type, event_key, scope),
-        Family::Alert => route_alert(event_type, event_key, scope),
+        Family::Message => route_message(event_type, identity, scope),
+        Family::Alert => route_alert(event_type, identity, scope),
     }
 }
 
@@ -177,7 +186,7 @@ fn candidates<'a>(event_type: EventType, scope: Scope<'a>) -> Vec<Candidate<'a>>
     parent.chain(account).chain(domain).collect()
 }
 
-fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
+fn route_message(event_type: EventType, identity: Identity<'_>, scope: Scope<'_>) -> Routing {
     let mut routing = Routing::default();
     let candidates = candidates(event_type, scope);
     let hears = |c: &Candidate<'_>| c.silence.is_none() && !c.destination().is_paused();
@@ -208,14 +217,14 @@ fn route_message(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Ro
             let kind = TargetKind::Message(MessageTarget { account_id, url: url.to_owned() });
             let target = Target { id: target_id, kind: Some(kind) };
             let verdict = if is_paused { Verdict::Paused } else { Verdict::Chosen };
-            choose(&mut routing, &mut decision, verdict, event_key, target, level);
+            choose(&mut routing, &mut decision, verdict, identity, target, level);
         }
         routing.decisions.push(decision);
     }
     routing
 }
 
-fn route_alert(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Routing {
+fn route_alert(event_type: EventType, identity: Identity<'_>, scope: Scope<'_>) -> Routing {
     let mut routing = Routing::default();
     let (account, silence) = (scope.account, silence(scope));
     for setting in account.alerts.iter().filter(|s| s.event_type == event_type.as_str()) {
@@ -243,7 +252,7 @@ fn route_alert(event_type: EventType, event_key: &str, scope: Scope<'_>) -> Rout
                 channel: setting.channel,
             });
             let target = Target { id: target_id, kind: Some(kind) };
-            choose(&mut routing, &mut decision, verdict, event_key, target, Level::Alert);
+            choose(&mut routing, &mut decision, verdict, identity, target, Level::Alert);
         }
         routing.decisions.push(decision);
     }
@@ -254,12 +263,12 @@ fn choose(
     routing: &mut Routing,
     decision: &mut Decision,
     verdict: Verdict,
-    event_key: &str,
+    identity: Identity<'_>,
     target: Target,
     level: Level,
 ) {
     decision.set_verdict(verdict);
-    decision.delivery_id = delivery_id(event_key, &target.id, 0);
+    decision.delivery_id = delivery_id(identity.event_key, identity.acceptance, &target.id);
     routing.chosen.push(Chosen { delivery_id: decision.delivery_id.clone(), target, level });
 }
 

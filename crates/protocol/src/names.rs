@@ -51,9 +51,11 @@ impl Names {
         stream.strip_prefix(&self.region)?.strip_prefix("_DELIVERIES_")?.parse().ok()
     }
 
-    /// All subjects of one delivery stream.
-    pub fn deliveries_all(&self, shard: u32) -> [String; 2] {
-        [self.due_all(shard), format!("{}.deliveries.{shard}.retry.*", self.region)]
+    /// All subjects of one delivery stream. The last one is where retries of versions
+    /// before stream layout 2 wait: they still fire.
+    pub fn deliveries_all(&self, shard: u32) -> [String; 3] {
+        let retry = format!("{}.deliveries.{shard}.retry", self.region);
+        [self.due_all(shard), format!("{retry}.*.*"), format!("{retry}.*")]
     }
 
     /// The subjects of what is due now in one delivery stream.
@@ -66,22 +68,67 @@ impl Names {
         format!("{}.deliveries.{shard}.due.{target_id}.{delivery_id}", self.region)
     }
 
-    /// Where the delivery that is due on this subject stands while it waits for
-    /// its next attempt. It stays in its stream, whatever the number of streams.
+    /// Where what is due on this subject stands while it waits for its next moment. It
+    /// stays in its stream, whatever the number of streams.
     pub fn retry_of(&self, due: &str) -> Option<String> {
-        let (shard, rest) = self.after_region(due)?.split_once('.')?;
+        self.elsewhere(due, "retry")
+    }
+
+    /// Both places of what is due on this subject: a wildcard that its `due` and its
+    /// `retry` match, and nothing else does.
+    pub fn places_of(&self, due: &str) -> Option<String> {
+        self.elsewhere(due, "*")
+    }
+
+    /// Where versions before stream layout 2 let a delivery wait.
+    pub fn old_retry_of(&self, due: &str) -> Option<String> {
+        let (shard, rest) = self.after_region(due)?.strip_prefix("deliveries.")?.split_once('.')?;
         let (_target, delivery) = rest.strip_prefix("due.")?.split_once('.')?;
         Some(format!("{}.deliveries.{shard}.retry.{delivery}", self.region))
     }
 
-    /// The delivery stream that a subject belongs to.
+    /// The stream that a `due` subject belongs to.
     pub fn stream_of(&self, due: &str) -> Option<String> {
-        let shard = self.after_region(due)?.split('.').next()?.parse().ok()?;
-        Some(self.deliveries_stream(shard))
+        let (kind, rest) = self.after_region(due)?.split_once('.')?;
+        match kind {
+            "deliveries" => Some(self.deliveries_stream(rest.split('.').next()?.parse().ok()?)),
+            "unrouted" => Some(self.unrouted_stream()),
+            _ => None,
+        }
+    }
+
+    fn elsewhere(&self, due: &str, place: &str) -> Option<String> {
+        let (before, after) = self.after_region(due)?.split_once(".due.")?;
+        Some(format!("{}.{before}.{place}.{after}", self.region))
     }
 
     fn after_region<'a>(&self, subject: &'a str) -> Option<&'a str> {
-        subject.strip_prefix(&self.region)?.strip_prefix(".deliveries.")
+        subject.strip_prefix(&self.region)?.strip_prefix('.')
+    }
+
+    /// The stream of events that cannot be routed yet.
+    pub fn unrouted_stream(&self) -> String {
+        format!("{}_UNROUTED", self.region)
+    }
+
+    /// All subjects of the stream of events that cannot be routed yet.
+    pub fn unrouted_all(&self) -> [String; 2] {
+        [self.unrouted_due_all(), format!("{}.unrouted.retry.*.*", self.region)]
+    }
+
+    /// The subjects of events whose next routing is due.
+    pub fn unrouted_due_all(&self) -> String {
+        format!("{}.unrouted.due.*.*", self.region)
+    }
+
+    /// Where an event stands while its next routing is due.
+    pub fn unrouted_due(&self, account_id: &str, id: &str) -> String {
+        format!("{}.unrouted.due.{account_id}.{id}", self.region)
+    }
+
+    /// The subjects of all events of one account that cannot be routed yet.
+    pub fn unrouted_of_account(&self, account_id: &str) -> String {
+        format!("{}.unrouted.*.{account_id}.*", self.region)
     }
 
     /// The stream of outcomes.
@@ -119,6 +166,11 @@ impl Names {
         format!("{}_targets", self.region)
     }
 
+    /// The KV bucket in which the floors of durable consumers are noted.
+    pub fn floors_bucket(&self) -> String {
+        format!("{}_floors", self.region)
+    }
+
     /// A durable consumer's name, which is the same on every replica of its role.
     pub fn consumer(&self, role: &str) -> String {
         format!("{}_{role}", self.region)
@@ -133,8 +185,14 @@ mod tests {
     fn a_delivery_stays_in_its_stream() {
         let names = Names::new("us");
         let due = names.due(3, "target", "delivery");
-        assert_eq!(names.retry_of(&due).as_deref(), Some("us.deliveries.3.retry.delivery"));
+        assert_eq!(names.retry_of(&due).as_deref(), Some("us.deliveries.3.retry.target.delivery"));
+        assert_eq!(names.places_of(&due).as_deref(), Some("us.deliveries.3.*.target.delivery"));
+        assert_eq!(names.old_retry_of(&due).as_deref(), Some("us.deliveries.3.retry.delivery"));
         assert_eq!(names.stream_of(&due), Some(names.deliveries_stream(3)));
         assert_eq!(names.retry_of("eu.deliveries.3.due.target.delivery"), None);
+        let due = names.unrouted_due("account", "7-99");
+        assert_eq!(names.retry_of(&due).as_deref(), Some("us.unrouted.retry.account.7-99"));
+        assert_eq!(names.stream_of(&due), Some(names.unrouted_stream()));
+        assert_eq!(names.old_retry_of(&due), None);
     }
 }

@@ -79,6 +79,7 @@ impl SettingsApi {
             event: Some(event),
             caller: "test call".to_owned(),
             traceparent: String::new(),
+            acceptance: String::new(),
         }
     }
 }

@@ -27,7 +27,7 @@ pub use ends::EndRow;
 pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;
 pub use failures::{AttemptPlace, FailedAttempt, FailureSearch};
-pub use journey::{AcceptedRow, Journey, KnownEnd};
+pub use journey::{AcceptedRow, Journey, KnownEnd, next_delivery_id};
 pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
 pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};

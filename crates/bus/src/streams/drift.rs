@@ -4,7 +4,9 @@ use async_nats::jetstream::stream::Config;
 
 /// The layout of the streams. Raised with each change of what they are configured
 /// with, so that an older version that starts during an upgrade takes nothing back.
-const LAYOUT: u32 = 1;
+///
+/// 2: retries stand on `retry.<target>.<delivery>`.
+const LAYOUT: u32 = 2;
 /// Where a stream says whose layout it has.
 const LAYOUT_KEY: &str = "postrider-layout";
 
@@ -21,6 +23,25 @@ pub(super) enum Judgement {
 /// Marks what we make as of our layout.
 pub(super) fn mark(config: &mut Config) {
     config.metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_string());
+}
+
+/// Keeps what is larger there than it is wanted, and says what: each role has an
+/// environment of its own, and the last one to start must not take back what another one
+/// promises its callers.
+pub(super) fn keep_larger(there: &Config, wanted: &mut Config) -> Vec<String> {
+    let mut kept = Vec::new();
+    if there.duplicate_window > wanted.duplicate_window && !wanted.duplicate_window.is_zero() {
+        kept.push(format!(
+            "a deduplication window of {:?}, not {:?},",
+            there.duplicate_window, wanted.duplicate_window
+        ));
+        wanted.duplicate_window = there.duplicate_window;
+    }
+    if there.max_bytes > wanted.max_bytes && wanted.max_bytes > 0 {
+        kept.push(format!("a limit of {} bytes, not {},", there.max_bytes, wanted.max_bytes));
+        wanted.max_bytes = there.max_bytes;
+    }
+    kept
 }
 
 /// Looks at what is there.
@@ -91,6 +112,20 @@ mod tests {
         let refusal = judge(&wanted(), &one).unwrap_err();
         assert!(refusal.contains("POSTRIDER_NATS_REPLICAS is 1: set it to 3"), "{refusal}");
         assert_eq!(judge(&one, &wanted()), Ok(Judgement::Update { taken_back: vec![] }));
+    }
+
+    #[test]
+    fn windows_and_sizes_are_only_raised() {
+        let window = |seconds| Config {
+            duplicate_window: Duration::from_secs(seconds),
+            max_bytes: 1000 * i64::try_from(seconds).unwrap(),
+            ..wanted()
+        };
+        let (mut smaller, mut larger) = (window(600), window(7200));
+        assert_eq!(keep_larger(&window(3600), &mut smaller).len(), 2);
+        assert_eq!(smaller, window(3600));
+        assert_eq!(keep_larger(&window(3600), &mut larger), Vec::<String>::new());
+        assert_eq!(larger, window(7200));
     }
 
     #[test]

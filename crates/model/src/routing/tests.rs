@@ -4,6 +4,8 @@ use protocol::v1::{AccountWebhook, DomainWebhook};
 
 use super::*;
 
+const KEY: Identity<'_> = Identity { event_key: "key", acceptance: "first" };
+
 const URL: &str = "https://hooks.example.net/a";
 
 fn account(id: &str, urls: &[&str]) -> AccountDocument {
@@ -48,7 +50,7 @@ fn one_delivery_a_url_and_the_highest_level_wins() {
         let on = |bit: u8| if bits & bit == 0 { vec![] } else { vec![URL] };
         let (parent, own, domain) = (account("p", &on(1)), account("a", &on(2)), domain(&on(4)));
         let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
-        let routing = route(EventType::Clicked, "key", scope);
+        let routing = route(EventType::Clicked, KEY, scope);
         let winner = match bits {
             0 => vec![],
             b if b & 1 != 0 => vec![(Level::ParentAccount, URL.to_owned())],
@@ -67,20 +69,20 @@ fn one_delivery_a_url_and_the_highest_level_wins() {
 fn each_url_is_a_delivery_of_its_own_and_other_types_are_not_touched() {
     let (own, domain) = (account("a", &["https://1", "https://2"]), domain(&["https://3"]));
     let scope = Scope { account: &own, parent: None, domain: Some(&domain) };
-    assert_eq!(route(EventType::Clicked, "key", scope).chosen.len(), 3);
-    assert_eq!(route(EventType::Opened, "key", scope).chosen.len(), 2);
-    assert!(route(EventType::Accepted, "key", scope).decisions.is_empty());
+    assert_eq!(route(EventType::Clicked, KEY, scope).chosen.len(), 3);
+    assert_eq!(route(EventType::Opened, KEY, scope).chosen.len(), 2);
+    assert!(route(EventType::Accepted, KEY, scope).decisions.is_empty());
 }
 
 #[test]
 fn the_same_url_is_the_same_target_whatever_the_level() {
     let (own, domain) = (account("a", &[URL]), domain(&[URL]));
     let by_account =
-        route(EventType::Clicked, "key", Scope { account: &own, parent: None, domain: None });
+        route(EventType::Clicked, KEY, Scope { account: &own, parent: None, domain: None });
     let bare = account("a", &[]);
     let by_domain = route(
         EventType::Clicked,
-        "key",
+        KEY,
         Scope { account: &bare, parent: None, domain: Some(&domain) },
     );
     assert_eq!(by_account.chosen[0].delivery_id, by_domain.chosen[0].delivery_id);
@@ -90,7 +92,7 @@ fn the_same_url_is_the_same_target_whatever_the_level() {
 fn deleting_one_level_keeps_what_stands_on_another() {
     let (own, bare, domain) = (account("a", &[URL]), account("a", &[]), domain(&[URL]));
     let both = Scope { account: &own, parent: None, domain: Some(&domain) };
-    let target = route(EventType::Clicked, "key", both).chosen.remove(0).target;
+    let target = route(EventType::Clicked, KEY, both).chosen.remove(0).target;
     let after = Scope { account: &bare, parent: None, domain: Some(&domain) };
     assert_eq!(still_wanted(&target, EventType::Clicked, after).url(), Some(URL));
     let none = Scope { account: &bare, parent: None, domain: None };
@@ -104,11 +106,11 @@ fn a_closed_parent_does_not_fire_and_silences_its_subaccounts() {
     own.parent_account_id = "p".into();
     parent.set_status(AccountStatus::Closed);
     let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
-    let routing = route(EventType::Clicked, "key", scope);
+    let routing = route(EventType::Clicked, KEY, scope);
     assert!(routing.chosen.is_empty());
     assert_eq!(verdicts(&routing), [Verdict::AccountNotOpen; 3]);
     // One whose document is missing is no more open than that.
-    let routing = route(EventType::Clicked, "key", Scope { parent: None, ..scope });
+    let routing = route(EventType::Clicked, KEY, Scope { parent: None, ..scope });
     assert_eq!(verdicts(&routing), [Verdict::AccountNotOpen; 2]);
 }
 
@@ -119,7 +121,7 @@ fn a_disabled_subaccount_is_silent_and_its_parent_is_not() {
     own.parent_account_id = "p".into();
     own.set_status(AccountStatus::Disabled);
     let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&domain) };
-    let routing = route(EventType::Clicked, "key", scope);
+    let routing = route(EventType::Clicked, KEY, scope);
     assert_eq!(chosen(&routing), [(Level::ParentAccount, "https://p".to_owned())]);
     let not_open = Verdict::AccountNotOpen;
     assert_eq!(verdicts(&routing), [Verdict::Chosen, not_open, not_open]);
@@ -130,7 +132,7 @@ fn a_disabled_domain_is_silent_and_the_levels_above_are_not() {
     let (own, mut domain) = (account("a", &["https://a"]), domain(&["https://a", URL]));
     domain.disabled = true;
     let scope = Scope { account: &own, parent: None, domain: Some(&domain) };
-    let routing = route(EventType::Clicked, "key", scope);
+    let routing = route(EventType::Clicked, KEY, scope);
     assert_eq!(chosen(&routing), [(Level::Account, "https://a".to_owned())]);
     assert_eq!(
         verdicts(&routing),
@@ -150,7 +152,7 @@ fn nothing_of_an_erased_account_goes_to_anybody() {
     own.erased = true;
     let erased = Scope { account: &own, parent: Some(&parent), domain: None };
     assert_eq!(wanted(URL, erased), Wanted::No(NotWanted::Erased));
-    assert!(route(EventType::Clicked, "key", erased).chosen.is_empty());
+    assert!(route(EventType::Clicked, KEY, erased).chosen.is_empty());
 }
 
 /// Every combination of levels and states: whoever is chosen now is still
@@ -175,7 +177,7 @@ fn routing_and_the_look_before_an_attempt_agree() {
                 own.parent_account_id = if is_subaccount { "p".into() } else { String::new() };
                 let parent = is_subaccount.then_some(&parent);
                 let scope = Scope { account: &own, parent, domain: Some(&domain) };
-                let is_chosen = !route(EventType::Clicked, "key", scope).chosen.is_empty();
+                let is_chosen = !route(EventType::Clicked, KEY, scope).chosen.is_empty();
                 let is_wanted = wanted(URL, scope).url() == Some(URL);
                 assert_eq!(is_chosen, is_wanted, "{levels} {parent_state:?} {own_state:?} {flags}");
             }
@@ -209,7 +211,7 @@ fn deliveries_to_a_paused_url_are_held_unless_somebody_else_wants_them_there() {
     pause(&mut parent, URL);
     {
         let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&other) };
-        let routing = route(EventType::Clicked, "key", scope);
+        let routing = route(EventType::Clicked, KEY, scope);
         let (chosen, other) = (Verdict::Chosen, Verdict::Duplicate);
         assert_eq!(verdicts(&routing), [Verdict::Paused, chosen, other, chosen]);
         assert_eq!(routing.chosen.len(), 2);
@@ -219,7 +221,7 @@ fn deliveries_to_a_paused_url_are_held_unless_somebody_else_wants_them_there() {
     }
     pause(&mut own, URL);
     let scope = Scope { account: &own, parent: Some(&parent), domain: Some(&other) };
-    let routing = route(EventType::Clicked, "key", scope);
+    let routing = route(EventType::Clicked, KEY, scope);
     let (paused, other) = (Verdict::Paused, Verdict::Duplicate);
     assert_eq!(verdicts(&routing), [paused, other, other, Verdict::Chosen]);
     assert_eq!(routing.decisions[0].delivery_id, routing.chosen[0].delivery_id);
@@ -239,7 +241,7 @@ fn what_an_account_says_of_a_url_holds_for_its_alerts_too() {
     }];
     pause(&mut own, URL);
     let scope = Scope { account: &own, parent: None, domain: None };
-    let routing = route(EventType::IpListed, "key", scope);
+    let routing = route(EventType::IpListed, KEY, scope);
     assert_eq!(verdicts(&routing), [Verdict::Paused]);
     let target = &routing.chosen[0].target;
     assert_eq!(still_wanted(target, EventType::IpListed, scope), Wanted::NotNow(Held::Paused));
@@ -267,7 +269,7 @@ fn alerts_follow_their_setting_and_are_held_while_it_is_disabled() {
     let mut own = account("a", &[]);
     own.alerts = vec![setting("one", false), setting("two", true)];
     let scope = Scope { account: &own, parent: None, domain: None };
-    let routing = route(EventType::IpListed, "key", scope);
+    let routing = route(EventType::IpListed, KEY, scope);
     assert_eq!(routing.chosen.len(), 2);
     assert_eq!(verdicts(&routing), [Verdict::Chosen, Verdict::Disabled]);
     assert_eq!(routing.decisions[1].delivery_id, routing.chosen[1].delivery_id);
@@ -297,12 +299,12 @@ fn an_alert_that_is_gone_is_told_from_one_of_an_account_that_is_not_open() {
     }];
     let open = own.clone();
     let scope = Scope { account: &open, parent: None, domain: None };
-    let target = route(EventType::IpListed, "key", scope).chosen.remove(0).target;
+    let target = route(EventType::IpListed, KEY, scope).chosen.remove(0).target;
     own.set_status(AccountStatus::Disabled);
     let scope = Scope { account: &own, parent: None, domain: None };
     let after = |scope| still_wanted(&target, EventType::IpListed, scope);
     assert_eq!(after(scope), Wanted::No(NotWanted::AccountNotOpen));
-    let verdict = route(EventType::IpListed, "key", scope).decisions[0].verdict();
+    let verdict = route(EventType::IpListed, KEY, scope).decisions[0].verdict();
     assert_eq!(verdict, Verdict::AccountNotOpen);
     let bare = account("a", &[]);
     let scope = Scope { account: &bare, parent: None, domain: None };

@@ -84,13 +84,16 @@ async fn no_user_may_do_what_is_another_roles() {
     let nats = broker(&scratch);
     let events = "us.events.alert.ip_listed.account";
     let due = "us.deliveries.0.due.target.delivery";
-    let retry = "us.deliveries.0.retry.delivery";
+    let retry = "us.deliveries.0.retry.target.delivery";
     let settings = "$KV.us_settings.account.x";
     let delete = "$JS.API.STREAM.DELETE.us_EVENTS";
     let read = "$JS.API.CONSUMER.MSG.NEXT.us_EVENTS.us_fanout";
     for (user, subjects) in [
         ("ingest", [due, settings, read, delete, "us.outcomes.ended.x"].as_slice()),
-        ("fanout", &[events, retry, settings, delete, "us.outcomes.ended.x"]),
+        (
+            "fanout",
+            &[events, retry, settings, delete, "us.outcomes.ended.x", "$KV.us_floors.x.us_archive"],
+        ),
         ("dispatcher", &[events, due, settings, read, delete]),
         ("archive", &[events, due, retry, settings, read, delete, "us.outcomes.ended.x"]),
         ("settings-api", &[events, retry, read, delete, "us.outcomes.ended.x"]),

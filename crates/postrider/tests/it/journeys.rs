@@ -270,8 +270,11 @@ impl World {
             }
         };
         let hour = chrono::TimeDelta::hours(1);
+        let first = model::delivery_id(&accepted.event_key, &accepted.acceptance, &target.id);
+        let delivery_id = model::next_delivery_id(&first, &accepted.event_key, &target.id, 0);
+        let delivery_id = delivery_id.expect("an id");
         Delivery {
-            delivery_id: model::delivery_id(&accepted.event_key, &target.id, 1),
+            delivery_id,
             event_key: accepted.event_key.clone(),
             target: Some(target),
             generation: 1,

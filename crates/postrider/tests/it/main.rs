@@ -1,6 +1,7 @@
 //! Whole-system tests: real processes, real servers, a real receiver, and the
 //! public doors only.
 
+mod acceptance;
 mod broker_users;
 mod browser;
 mod clients;

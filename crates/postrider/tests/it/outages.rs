@@ -82,7 +82,7 @@ async fn retries_that_were_scheduled_before_a_broker_crash_fire_after_it() {
         let info = testkit::broker::jetstream(
             &url,
             &stream,
-            &json!({"subjects_filter": "*.deliveries.0.retry.*"}),
+            &json!({"subjects_filter": "*.deliveries.0.retry.*.*"}),
         )
         .await;
         (info["state"]["subjects"].as_object().map_or(0, serde_json::Map::len) == 20).then_some(())

@@ -45,8 +45,8 @@ async fn an_operator_sees_what_waits_and_what_could_not_be_asked() {
     })
     .await;
     assert!(seen.not_asked.is_empty(), "{:?}", seen.not_asked);
-    assert_eq!(seen.streams.len(), 6, "{:?}", seen.streams);
-    assert_eq!(seen.consumers.len(), 6, "{:?}", seen.consumers);
+    assert_eq!(seen.streams.len(), 8, "{:?}", seen.streams);
+    assert_eq!(seen.consumers.len(), 7, "{:?}", seen.consumers);
     assert_eq!(seen.dispatchers_live, Some(1));
     assert_eq!(seen.outbox.as_ref().map(|outbox| outbox.documents), Some(0));
     assert!(seen.outbox.is_some_and(|outbox| outbox.oldest.is_none()));

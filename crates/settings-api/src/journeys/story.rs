@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd, Uuid};
+use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd, Uuid, next_delivery_id};
 
 /// A delivery of an event.
 #[derive(Clone, Debug)]
 pub(crate) struct Story<'a> {
     pub(crate) id: Uuid,
+    /// The delivery that the routing made: this one, or the one that it is a resend of.
+    pub(crate) first: Uuid,
     pub(crate) target_id: Option<Uuid>,
     /// 0, or which resend.
     pub(crate) generation: u32,
@@ -30,7 +32,8 @@ impl<'a> Stories<'a> {
     fn entry(&mut self, id: Uuid, target_id: Option<Uuid>, generation: u32) -> &mut Story<'a> {
         let place = *self.by_id.entry(id).or_insert_with(|| {
             let (decision, attempts, end) = (None, Vec::new(), None);
-            self.told.push(Story { id, target_id, generation, decision, attempts, end });
+            let first = id;
+            self.told.push(Story { id, first, target_id, generation, decision, attempts, end });
             self.told.len() - 1
         });
         &mut self.told[place]
@@ -41,14 +44,16 @@ impl<'a> Stories<'a> {
 /// of yet is among them.
 pub(crate) fn stories(journey: &Journey) -> Vec<Story<'_>> {
     let mut stories = Stories::default();
-    // By target: its place in the order, and the decision that chose it.
-    let mut targets: HashMap<Uuid, (usize, &DecisionRow)> = HashMap::new();
+    // By delivery, and for resends whose first delivery is not known any more by target:
+    // the place in the order, and the decision.
+    let mut chosen: HashMap<Uuid, (usize, &DecisionRow)> = HashMap::new();
     for decision in journey.routings.iter().flat_map(|routing| &routing.decisions) {
         let Some(delivery_id) = decision.delivery_id else { continue };
         stories.entry(delivery_id, decision.target_id, 0);
+        let place = chosen.len();
+        chosen.entry(delivery_id).or_insert((place, decision));
         if let Some(target_id) = decision.target_id {
-            let place = targets.len();
-            targets.entry(target_id).or_insert((place, decision));
+            chosen.entry(target_id).or_insert((place, decision));
         }
     }
     for attempt in &journey.attempts {
@@ -62,15 +67,40 @@ pub(crate) fn stories(journey: &Journey) -> Vec<Story<'_>> {
         }
     }
     let mut told = stories.told;
-    let chosen = |story: &Story<'_>| story.target_id.and_then(|id| targets.get(&id));
+    if let Some(event_key) = event_key(journey) {
+        lead_back(&mut told, event_key);
+    }
+    let chosen = |story: &Story<'_>| {
+        chosen.get(&story.first).or_else(|| chosen.get(&story.target_id?)).copied()
+    };
     for story in &mut told {
-        story.decision = chosen(story).map(|(_, decision)| *decision);
+        story.decision = chosen(story).map(|(_, decision)| decision);
     }
     told.sort_by_key(|story| {
-        let place = chosen(story).map_or(usize::MAX, |(place, _)| *place);
-        (place, story.target_id, story.generation)
+        let place = chosen(story).map_or(usize::MAX, |(place, _)| place);
+        (place, story.target_id, story.first, story.generation)
     });
     told
+}
+
+fn event_key(journey: &Journey) -> Option<Uuid> {
+    let routed = journey.routings.iter().map(|routing| routing.event_key);
+    let tried = journey.attempts.iter().map(|attempt| attempt.event_key);
+    routed.chain(tried).chain(journey.ends.iter().map(|end| end.event_key)).next()
+}
+
+/// Says of each resend which delivery it goes back to: an event that was accepted twice
+/// has two deliveries for each target, with resends of their own.
+fn lead_back(told: &mut [Story<'_>], event_key: Uuid) {
+    told.sort_by_key(|story| story.generation);
+    let mut firsts: HashMap<Uuid, Uuid> = HashMap::new();
+    for story in told {
+        story.first = firsts.get(&story.id).copied().unwrap_or(story.id);
+        let Some(target_id) = story.target_id else { continue };
+        if let Some(next) = next_delivery_id(story.id, event_key, target_id, story.generation) {
+            firsts.insert(next, story.first);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,9 +114,8 @@ mod tests {
         store::history::id(&format!("{text:0<32}")).expect("an id")
     }
 
-    #[test]
-    fn targets_stand_in_the_order_of_decisions_and_resends_behind_them() {
-        let decision = |target: &str, delivery: Option<&str>| DecisionRow {
+    fn decision(target: &str, delivery: Option<&str>) -> DecisionRow {
+        DecisionRow {
             verdict: "chosen".to_owned(),
             level: "account".to_owned(),
             subscription_id: format!("of {target}"),
@@ -95,8 +124,11 @@ mod tests {
             delivery_id: delivery.map(id),
             duplicate_of: None,
             disabled_at: None,
-        };
-        let end = |delivery: Uuid, generation, sent_again: bool| KnownEnd {
+        }
+    }
+
+    fn end(delivery: Uuid, generation: u32, sent_again: bool) -> KnownEnd {
+        KnownEnd {
             event_key: id("e"),
             delivery_id: delivery,
             target_id: Some(id("a")),
@@ -108,7 +140,40 @@ mod tests {
             last_status: None,
             is_body_kept: true,
             sent_again_at: sent_again.then_some(DateTime::UNIX_EPOCH),
+        }
+    }
+
+    fn routing(seconds: i64, decisions: Vec<DecisionRow>) -> RoutedRow {
+        RoutedRow {
+            event_key: id("e"),
+            account_id: String::new(),
+            routed_at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds),
+            settings_revision: 1,
+            decisions,
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_accepted_twice_has_two_deliveries_for_a_target() {
+        let (first, second) = (end(id("d1"), 0, true), end(id("d2"), 0, false));
+        let resent = first.next_delivery_id().expect("an id");
+        let decided = |seconds, delivery| routing(seconds, vec![decision("a", Some(delivery))]);
+        let journey = Journey {
+            routings: vec![decided(0, "d1"), decided(600, "d2")],
+            ends: vec![second, end(resent, 1, false), first],
+            ..Journey::default()
         };
+        let told = stories(&journey);
+        let order: Vec<_> =
+            told.iter().map(|story| (story.id, story.first, story.generation)).collect();
+        let (one, two) = (id("d1"), id("d2"));
+        assert_eq!(order, [(one, one, 0), (resent, one, 1), (two, two, 0)]);
+        let decisions = told.iter().map(|story| story.decision.and_then(|d| d.delivery_id));
+        assert_eq!(decisions.collect::<Vec<_>>(), [Some(one), Some(one), Some(two)]);
+    }
+
+    #[test]
+    fn targets_stand_in_the_order_of_decisions_and_resends_behind_them() {
         let first = end(id("d2"), 0, true);
         let second = first.next_delivery_id().expect("an id");
         let second = end(second, 1, true);
@@ -116,13 +181,7 @@ mod tests {
         let decisions =
             vec![decision("b", Some("d1")), decision("a", Some("d2")), decision("a", None)];
         let journey = Journey {
-            routings: vec![RoutedRow {
-                event_key: id("e"),
-                account_id: String::new(),
-                routed_at: DateTime::UNIX_EPOCH,
-                settings_revision: 1,
-                decisions,
-            }],
+            routings: vec![routing(0, decisions)],
             ends: vec![second.clone(), first],
             ..Journey::default()
         };

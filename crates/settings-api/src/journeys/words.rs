@@ -29,6 +29,15 @@ pub(crate) fn verdict(decision: &DecisionRow) -> String {
         }
         "account_not_open" => "The account, or its parent, was disabled or closed.".to_owned(),
         "domain_disabled" => "The domain was disabled.".to_owned(),
+        "no_settings" => "The settings of the account, or of its parent, were missing on the \
+                          delivery path: the event was not routed."
+            .to_owned(),
+        "unknown_kind" => {
+            "The delivery path did not know events of this kind yet: it was not routed.".to_owned()
+        }
+        "too_many_unrouted" => {
+            "Too many events of the account could not be routed: this one did not wait.".to_owned()
+        }
         other => format!("It was decided otherwise: {other}."),
     }
 }

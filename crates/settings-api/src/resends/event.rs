@@ -77,13 +77,11 @@ async fn resend_event(
     Ok(respond::ok(&answer))
 }
 
-/// Of each target the last delivery. They stand in the order of targets and
-/// generations.
+/// Of each delivery that the routing made its last resend, or itself. Resends stand
+/// behind what they are resends of.
 fn latest<'a>(stories: &'a [Story<'a>]) -> impl Iterator<Item = &'a Story<'a>> {
     stories.iter().enumerate().filter_map(|(place, story)| {
-        let has_next = stories
-            .get(place + 1)
-            .is_some_and(|next| next.target_id.is_some() && next.target_id == story.target_id);
+        let has_next = stories.get(place + 1).is_some_and(|next| next.first == story.first);
         (!has_next).then_some(story)
     })
 }
@@ -261,6 +259,8 @@ fn anew(
         caller: event.caller.clone(),
         // Nobody waits for what is sent again: it is traced no further.
         traceparent: String::new(),
+        // Its deliveries have their ids already.
+        acceptance: String::new(),
     };
     Some(Delivery {
         delivery_id: hex(story.id),

@@ -107,14 +107,15 @@ impl SettingsApi {
 /// The delivery as if it had just been made, under an id of its own. `None` when
 /// nothing is left of its event.
 pub(super) fn next_generation(delivery: Delivery, first_due: Timestamp) -> Option<Delivery> {
-    let target_id = &delivery.target.as_ref()?.id;
-    let generation = delivery.generation + 1;
+    let Delivery { delivery_id, event_key, target, generation, .. } = &delivery;
+    let target_id = &target.as_ref()?.id;
+    let next = model::next_delivery_id(delivery_id, event_key, target_id, *generation)?;
     if delivery.accepted_event.is_empty() {
         return None;
     }
     Some(Delivery {
-        delivery_id: model::delivery_id(&delivery.event_key, target_id, generation),
-        generation,
+        delivery_id: next,
+        generation: generation + 1,
         hop: 0,
         attempt: 0,
         uncharged_returns: 0,

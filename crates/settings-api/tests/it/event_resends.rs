@@ -85,7 +85,10 @@ fn not_sent(answer: &Value) -> Vec<(String, String)> {
 
 fn generation(event: &EventRow, url: &str, generation: u32) -> String {
     let target = model::message_target_id(&event.account_id, url);
-    model::delivery_id(&hex(event.event_key), &target, generation)
+    let key = hex(event.event_key);
+    (0..generation).fold(model::delivery_id(&key, "", &target), |id, generation| {
+        model::next_delivery_id(&id, &key, &target, generation).expect("an id")
+    })
 }
 
 /// History hears that the resend to the first URL has arrived.
@@ -217,7 +220,7 @@ async fn an_alert_goes_to_its_setting_as_it_is_now_or_nowhere() {
     alert.domain.clear();
     let alert = row(&demo, alert);
     let target_id = model::alert_target_id(&setting_id);
-    let delivery_id = id(&model::delivery_id(&hex(alert.event_key), &target_id, 0));
+    let delivery_id = id(&model::delivery_id(&hex(alert.event_key), "", &target_id));
     let chosen = DecisionRow {
         level: "alert".to_owned(),
         subscription_id: setting_id.clone(),

@@ -21,7 +21,7 @@ pub(crate) fn id(hex: &str) -> Uuid {
 pub(crate) fn delivery_of(event: &EventRow, url: &str) -> (Uuid, Uuid) {
     let target = model::message_target_id(&event.account_id, url);
     let key = event.event_key.simple().to_string();
-    (id(&target), id(&model::delivery_id(&key, &target, 0)))
+    (id(&target), id(&model::delivery_id(&key, "", &target)))
 }
 
 /// What was decided about a URL.

@@ -15,8 +15,8 @@ const URL: &str = "https://hooks.example.net/mail";
 fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) -> Vec<String> {
     let target_id = model::message_target_id(account_id, url);
     let ids = (0..count).map(|n| {
-        let event_key = model::delivery_id(outcome, url, n);
-        let id = model::delivery_id(&event_key, &target_id, 0);
+        let event_key = model::delivery_id(outcome, &n.to_string(), url);
+        let id = model::delivery_id(&event_key, "", &target_id);
         let kind = MessageTarget { account_id: account_id.into(), url: url.into() };
         let delivery = Delivery {
             delivery_id: id.clone(),
@@ -82,7 +82,8 @@ async fn a_job_sends_what_it_names_at_its_rate_and_nothing_twice() {
     assert_eq!(stored.len(), 12);
     for delivery in &stored {
         let target_id = &delivery.target.as_ref().expect("a target").id;
-        let id = model::delivery_id(&delivery.event_key, target_id, 1);
+        let first = model::delivery_id(&delivery.event_key, "", target_id);
+        let id = model::next_delivery_id(&first, &delivery.event_key, target_id, 0).expect("one");
         assert_eq!((delivery.delivery_id == id, delivery.generation), (true, 1));
         assert_eq!((delivery.hop, delivery.attempt, delivery.may_exist), (0, 0, true));
         assert!(delivery.first_due.is_some());

@@ -72,8 +72,9 @@ async fn world(env: &TestEnv) -> World {
         .expect("inserted");
     let key = exhausted.event_key.simple().to_string();
     let target = model::message_target_id(&demo, URL);
+    let first = model::delivery_id(&key, "", &target);
     let again = store::history::EndRow {
-        delivery_id: id(&model::delivery_id(&key, &target, 1)),
+        delivery_id: id(&model::next_delivery_id(&first, &key, &target, 0).expect("an id")),
         generation: 1,
         ended_at: exhausted.accepted_at + TimeDelta::minutes(1),
         ..ended(&exhausted, URL, "rejected", "status_406")

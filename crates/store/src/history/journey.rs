@@ -60,16 +60,27 @@ impl KnownEnd {
 
     /// The delivery that a resend of this one makes: its id follows from this one's.
     pub fn next_delivery_id(&self) -> Option<Uuid> {
-        let target_id = self.target_id?.simple().to_string();
-        let event_key = self.event_key.simple().to_string();
-        super::id(&model::delivery_id(&event_key, &target_id, self.generation.checked_add(1)?))
+        let target_id = self.target_id?;
+        next_delivery_id(self.delivery_id, self.event_key, target_id, self.generation)
     }
+}
+
+/// The delivery that a resend of this one makes.
+pub fn next_delivery_id(
+    delivery_id: Uuid,
+    event_key: Uuid,
+    target_id: Uuid,
+    generation: u32,
+) -> Option<Uuid> {
+    let [delivery_id, event_key, target_id] =
+        [delivery_id, event_key, target_id].map(|id| id.simple().to_string());
+    super::id(&model::next_delivery_id(&delivery_id, &event_key, &target_id, generation)?)
 }
 
 /// What has become of an event since it was accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journey {
-    /// In the order of time; more than one where fanout was handed the event twice.
+    /// In the order of time; one for each acceptance of the event.
     pub routings: Vec<RoutedRow>,
     /// In the order of time.
     pub attempts: Vec<AttemptRow>,

@@ -154,6 +154,8 @@ impl Store {
             let mut found = ends_of(&self.pool, &search.account_id, &next).await?;
             found.retain(|end| end.target_id == target_id);
             next = found.iter().filter_map(KnownEnd::next_delivery_id).collect();
+            // An event that was accepted twice has two of each generation.
+            found.sort_by_key(|end| end.ended_at);
             ended.extend(found.into_iter().map(|end| (end.event_key, end)));
         }
         for event in some {

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_nats::Request;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as JsConsumer, DeliverPolicy};
@@ -19,6 +20,9 @@ use crate::{Bus, BusError, OutcomeKind};
 /// a broker has forgotten. There is no heartbeat: async-nats 0.51 stops
 /// listening to a batch at its first heartbeat, until the pull expires.
 const PULL_EXPIRES: Duration = Duration::from_secs(3);
+
+/// How long one ack waits for its confirmation.
+const ACK_CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A durable pull consumer.
 pub struct Consumer {
@@ -46,6 +50,10 @@ pub struct Pulled {
     /// In milliseconds since 1970, by the broker's clock.
     stored_at_ms: i64,
     handed_out_before: HandedOut,
+    /// How often the broker says that it has handed it out, this time included.
+    times_handed_out: i64,
+    /// Whether it was stored before this connection was made.
+    stood_before: bool,
     /// When the broker last knew that somebody is at it.
     last_sign: Mutex<Instant>,
 }
@@ -127,6 +135,11 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
+        self.pull_within(max, PULL_EXPIRES).await
+    }
+
+    /// As [`Consumer::pull`], for what comes within this time.
+    pub async fn pull_within(&mut self, max: usize, within: Duration) -> Result<Pull, BusError> {
         if !self.bus.is_connected() {
             // The client would keep the question and ask it later, when nobody listens.
             return Err(BusError::Unavailable("not connected".into()));
@@ -138,7 +151,7 @@ impl Consumer {
         // Only a connection that is made after this pull was asked for ends it.
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
-        let pull = consumer.batch().max_messages(max).expires(PULL_EXPIRES);
+        let pull = consumer.batch().max_messages(max).expires(within);
         match pull.messages().await {
             Ok(batch) => Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected }),
             Err(error) => {
@@ -210,8 +223,18 @@ impl Pulled {
             _ if stored_at_ms > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
+        let times_handed_out = info.delivered;
+        let stood_before = stored_at_ms <= connected_at.timestamp_millis();
         let last_sign = Mutex::new(Instant::now());
-        Ok(Self { message, stream_sequence, stored_at_ms, handed_out_before, last_sign })
+        Ok(Self {
+            message,
+            stream_sequence,
+            stored_at_ms,
+            handed_out_before,
+            times_handed_out,
+            stood_before,
+            last_sign,
+        })
     }
 
     /// The message's bytes.
@@ -223,6 +246,23 @@ impl Pulled {
     /// says so, or because it may have crashed since and forgotten.
     pub fn may_be_redelivered(&self) -> bool {
         self.handed_out_before != HandedOut::No
+    }
+
+    /// How often the broker has handed it out, this time included, as far as it remembers.
+    pub fn times_handed_out(&self) -> u64 {
+        u64::try_from(self.times_handed_out).unwrap_or(1)
+    }
+
+    /// Whether somebody may have worked on it: the broker has handed it out before, or it
+    /// stood there already when this connection was made, so that the broker may have
+    /// crashed since and forgotten.
+    pub fn may_have_been_tried(&self) -> bool {
+        self.handed_out_before == HandedOut::Yes || self.stood_before
+    }
+
+    /// When the broker stored it, by the broker's clock.
+    pub fn stored_at(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.stored_at_ms).unwrap_or_default()
     }
 
     /// Its place in the stream.
@@ -246,6 +286,19 @@ impl Pulled {
     /// may ask a receiver again, with the same ids.
     pub async fn ack(&self) {
         self.answer(AckKind::Ack).await;
+    }
+
+    /// Says that it is done, and waits until the broker has said that it knows. Until then
+    /// it may come back.
+    ///
+    /// # Errors
+    /// When the broker did not confirm. It may know all the same; doing it again does no harm.
+    pub async fn ack_confirmed(&self, bus: &Bus) -> Result<(), BusError> {
+        let reply = self.message.reply.clone();
+        let to = reply.ok_or_else(|| BusError::Malformed("a message without a reply".into()))?;
+        let ack = Request::new().payload(AckKind::Ack.into()).timeout(Some(ACK_CONFIRMED_WITHIN));
+        bus.0.client.send_request(to, ack).await.map_err(BusError::unavailable)?;
+        Ok(())
     }
 
     /// Asks for it again after this while.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_nats::Request;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
@@ -21,6 +22,9 @@ use crate::{Bus, BusError, OutcomeKind};
 /// a broker has forgotten. There is no heartbeat: async-nats 0.51 stops
 /// listening to a batch at its first heartbeat, until the pull expires.
 const PULL_EXPIRES: Duration = Duration::from_secs(3);
+
+/// How long one ack waits for its confirmation.
+const ACK_CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A durable pull consumer.
 pub struct Consumer {
@@ -53,6 +57,8 @@ pub struct Pulled {
     stored_at: DateTime<Utc>,
     times_handed_out: u32,
     handed_out_before: HandedOut,
+    /// Whether it was stored before this connection was made.
+    stood_before: bool,
     lease: Duration,
     /// When the broker last knew that somebody is at it; `None` once it heard of nobody
     /// for a whole lease.
@@ -142,6 +148,11 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
+        self.pull_within(max, PULL_EXPIRES).await
+    }
+
+    /// As [`Consumer::pull`], for what comes within this time.
+    pub async fn pull_within(&mut self, max: usize, within: Duration) -> Result<Pull, BusError> {
         if !self.bus.is_connected() {
             // The client would keep the question and ask it later, when nobody listens.
             return Err(BusError::Unavailable("not connected".into()));
@@ -155,7 +166,7 @@ impl Consumer {
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
         let (since, lease) = (found.since, self.config.ack_wait);
-        let pull = found.consumer.batch().max_messages(max).expires(PULL_EXPIRES);
+        let pull = found.consumer.batch().max_messages(max).expires(within);
         match pull.messages().await {
             Ok(batch) => {
                 Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected, since, lease })
@@ -236,6 +247,7 @@ impl Pulled {
             stored_at,
             times_handed_out,
             handed_out_before,
+            stood_before: stored_at <= surely_since - CLOCK_MARGIN,
             lease,
             last_sign,
             is_answered: AtomicBool::new(false),
@@ -251,6 +263,13 @@ impl Pulled {
     /// says so, or because it may have crashed since and forgotten.
     pub fn may_be_redelivered(&self) -> bool {
         self.handed_out_before != HandedOut::No
+    }
+
+    /// Whether somebody may have worked on it: the broker has handed it out before, or it
+    /// stood there already when this connection was made, so that the broker may have
+    /// crashed since and forgotten.
+    pub fn may_have_been_tried(&self) -> bool {
+        self.handed_out_before == HandedOut::Yes || self.stood_before
     }
 
     /// Its place in the stream.
@@ -284,6 +303,20 @@ impl Pulled {
     /// may ask a receiver again, with the same ids.
     pub async fn ack(&self) {
         self.answer(AckKind::Ack).await;
+    }
+
+    /// Says that it is done, and waits until the broker has said that it knows. Until then
+    /// it may come back.
+    ///
+    /// # Errors
+    /// When the broker did not confirm. It may know all the same; doing it again does no harm.
+    pub async fn ack_confirmed(&self, bus: &Bus) -> Result<(), BusError> {
+        self.is_answered.store(true, Ordering::Relaxed);
+        let reply = self.message.reply.clone();
+        let to = reply.ok_or_else(|| BusError::Malformed("a message without a reply".into()))?;
+        let ack = Request::new().payload(AckKind::Ack.into()).timeout(Some(ACK_CONFIRMED_WITHIN));
+        bus.0.client.send_request(to, ack).await.map_err(BusError::unavailable)?;
+        Ok(())
     }
 
     /// Asks for it again after this while.

@@ -9,8 +9,8 @@ pub enum BusError {
     /// The broker answered no. It was not done.
     #[error("the broker refused: {0}")]
     Refused(String),
-    /// The message is larger than the broker takes.
-    #[error("the message is larger than the broker's max_payload")]
+    /// The message is larger than the broker, or this stream, takes.
+    #[error("the message is larger than the broker takes")]
     TooLarge,
     /// The newest message on the subject is another one than was expected.
     #[error("another message is ahead of this one")]
@@ -43,6 +43,7 @@ impl From<async_nats::jetstream::context::PublishError> for BusError {
                 // A write there, or of the same message, is on its way already, and may
                 // still come to nothing; ask again.
                 Some(SUBJECT_IN_PROCESS | DUPLICATE_IN_PROCESS) => Self::unavailable(error),
+                Some(LARGER_THAN_STREAM_TAKES) => Self::TooLarge,
                 _ => Self::refused(error),
             },
             Kind::StreamNotFound | Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending => {
@@ -57,6 +58,8 @@ impl From<async_nats::jetstream::context::PublishError> for BusError {
 const SUBJECT_IN_PROCESS: u64 = 10164;
 /// A replicated stream has the same message id under way.
 const DUPLICATE_IN_PROCESS: u64 = 10158;
+/// The stream has a limit of its own (`max_msg_size`).
+const LARGER_THAN_STREAM_TAKES: u64 = 10054;
 
 fn refusal_code(error: &async_nats::jetstream::context::PublishError) -> Option<u64> {
     use std::error::Error as _;

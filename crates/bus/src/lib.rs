@@ -12,6 +12,7 @@
 //! Deliberately absent: what messages mean. Decisions belong to the services.
 
 mod address;
+mod clock;
 mod config;
 mod connect;
 mod consume;
@@ -36,7 +37,7 @@ pub use consume::{Consumer, Pull, Pulled, keeping_leases};
 pub use deliveries::Rescheduled;
 pub use error::BusError;
 pub use lag::Lag;
-pub use outcomes::{OutcomeKind, OutcomeWriter};
+pub use outcomes::{HopKey, OutcomeKind, OutcomeWriter, Past, RecentOutcomes};
 pub use publish::Stored;
 pub use settings::{Documents, Put, Settings};
 pub use status::{BrokerStatus, ConsumerStatus, ReplicaState, StreamStatus};

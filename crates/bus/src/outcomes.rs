@@ -3,6 +3,13 @@
 //! Writers hand over one outcome each and wait until the broker has it. While a
 //! batch is under way the next one fills up, so batches grow with the load and
 //! an idle system waits for nobody.
+//!
+//! What the broker does not take at once waits on its own, so that the outcomes of one
+//! account hold up nobody else's. What it finds too large is split, and one outcome alone
+//! that is too large is stored without what makes it so.
+
+mod recent;
+mod reduced;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +21,7 @@ use prost::Message as _;
 use protocol::v1::{Outcome, OutcomeBatch, outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use self::recent::{HopKey, Past, RecentOutcomes};
 use crate::publish::Write;
 use crate::{Bus, BusError};
 
@@ -23,6 +31,11 @@ const BATCH: usize = 128;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Batches under way at once.
 const IN_FLIGHT: usize = 4;
+/// Messages that wait on their own because the broker did not take them, at most. Beyond
+/// that, batches wait with them.
+const PATIENT: usize = 256;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The kinds of outcome, each on subjects of its own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -82,7 +95,8 @@ impl OutcomeWriter {
     pub fn start(bus: Bus, tasks: &Tasks) -> Self {
         let (queue, entries) = mpsc::channel(BATCH * IN_FLIGHT);
         let (refused, refusing) = watch::channel(false);
-        let writer = Writer { bus, refused: Arc::new(refused), tasks: tasks.clone() };
+        let patient = Arc::new(Semaphore::new(PATIENT));
+        let writer = Arc::new(Writer { bus, refused, patient, tasks: tasks.clone() });
         // It ends when the last clone of the writer is gone, not at the stop
         // signal: what is in flight still has outcomes to store.
         tasks.spawn(writer.run(entries));
@@ -119,12 +133,49 @@ impl OutcomeWriter {
 
 struct Writer {
     bus: Bus,
-    refused: Arc<watch::Sender<bool>>,
+    refused: watch::Sender<bool>,
+    patient: Arc<Semaphore>,
     tasks: Tasks,
 }
 
+/// Outcomes of one kind and one account.
+struct Message {
+    kind: OutcomeKind,
+    account_id: String,
+    /// The same for every try to store it.
+    id: String,
+    entries: Vec<Entry>,
+}
+
+impl Message {
+    fn new(kind: OutcomeKind, account_id: String, entries: Vec<Entry>) -> Self {
+        let id = hex::encode(chassis::entropy::bytes::<16>());
+        Self { kind, account_id, id, entries }
+    }
+
+    fn payload(&self) -> Bytes {
+        let size_bytes = self.entries.iter().map(|entry| entry.encoded.len()).sum();
+        let mut payload = Vec::with_capacity(size_bytes);
+        self.entries.iter().for_each(|entry| payload.extend_from_slice(&entry.encoded));
+        payload.into()
+    }
+
+    fn is_stored(self) {
+        for entry in self.entries {
+            // Whoever waited may be gone; it is stored all the same.
+            let _ = entry.stored.send(());
+        }
+    }
+
+    fn halves(mut self) -> [Self; 2] {
+        let second = self.entries.split_off(self.entries.len() / 2);
+        let Self { kind, account_id, entries, .. } = self;
+        [Self::new(kind, account_id.clone(), entries), Self::new(kind, account_id, second)]
+    }
+}
+
 impl Writer {
-    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
+    async fn run(self: Arc<Self>, mut entries: mpsc::Receiver<Entry>) {
         let slots = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -132,69 +183,115 @@ impl Writer {
             if entries.recv_many(&mut batch, BATCH).await == 0 {
                 return;
             }
-            let bus = self.bus.clone();
-            let refused = Arc::clone(&self.refused);
+            let writer = Arc::clone(&self);
             let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
             self.tasks.spawn(async move {
-                store_all(&bus, &refused, batch).await;
+                let stores = messages(batch).map(|message| writer.store(message));
+                futures_util::future::join_all(stores).await;
                 drop(slot);
             });
         }
     }
+
+    /// Stores a message. Returns when the broker has it, or when it waits on its own.
+    async fn store(self: &Arc<Self>, message: Message) {
+        for left in self.try_store(vec![message]).await {
+            match Arc::clone(&self.patient).try_acquire_owned() {
+                Ok(place) => {
+                    let writer = Arc::clone(self);
+                    self.tasks.spawn(async move {
+                        writer.keep_trying(left).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => self.keep_trying(left).await,
+            }
+        }
+    }
+
+    async fn keep_trying(&self, message: Message) {
+        let (mut left, mut wait) = (vec![message], FIRST_WAIT);
+        while !left.is_empty() {
+            self.bus.0.clock.sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            left = self.try_store(left).await;
+        }
+    }
+
+    /// Writes each of these once, in parts if the broker finds it too large. Returns what
+    /// it did not take.
+    async fn try_store(&self, mut messages: Vec<Message>) -> Vec<Message> {
+        let mut left = Vec::new();
+        while let Some(message) = messages.pop() {
+            let id = message.id.clone();
+            let error = match self.write(&message, id, message.payload()).await {
+                Ok(()) => {
+                    message.is_stored();
+                    continue;
+                }
+                Err(BusError::TooLarge) if message.entries.len() > 1 => {
+                    messages.extend(message.halves());
+                    continue;
+                }
+                Err(BusError::TooLarge) => match self.write_reduced(&message).await {
+                    Ok(()) => {
+                        message.is_stored();
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let kind = message.kind.as_str();
+            match &error {
+                BusError::Refused(_) | BusError::TooLarge => {
+                    tracing::error!(%error, kind, "the broker refuses outcomes");
+                }
+                _ => tracing::warn!(%error, kind, "outcomes are not stored yet"),
+            }
+            metrics::counter!("postrider_outcome_writes_failed_total").increment(1);
+            self.refused.send_replace(true);
+            left.push(message);
+        }
+        left
+    }
+
+    /// One outcome alone that is too large: history gets what fits.
+    async fn write_reduced(&self, message: &Message) -> Result<(), BusError> {
+        let Some(entry) = message.entries.first() else { return Ok(()) };
+        let payload = reduced::of(&entry.encoded);
+        self.write(message, format!("{}.reduced", message.id), payload).await?;
+        metrics::counter!("postrider_outcomes_reduced_total", "kind" => message.kind.as_str())
+            .increment(1);
+        tracing::error!(
+            kind = message.kind.as_str(),
+            account.id = message.account_id,
+            size_bytes = entry.encoded.len(),
+            "an outcome is larger than the broker takes; history has it without its body"
+        );
+        Ok(())
+    }
+
+    async fn write(&self, message: &Message, id: String, payload: Bytes) -> Result<(), BusError> {
+        let names = &self.bus.0.config.names;
+        let subject = names.outcomes(message.kind.as_str(), &message.account_id);
+        self.bus.write(Write { subject, id, payload, only_while: None, schedule: None }).await?;
+        self.refused.send_if_modified(|refusing| std::mem::replace(refusing, false));
+        Ok(())
+    }
 }
 
-async fn store_all(bus: &Bus, refused: &watch::Sender<bool>, entries: Vec<Entry>) {
+/// One message, or several, for the outcomes of each kind and account.
+fn messages(entries: Vec<Entry>) -> impl Iterator<Item = Message> {
     let mut groups: BTreeMap<(OutcomeKind, String), Vec<Entry>> = BTreeMap::new();
     for mut entry in entries {
         let account_id = std::mem::take(&mut entry.account_id);
         groups.entry((entry.kind, account_id)).or_default().push(entry);
     }
-    let messages = groups.into_iter().flat_map(|((kind, account_id), entries)| {
-        split(entries).into_iter().map(move |part| (kind, account_id.clone(), part))
-    });
-    let writes = messages.map(|(kind, account_id, part)| async move {
-        let subject = bus.0.config.names.outcomes(kind.as_str(), &account_id);
-        let mut batch = Vec::with_capacity(part.iter().map(|entry| entry.encoded.len()).sum());
-        part.iter().for_each(|entry| batch.extend_from_slice(&entry.encoded));
-        store(bus, refused, subject, batch.into()).await;
-        for entry in part {
-            // Whoever waited may be gone; it is stored all the same.
-            let _ = entry.stored.send(());
-        }
-    });
-    futures_util::future::join_all(writes).await;
-}
-
-/// Repeats one write, always with the same id, until the broker has it.
-async fn store(bus: &Bus, refused: &watch::Sender<bool>, subject: String, payload: Bytes) {
-    let id = hex::encode(chassis::entropy::bytes::<16>());
-    let mut wait = Duration::from_millis(100);
-    loop {
-        let write = Write {
-            subject: subject.clone(),
-            id: id.clone(),
-            payload: payload.clone(),
-            only_while: None,
-            schedule: None,
-        };
-        let error = match bus.write(write).await {
-            Ok(_) => break,
-            Err(error @ (BusError::Refused(_) | BusError::TooLarge)) => {
-                tracing::error!(%error, subject, size_bytes = payload.len(), "the broker refuses outcomes");
-                error
-            }
-            Err(error) => {
-                tracing::warn!(%error, subject, "outcomes are not stored yet");
-                error
-            }
-        };
-        metrics::counter!("postrider_outcome_writes_failed_total").increment(1);
-        refused.send_replace(true);
-        drop(error);
-        bus.0.clock.sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(2));
-    }
-    refused.send_if_modified(|refusing| std::mem::replace(refusing, false));
+    groups.into_iter().flat_map(|((kind, account_id), entries)| {
+        let parts = split(entries).into_iter();
+        parts.map(move |part| Message::new(kind, account_id.clone(), part))
+    })
 }
 
 /// Cuts a group into messages that the broker takes.

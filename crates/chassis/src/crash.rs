@@ -21,6 +21,22 @@ pub fn crash_point(name: &'static str) {
 #[inline(always)]
 pub fn crash_point(_name: &'static str) {}
 
+/// As [`crash_point`], only for what has the armed text in it:
+/// `FAILPOINTS=dispatcher.before_post_to=return(/kills)`.
+#[cfg(feature = "failpoints")]
+pub fn crash_point_at(name: &'static str, what: &str) {
+    let is_meant = |text: Option<String>| text.is_some_and(|text| what.contains(&text));
+    if fail::eval(name, is_meant) == Some(true) {
+        eprintln!("crash point {name} reached");
+        std::process::abort()
+    }
+}
+
+/// As [`crash_point`], only for what has the armed text in it.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn crash_point_at(_name: &'static str, _what: &str) {}
+
 /// Arms the crash points that the environment names. The guard keeps them armed.
 #[cfg(feature = "failpoints")]
 pub fn arm_crash_points() -> impl Sized {

@@ -20,7 +20,7 @@ pub mod trace;
 
 pub use clock::Clock;
 pub use config::Env;
-pub use crash::{arm_crash_points, crash_point, mutant};
+pub use crash::{arm_crash_points, crash_point, crash_point_at, mutant};
 pub use door::Door;
 pub use handles::Handles;
 pub use ops::Readiness;

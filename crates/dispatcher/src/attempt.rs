@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::Pulled;
+use bus::{HopKey, Pulled};
 use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
 use chrono::{DateTime, Utc};
@@ -15,12 +15,16 @@ use model::{
 };
 use prost::Message as _;
 use protocol::v1::ended::End;
+use protocol::v1::target::Kind as TargetKind;
 use protocol::v1::{
-    AcceptedEvent, AccountDocument, Attempted, Delivery, DomainDocument, EventName, TargetTrouble,
+    AcceptedEvent, AccountDocument, Attempted, Channel, Delivery, DomainDocument, EventName,
+    Target, TargetTrouble,
 };
 use tokio::sync::oneshot;
 
 use crate::Dispatcher;
+use crate::alone::Company;
+use crate::past::Next;
 use crate::settled::Known;
 use crate::targets::{Admission, Came, Change, Permit};
 
@@ -40,7 +44,9 @@ static FIRST_LATENCY: Handles<Histogram, 2> = Handles::new(
 
 /// How a message is answered. Every ack and nak of a readable delivery follows from one of these.
 pub(crate) enum Answer {
-    /// Everything that follows from it is stored, or it was a copy that is done.
+    /// It has ended, and its end is stored: nothing but this ack is left of it.
+    Ended,
+    /// Its next hop is stored, or it was a copy that is done.
     Ack,
     /// Nothing was begun; the broker is to hand it out again.
     Again(Duration),
@@ -68,6 +74,8 @@ pub(crate) struct Work {
     pub(crate) policy: Arc<RetryPolicy>,
     /// The primary account, with whose others this delivery waits, once it is known.
     pub(crate) primary: Option<Arc<AccountDocument>>,
+    /// What came of its try, if whoever made it could say so and went no further.
+    pub(crate) known: Option<Box<Attempted>>,
 }
 
 impl Work {
@@ -98,10 +106,10 @@ impl Work {
 }
 
 /// The settings documents that one attempt is made with.
-struct InForce {
-    account: Arc<AccountDocument>,
-    parent: Option<Arc<AccountDocument>>,
-    domain: Option<Arc<DomainDocument>>,
+pub(crate) struct InForce {
+    pub(crate) account: Arc<AccountDocument>,
+    pub(crate) parent: Option<Arc<AccountDocument>>,
+    pub(crate) domain: Option<Arc<DomainDocument>>,
 }
 
 /// How long a delivery waits for its turn at a target that works fast.
@@ -123,48 +131,70 @@ impl Dispatcher {
     pub(crate) async fn handle(&self, pulled: Pulled) {
         let Ok(delivery) = Delivery::decode(pulled.payload().clone()) else {
             self.set_aside(&pulled).await;
-            return pulled.ack().await;
+            return self.acks.confirm(pulled).await;
         };
-        let hop = format!("{}:{}", delivery.delivery_id, delivery.hop);
-        match self.settled.begin(&hop) {
+        let hop = HopKey::of(&delivery.delivery_id, delivery.hop);
+        match self.settled.begin(hop) {
             // The one who is at it prolongs the lease and will ack.
             Known::UnderWay => return,
-            Known::Finished => return pulled.ack().await,
+            Known::Finished => return self.acks.confirm(pulled).await,
             Known::New => {}
         }
         // Should this panic, the hop is not blocked for as long as this process lives.
-        let abandon = self.settled.abandon_on_drop(&hop);
+        let abandon = self.settled.abandon_on_drop(hop);
         let work = Box::pin(self.work(&pulled, delivery));
         let held = std::slice::from_ref(&pulled);
         let answer = bus::keeping_leases(held, self.lease, &self.clock, work).await;
-        match answer {
-            Answer::Ack => {
-                abandon.disarm();
-                self.settled.finish(&hop);
-                chassis::crash_point("dispatcher.before_ack");
-                pulled.ack().await;
-                chassis::crash_point("dispatcher.after_ack");
-            }
-            Answer::Again(delay) => {
-                drop(abandon);
-                pulled.nak(delay).await;
-            }
+        if let Answer::Again(delay) = answer {
+            drop(abandon);
+            return pulled.nak(delay).await;
         }
+        abandon.disarm();
+        self.settled.finish(hop);
+        chassis::crash_point("dispatcher.before_ack");
+        if matches!(answer, Answer::Ended) {
+            return self.acks.confirm(pulled).await;
+        }
+        // Not confirmed: the next hop tells of itself.
+        pulled.ack().await;
+        chassis::crash_point("dispatcher.after_ack");
     }
 
     async fn work(&self, pulled: &Pulled, delivery: Delivery) -> Answer {
         chassis::crash_point("dispatcher.pulled");
-        if (pulled.may_be_redelivered() || delivery.may_exist)
-            && let Some(answer) = self.if_superseded(pulled).await
-        {
-            return answer;
+        let repeats = pulled.may_be_redelivered()
+            || delivery.may_exist
+            || delivery.may_have_arrived.is_some()
+            || delivery.deaths > 0;
+        // The rare ways are boxed, so that the common one stays small.
+        if repeats {
+            return Box::pin(self.work_again(pulled, delivery)).await;
         }
-        let event = AcceptedEvent::decode(delivery.accepted_event.clone()).ok();
-        let kind = event.as_ref().and_then(|event| event.event.as_ref()?.kind.as_ref());
-        let Some(event_type) = kind.map(EventType::of) else {
-            return self.end_unreadable(delivery).await;
+        self.work_on(pulled, delivery, Next::Try).await
+    }
+
+    /// Works on a delivery that somebody may have worked on before.
+    async fn work_again(&self, pulled: &Pulled, mut delivery: Delivery) -> Answer {
+        let next = match self.look_back(pulled, &mut delivery).await {
+            Next::Answer(answer) => return answer,
+            next => next,
         };
-        let event = event.unwrap_or_default();
+        let _alone = match self.company(pulled, &mut delivery).await {
+            Company::Answer(answer) => return answer,
+            Company::Alone(alone) => Some(alone),
+            Company::Any => None,
+        };
+        self.work_on(pulled, delivery, next).await
+    }
+
+    async fn work_on(&self, pulled: &Pulled, mut delivery: Delivery, next: Next) -> Answer {
+        let Ok(event) = AcceptedEvent::decode(delivery.accepted_event.clone()) else {
+            return self.end_unread(delivery, "unreadable_event").await;
+        };
+        let Some(kind) = event.event.as_ref().and_then(|event| event.kind.as_ref()) else {
+            return self.hand_back(pulled, delivery, "newer_event").await;
+        };
+        let event_type = EventType::of(kind);
         let stood = pulled.stood(self.clock.now());
         DUE_WAIT.of(event_type.family().number()).record(stood.as_secs_f64());
         if let Some(due) = crate::settle::moment(delivery.due_again.as_ref()) {
@@ -172,24 +202,17 @@ impl Dispatcher {
             metrics::histogram!("postrider_retry_lateness_seconds", "family" => event_type.family().as_str())
                 .record(late);
         }
+        crate::clocks::witness_first_due(&mut delivery, pulled.stored_at());
         // Boxed, because it is handed on through every step of what follows.
         let policy = self.config.policies.in_force(event_type.family(), None, None);
-        let work = Box::new(Work { delivery, event, event_type, policy, primary: None });
-        self.decide(pulled, work).await
-    }
-
-    /// The answer to a copy that is not the newest of its delivery: whoever
-    /// worked on it died, or lost its lease, after the retry and before the ack.
-    pub(crate) async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
-        // The rare ways are boxed, so that the common one stays small.
-        match Box::pin(self.bus.is_newest(pulled)).await {
-            Ok(true) => None,
-            Ok(false) => Some(Answer::Ack),
-            Err(error) => {
-                tracing::warn!(%error, subject = pulled.subject(), "cannot look for a later hop");
-                Some(Answer::Again(Duration::from_secs(1)))
-            }
+        let mut work =
+            Box::new(Work { delivery, event, event_type, policy, primary: None, known: None });
+        match next {
+            Next::Report(reason) => return Box::pin(self.report_again(&work, &reason)).await,
+            Next::GoOn(attempted) => work.known = Some(attempted),
+            Next::Try | Next::Answer(_) => {}
         }
+        self.decide(pulled, work).await
     }
 
     /// Asks whether the target still wants it, and tries if there is room for it.
@@ -209,6 +232,9 @@ impl Dispatcher {
                 domain: in_force.domain.as_deref(),
             };
             let family = work.event_type.family();
+            if has_unknown_channel(&target, &in_force.account) {
+                return self.hand_back(pulled, work.delivery, "newer_channel").await;
+            }
             let destination = match still_wanted(&target, work.event_type, scope) {
                 Wanted::No(reason) => {
                     if reason == NotWanted::Erased {
@@ -233,6 +259,9 @@ impl Dispatcher {
             };
             let of_url = destination.options.and_then(|options| options.policy.as_ref());
             work.policy = self.config.policies.in_force(family, of_account, of_url);
+            if let Some(attempted) = work.known.take() {
+                return Box::pin(self.go_on(pulled, work, *attempted)).await;
+            }
             if let Some(permit) = place.take() {
                 return self.attempt(pulled, work, destination, &in_force, permit).await;
             }
@@ -249,8 +278,7 @@ impl Dispatcher {
                 },
             }
             // Settings may have changed while this one was waiting.
-            if let Err(error) = self.settings.fence().await {
-                tracing::warn!(%error, "cannot fence the settings, a delivery goes back");
+            if !self.fence().await {
                 return Answer::Again(Duration::from_secs(1));
             }
         }
@@ -267,7 +295,7 @@ impl Dispatcher {
     async fn attempt(
         &self,
         pulled: &Pulled,
-        work: Box<Work>,
+        mut work: Box<Work>,
         destination: Destination<'_>,
         in_force: &InForce,
         permit: Permit,
@@ -290,11 +318,12 @@ impl Dispatcher {
             Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
         };
         chassis::crash_point("dispatcher.before_post");
-        // A process that was frozen may thaw here, when another has the delivery.
-        if pulled.lease_may_be_lost(self.lease)
-            && let Some(answer) = self.if_superseded(pulled).await
-        {
-            return answer;
+        chassis::crash_point_at("dispatcher.before_post_to", url);
+        match Box::pin(self.look_again(pulled, &mut work.delivery)).await {
+            Next::Try => {}
+            Next::GoOn(attempted) => return Box::pin(self.go_on(pulled, work, *attempted)).await,
+            Next::Report(reason) => return Box::pin(self.report_again(&work, &reason)).await,
+            Next::Answer(answer) => return answer,
         }
         let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();
@@ -360,7 +389,7 @@ impl Dispatcher {
         }
     }
 
-    fn in_force(&self, event: &AcceptedEvent) -> Option<InForce> {
+    pub(crate) fn in_force(&self, event: &AcceptedEvent) -> Option<InForce> {
         self.settings.read(|documents| {
             let account = documents.account(&event.account_id)?;
             let parent = documents.account(&account.parent_account_id).cloned();
@@ -410,6 +439,13 @@ impl Dispatcher {
             "attempted"
         );
     }
+}
+
+/// Whether an alert goes a way that this version does not know: a newer one has made it.
+fn has_unknown_channel(target: &Target, account: &AccountDocument) -> bool {
+    let Some(TargetKind::Alert(alert)) = &target.kind else { return false };
+    let setting = account.alerts.iter().find(|setting| setting.setting_id == alert.setting_id);
+    setting.is_some_and(|setting| Channel::try_from(setting.channel).is_err())
 }
 
 /// The span of one try. The first one belongs to the trace of its event; those

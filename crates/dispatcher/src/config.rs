@@ -1,7 +1,9 @@
 //! Settings of the dispatcher.
 
+use std::time::Duration;
+
 use chassis::Env;
-use chassis::config::{console_url, secret_key};
+use chassis::config::{console_url, duration, secret_key};
 use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
@@ -29,6 +31,8 @@ pub struct DispatcherConfig {
     pub mail: Option<MailConfig>,
     /// Where the links of mails lead to.
     pub console_url: Option<String>,
+    /// How far the clocks of this process and of the broker may be apart.
+    pub clock_skew: Duration,
 }
 
 impl DispatcherConfig {
@@ -69,6 +73,12 @@ impl DispatcherConfig {
             secret_key: secret_key(env),
             mail: MailConfig::read(env),
             console_url: console_url(env),
+            clock_skew: env.read_with(
+                "POSTRIDER_CLOCK_SKEW",
+                "30s",
+                "How far the clocks of a dispatcher and of NATS may be apart before the dispatcher is not ready.",
+                duration,
+            ),
         };
         env.check((1..=100_000).contains(&config.slots), || {
             format!("POSTRIDER_DISPATCHER_SLOTS: expected 1 to 100000, found {}", config.slots)

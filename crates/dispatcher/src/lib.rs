@@ -14,21 +14,28 @@
 //! Deliberately absent: who gets an event (fanout), SQL, and settings writes:
 //! a setting that is to be disabled is reported, not touched.
 
+mod acks;
+mod alone;
 mod attempt;
+mod clocks;
 mod config;
+mod faults;
 mod lag;
 mod mail;
+mod past;
+mod pull;
 mod settle;
 mod settled;
 mod targets;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use bus::{Bus, Consumer, OutcomeWriter, Pulled, Settings, TargetBoard};
+use bus::{Bus, OutcomeWriter, RecentOutcomes, Settings, TargetBoard};
 use chassis::{Clock, Readiness, Tasks};
 use protocol::v1::DispatcherBeat;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 pub use config::DispatcherConfig;
 
@@ -52,6 +59,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     readiness.expect("dispatcher");
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
+    let recent = RecentOutcomes::start(bus.clone(), &tasks, past::is_try);
     let shards = bus.config().shards;
     let slots = config.slots;
     let targets = Targets::new(TargetLimits {
@@ -66,12 +74,18 @@ pub async fn run(
     let post = mail::Post::new(&config, &clock)?;
     let dispatcher = Arc::new(Dispatcher {
         slots: Arc::new(Semaphore::new(slots)),
+        busy_shards: AtomicUsize::new(0),
+        alone: alone::place(),
+        acks: Arc::new(acks::Acks::new(bus.clone(), clock.clone(), tasks.clone())),
         settled: settled::Settled::new(bus.config().lease, clock.clone()),
+        faults: faults::OurFaults::default(),
+        clocks: clocks::Clocks::default(),
         lease: bus.config().lease,
         config,
         bus,
         settings,
         outcomes,
+        recent,
         egress,
         post,
         clock,
@@ -81,6 +95,12 @@ pub async fn run(
     });
     let consumers = (0..shards).map(|shard| dispatcher.due_consumer(shard)).collect();
     dispatcher.tasks.background(lag::tell(consumers, dispatcher.clock.clone()));
+    let comparing = (Arc::clone(&dispatcher), readiness.clone());
+    dispatcher.tasks.background(async move {
+        let (dispatcher, readiness) = comparing;
+        let Dispatcher { clocks, bus, clock, config, .. } = &*dispatcher;
+        clocks.keep_comparing(bus, clock, config.clock_skew, &readiness).await;
+    });
     let pulling = (0..shards).map(|shard| {
         let dispatcher = Arc::clone(&dispatcher);
         let readiness = readiness.clone();
@@ -97,17 +117,26 @@ pub(crate) struct Dispatcher {
     pub(crate) bus: Bus,
     pub(crate) settings: Settings,
     pub(crate) outcomes: OutcomeWriter,
+    /// What has become of deliveries that somebody else may have worked on.
+    pub(crate) recent: RecentOutcomes,
     pub(crate) egress: egress::Client,
     /// `None` where there is no mail relay.
     pub(crate) post: Option<mail::Post>,
     pub(crate) clock: Clock,
     pub(crate) settled: settled::Settled,
+    pub(crate) acks: Arc<acks::Acks>,
+    pub(crate) faults: faults::OurFaults,
+    pub(crate) clocks: clocks::Clocks,
     /// How long the broker waits for a sign of life.
     pub(crate) lease: Duration,
     pub(crate) targets: Arc<Targets>,
     pub(crate) board: TargetBoard,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
     slots: Arc<Semaphore>,
+    /// Shards that are pulling what is due; the others wait for something to come.
+    busy_shards: AtomicUsize,
+    /// The place of the one suspect that is worked on.
+    pub(crate) alone: Arc<Semaphore>,
 }
 
 /// Takes over what the other dispatchers know of targets. Losing any of it
@@ -145,89 +174,6 @@ async fn follow(board: TargetBoard, targets: Arc<Targets>, clock: Clock) {
                 targets.set_accounts_waiting_elsewhere(board.accounts_waiting_elsewhere());
                 metrics::gauge!("postrider_breakers_open").set(left_alone as f64);
             }
-        }
-    }
-}
-
-impl Dispatcher {
-    fn due_consumer(&self, shard: u32) -> Consumer {
-        let max_pending = i64::try_from(self.config.slots).unwrap_or(i64::MAX).saturating_mul(64);
-        self.bus.due_consumer(shard, max_pending)
-    }
-
-    async fn serve_shard(self: &Arc<Self>, shard: u32, readiness: &Readiness) {
-        let mut consumer = self.due_consumer(shard);
-        while !self.tasks.is_stopping() {
-            if let Err(error) = self.pull(&mut consumer, readiness).await {
-                readiness.set("dispatcher", false);
-                consumer.forget();
-                tracing::warn!(%error, shard, "cannot pull deliveries, trying again");
-                tokio::select! {
-                    () = self.clock.sleep(Duration::from_millis(500)) => {}
-                    () = self.tasks.stopping() => return,
-                }
-            }
-        }
-    }
-
-    /// One pull, until it has run dry.
-    async fn pull(
-        self: &Arc<Self>,
-        consumer: &mut Consumer,
-        readiness: &Readiness,
-    ) -> anyhow::Result<()> {
-        // While outcomes cannot be stored nothing new is begun: an attempt whose
-        // outcome is lost would be made twice.
-        tokio::select! {
-            () = self.outcomes.accepting() => {}
-            () = self.tasks.stopping() => return Ok(()),
-        }
-        consumer.ensure().await?;
-        readiness.set("dispatcher", true);
-
-        // Pull only what there is a slot for: the lease begins when the broker sends.
-        let mut slots = Arc::clone(&self.slots).acquire_owned().await?;
-        let more = self.slots.available_permits().min(self.config.batch.saturating_sub(1));
-        if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more)?) {
-            slots.merge(more);
-        }
-        let mut pull = consumer.pull(slots.num_permits()).await?;
-        loop {
-            let chunk = tokio::select! {
-                chunk = pull.next() => chunk,
-                () = self.tasks.stopping() => {
-                    pull.release().await;
-                    return Ok(());
-                }
-            };
-            let Some(chunk) = chunk else { return Ok(()) };
-            let Some(taken) = slots.split(chunk.as_ref().map_or(0, Vec::len)) else {
-                anyhow::bail!("the broker sent more than was asked for");
-            };
-            self.begin(chunk?, taken).await;
-            if slots.num_permits() == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Begins the work on a chunk under one fence.
-    async fn begin(self: &Arc<Self>, chunk: Vec<Pulled>, mut slots: OwnedSemaphorePermit) {
-        // Asked after the pull: what was answered 2xx before now is in force below.
-        if let Err(error) = self.settings.fence().await {
-            tracing::warn!(%error, "cannot fence the settings, deliveries go back");
-            for pulled in &chunk {
-                pulled.nak(Duration::from_secs(1)).await;
-            }
-            return;
-        }
-        for pulled in chunk {
-            let slot = slots.split(1);
-            let dispatcher = Arc::clone(self);
-            self.tasks.spawn(async move {
-                dispatcher.handle(pulled).await;
-                drop(slot);
-            });
         }
     }
 }

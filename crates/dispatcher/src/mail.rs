@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use self::progress::{Recipients, Try};
 use crate::attempt::{Answer, Tried, Work, span};
+use crate::past::Next;
 use crate::targets::{Admission, Came, Change, Permit, TargetLimits, Targets, Wait};
 use crate::{Dispatcher, DispatcherConfig};
 
@@ -93,9 +94,12 @@ impl Dispatcher {
     pub(crate) async fn mail(
         &self,
         pulled: &Pulled,
-        work: Box<Work>,
+        mut work: Box<Work>,
         addresses: &[String],
     ) -> Answer {
+        if let Some(attempted) = work.known.take() {
+            return self.go_on(pulled, work, *attempted).await;
+        }
         let Some(post) = &self.post else {
             return self.end(work, End::Held, "email_not_configured").await;
         };
@@ -113,11 +117,11 @@ impl Dispatcher {
             Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
         };
         chassis::crash_point("dispatcher.before_mail");
-        // A process that was frozen may thaw here, when another has the delivery.
-        if pulled.lease_may_be_lost(self.lease)
-            && let Some(answer) = self.if_superseded(pulled).await
-        {
-            return answer;
+        match self.look_again(pulled, &mut work.delivery).await {
+            Next::Try => {}
+            Next::GoOn(attempted) => return self.go_on(pulled, work, *attempted).await,
+            Next::Report(reason) => return self.report_again(&work, &reason).await,
+            Next::Answer(answer) => return answer,
         }
         let mut span = span(&work.delivery, work.delivery.attempt + 1);
         let (started_at, began) = (self.clock.now(), Instant::now());

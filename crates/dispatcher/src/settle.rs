@@ -1,13 +1,15 @@
 //! What follows from a try: outcome, then retry, then ack, each stored before
 //! the next. The answer to the broker is the return value.
 
+mod next;
+
 use std::time::Duration;
 
 use bus::{Pulled, Rescheduled};
 use chassis::Handles;
 use chrono::{DateTime, Utc};
 use metrics::Counter;
-use model::{AfterFailure, Answered, Family, after_our_fault};
+use model::{Family, after_our_fault};
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::alert_trouble::Stage;
@@ -17,42 +19,42 @@ use protocol::v1::{
     AcceptedEvent, AccountDocument, AlertTrouble, Attempted, Delivery, Ended, Exhausted, outcome,
 };
 
+pub(crate) use self::next::Now;
+use self::next::{MAX_UNCHARGED_RETURNS, Next, next, next_hop};
 use crate::Dispatcher;
 use crate::attempt::{Answer, Tried, Work};
 use crate::targets::Wait;
 
-/// Uncharged returns after which a delivery is set aside.
-const MAX_UNCHARGED_RETURNS: u32 = 20;
-
 /// The names of the ends of what finds its target's backlog full, or its account's.
 const TARGET_BACKLOG: &str = "target_backlog";
-const ACCOUNT_BACKLOG: &str = "account_backlog";
+pub(crate) const ACCOUNT_BACKLOG: &str = "account_backlog";
+/// The name of the end of what is used up, though one of its tries may have arrived.
+pub(crate) const MAY_HAVE_ARRIVED: &str = "may_have_arrived";
 
 /// By family.
 static DELIVERED: Handles<Counter, 2> = Handles::new(
     |family| metrics::counter!("postrider_ended_total", "family" => Family::ALL[family].as_str(), "end" => End::Delivered.as_str_name()),
 );
 
-/// What comes next for a delivery that was tried.
-enum Next {
-    End { end: End, reason: String },
-    Retry { at: DateTime<Utc> },
-}
-
 impl Dispatcher {
     /// Stores what came of a try and everything that follows from it.
     pub(crate) async fn settle(
         &self,
         pulled: &Pulled,
-        work: Box<Work>,
+        mut work: Box<Work>,
         tried: Tried,
         mut attempted: Attempted,
     ) -> Answer {
-        attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay);
+        attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay)
+            || chassis::mutant("mutant.charge_our_faults");
+        if chassis::mutant("mutant.ack_before_outcome") {
+            pulled.ack().await;
+        }
         if attempted.reason != "ok" {
             attempted.event = Some(work.event_name());
         }
-        match self.next(&work, &tried, &attempted) {
+        let (now, chance) = (self.clocks.now(&self.clock), chassis::entropy::fraction());
+        match next(&mut work, &tried, &attempted, &self.faults, now, chance) {
             Next::End { end, reason } => self.end_after(work, end, &reason, Some(attempted)).await,
             Next::Retry { at } => {
                 match attempted.charged.then(|| self.too_much(&work)).flatten() {
@@ -86,56 +88,6 @@ impl Dispatcher {
         self.settle(pulled, work, Tried::Ours, attempted).await
     }
 
-    fn next(&self, work: &Work, tried: &Tried, attempted: &Attempted) -> Next {
-        let now = self.clock.now();
-        let delivery = &work.delivery;
-        let chance = chassis::entropy::fraction();
-        match tried {
-            Tried::Answered(Answered::Taken) => {
-                // Of a mail that some were refused, each refusal stands with its try.
-                let in_part = delivery.mail.as_ref().is_some_and(|mail| !mail.refused.is_empty());
-                let reason = if in_part { "in_part" } else { "ok" }.into();
-                Next::End { end: End::Delivered, reason }
-            }
-            Tried::Answered(Answered::Rejected) => {
-                let reason = match attempted.status {
-                    0 => attempted.reason.clone(),
-                    status => format!("status_{status}"),
-                };
-                Next::End { end: End::Rejected, reason }
-            }
-            Tried::Relay => {
-                let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
-                let give_up_at = work.policy.give_up_at(first_due);
-                if now >= give_up_at {
-                    return Next::End { end: End::Expired, reason: attempted.reason.clone() };
-                }
-                let at = after_our_fault(delivery.uncharged_returns, now, chance);
-                Next::Retry { at: at.min(give_up_at) }
-            }
-            Tried::Ours if delivery.uncharged_returns >= MAX_UNCHARGED_RETURNS => {
-                Next::End { end: End::Poisoned, reason: attempted.reason.clone() }
-            }
-            Tried::Ours => {
-                let at = after_our_fault(delivery.uncharged_returns, now, chance);
-                Next::Retry { at }
-            }
-            Tried::Answered(Answered::Failed) | Tried::Theirs => {
-                let first_due = moment(delivery.first_due.as_ref()).unwrap_or(now);
-                let number = attempted.attempt;
-                match work.policy.after_failure(work.event_type, number, first_due, now, chance) {
-                    AfterFailure::RetryAt(at) => Next::Retry { at },
-                    AfterFailure::Exhausted => {
-                        Next::End { end: End::Exhausted, reason: "schedule".into() }
-                    }
-                    AfterFailure::TimeIsUp => {
-                        Next::End { end: End::Exhausted, reason: "give_up_at".into() }
-                    }
-                }
-            }
-        }
-    }
-
     async fn retry(
         &self,
         pulled: &Pulled,
@@ -143,28 +95,72 @@ impl Dispatcher {
         mut attempted: Attempted,
         at: DateTime<Utc>,
     ) -> Answer {
-        let trouble = trouble(&work, &attempted, at);
-        let Work { mut delivery, event, primary, .. } = *work;
+        let (trouble, charged) = (trouble(&work, &attempted, at), attempted.charged);
         attempted.next_attempt_at = Some(timestamp(at));
-        delivery.due_again = Some(timestamp(at));
-        delivery.hop += 1;
-        // From here on the broker tells whether this delivery exists.
-        delivery.may_exist = false;
-        delivery.parks = 0;
-        if attempted.charged {
-            delivery.attempt += 1;
-            delivery.uncharged_returns = 0;
-        } else {
-            attempted.attempt = delivery.attempt;
-            delivery.uncharged_returns += 1;
+        attempted.mail = work.delivery.mail.clone();
+        if !charged {
+            attempted.attempt = work.delivery.attempt;
         }
-        // Dying after this line repeats the try; history keeps both.
-        self.outcomes.record(&event.account_id, outcome::Kind::Attempted(attempted)).await;
+        // Dying before this is stored repeats the try, with the mark that it may have
+        // arrived; dying after it goes on from here.
+        self.outcomes.record(&work.event.account_id, outcome::Kind::Attempted(attempted)).await;
+        self.come_back(pulled, work, charged, trouble, at).await
+    }
+
+    /// Goes on from a try that somebody else has made, whose outcome is stored.
+    pub(crate) async fn go_on(
+        &self,
+        pulled: &Pulled,
+        mut work: Box<Work>,
+        attempted: Attempted,
+    ) -> Answer {
+        let at = moment(attempted.next_attempt_at.as_ref()).unwrap_or_else(|| self.clock.now());
+        // Told again: whoever stored the outcome may not have got so far.
+        let (trouble, charged) = (trouble(&work, &attempted, at), attempted.charged);
+        if attempted.mail.is_some() {
+            work.delivery.mail = attempted.mail;
+        }
+        self.come_back(pulled, work, charged, trouble, at).await
+    }
+
+    async fn come_back(
+        &self,
+        pulled: &Pulled,
+        work: Box<Work>,
+        charged: bool,
+        trouble: Option<AlertTrouble>,
+        at: DateTime<Utc>,
+    ) -> Answer {
+        let Work { mut delivery, event, primary, .. } = *work;
         if let Some(trouble) = trouble {
             self.outcomes.record(&event.account_id, outcome::Kind::Trouble(trouble)).await;
         }
         chassis::crash_point("dispatcher.outcome_stored");
+        next_hop(&mut delivery, charged, at);
         self.reschedule(pulled, &delivery, primary.as_deref(), at).await
+    }
+
+    /// Sends a delivery back that this version does not understand: a newer one has made it,
+    /// and will be there soon. After twenty times it is set aside.
+    pub(crate) async fn hand_back(
+        &self,
+        pulled: &Pulled,
+        mut delivery: Delivery,
+        reason: &'static str,
+    ) -> Answer {
+        if delivery.uncharged_returns >= MAX_UNCHARGED_RETURNS {
+            return self.end_unread(delivery, reason).await;
+        }
+        metrics::counter!("postrider_handed_back_total", "reason" => reason).increment(1);
+        tracing::warn!(
+            delivery.id = delivery.delivery_id,
+            reason,
+            "a delivery is for a newer version and goes back"
+        );
+        let chance = chassis::entropy::fraction();
+        let at = after_our_fault(delivery.uncharged_returns, self.clock.now(), chance);
+        next_hop(&mut delivery, false, at);
+        self.reschedule(pulled, &delivery, None, at).await
     }
 
     /// Sends a delivery that cannot go now to a later moment, uncharged. At the
@@ -176,10 +172,10 @@ impl Dispatcher {
         at: DateTime<Utc>,
         wait: Wait,
     ) -> Answer {
-        let now = self.clock.now();
+        let Now { own: now, earliest } = self.clocks.now(&self.clock);
         let first_due = moment(work.delivery.first_due.as_ref()).unwrap_or(now);
         let last_chance = work.policy.last_chance(first_due);
-        if now >= last_chance {
+        if earliest >= last_chance && !chassis::mutant("mutant.park_for_ever") {
             // What waits for our own relay has nothing to answer for.
             let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
             return self.end(work, end, wait.as_str()).await;
@@ -189,7 +185,7 @@ impl Dispatcher {
         {
             return self.end(work, End::Exhausted, reason).await;
         }
-        let at = at.min(last_chance);
+        let at = at.min(last_chance + (now - earliest));
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
         // History hears of the first wait; those that follow would only repeat it.
         if work.delivery.parks == 0 {
@@ -233,16 +229,21 @@ impl Dispatcher {
     }
 
     /// Stores the next hop. From then on the copy that is held is done.
-    async fn reschedule(
+    pub(crate) async fn reschedule(
         &self,
         pulled: &Pulled,
         delivery: &Delivery,
         primary: Option<&AccountDocument>,
         at: DateTime<Utc>,
     ) -> Answer {
+        if chassis::mutant("mutant.retry_after_ack") {
+            pulled.ack().await;
+        }
+        // The broker fires it, by its own clock.
+        let fires_at = at - self.clocks.ahead();
         let mut wait = Duration::from_millis(250);
         loop {
-            match self.bus.reschedule(delivery, pulled, at).await {
+            match self.bus.reschedule(delivery, pulled, fires_at).await {
                 Ok(Rescheduled::Stored) => {
                     let now = self.clock.now();
                     self.targets.waits(&target_id(delivery), at, now);
@@ -283,6 +284,13 @@ impl Dispatcher {
     ) -> Answer {
         let Work { delivery, event, event_type, policy, .. } = *work;
         let family = event_type.family();
+        // The receiver may have it, and have refused the repeats for that reason.
+        let reason = match delivery.may_have_arrived {
+            Some(_) if end == End::Exhausted && !chassis::mutant("mutant.disable_after_repeat") => {
+                MAY_HAVE_ARRIVED
+            }
+            _ => reason,
+        };
         match end {
             End::Delivered => DELIVERED.of(family.number()).increment(1),
             _ => metrics::counter!("postrider_ended_total", "family" => family.as_str(), "end" => end.as_str_name())
@@ -301,7 +309,8 @@ impl Dispatcher {
         let at = Some(timestamp(self.clock.now()));
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
         // A setting has nothing to answer for when others of its account wait.
-        let exhausted = exhausted.filter(|_| policy.disables && reason != ACCOUNT_BACKLOG);
+        let is_its_own = reason != ACCOUNT_BACKLOG && reason != MAY_HAVE_ARRIVED;
+        let exhausted = exhausted.filter(|_| policy.disables && is_its_own);
         let body = match end {
             End::Delivered => Default::default(),
             _ => delivery.encode_to_vec().into(),
@@ -320,21 +329,21 @@ impl Dispatcher {
             last_attempt,
             delivery: body,
         };
-        // Dying after this line repeats the last try, or merely this record,
-        // which history keeps once.
+        // Dying before this is stored repeats the last try; after it, whoever is handed the
+        // delivery finds its end.
         self.outcomes.record(&event.account_id, outcome::Kind::Ended(ended)).await;
         chassis::crash_point("dispatcher.outcome_stored");
         if let Some(exhausted) = exhausted {
             self.outcomes.record(&event.account_id, outcome::Kind::Exhausted(exhausted)).await;
             chassis::crash_point("dispatcher.exhausted_stored");
         }
-        Answer::Ack
+        Answer::Ended
     }
 
-    /// Ends a delivery whose event cannot be read.
-    pub(crate) async fn end_unreadable(&self, delivery: Delivery) -> Answer {
+    /// Sets a delivery aside without looking at what it holds. Its body goes to history.
+    pub(crate) async fn end_unread(&self, delivery: Delivery, reason: &str) -> Answer {
         metrics::counter!("postrider_poisoned_total", "role" => "dispatcher").increment(1);
-        tracing::error!(delivery.id = delivery.delivery_id, "a delivery's event cannot be read");
+        tracing::error!(delivery.id = delivery.delivery_id, reason, "a delivery is set aside");
         let account_id = match delivery.target.as_ref().and_then(|target| target.kind.as_ref()) {
             Some(TargetKind::Message(target)) => target.account_id.clone(),
             Some(TargetKind::Alert(target)) => target.account_id.clone(),
@@ -348,14 +357,14 @@ impl Dispatcher {
             generation: delivery.generation,
             hop: delivery.hop,
             end: End::Poisoned.into(),
-            reason: "unreadable_event".into(),
+            reason: reason.to_owned(),
             at: Some(timestamp(self.clock.now())),
             attempts: delivery.attempt,
             last_attempt: None,
             delivery: delivery.encode_to_vec().into(),
         };
         self.outcomes.record(&account_id, outcome::Kind::Ended(ended)).await;
-        Answer::Ack
+        Answer::Ended
     }
 
     /// Sets a message aside that is no delivery at all. Its bytes go to history.
@@ -392,7 +401,12 @@ fn trouble(work: &Work, attempted: &Attempted, at: DateTime<Utc>) -> Option<Aler
     let tries = usize::try_from(attempted.attempt).ok()?;
     let stage = match tries {
         _ if !attempted.charged => return None,
-        _ if tries == work.policy.waits.len() && work.policy.disables => Stage::LastChance,
+        _ if tries == work.policy.waits.len()
+            && work.policy.disables
+            && work.delivery.may_have_arrived.is_none() =>
+        {
+            Stage::LastChance
+        }
         1 => Stage::FirstFailure,
         _ => return None,
     };
@@ -414,7 +428,7 @@ fn trouble(work: &Work, attempted: &Attempted, at: DateTime<Utc>) -> Option<Aler
 
 /// The report that disables an alert setting. It carries the generation that
 /// fanout saw: a setting that was saved since has been validated since.
-fn exhausted_setting(
+pub(crate) fn exhausted_setting(
     delivery: &Delivery,
     event: &AcceptedEvent,
     end: End,

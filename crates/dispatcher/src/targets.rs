@@ -19,6 +19,7 @@
 
 mod backlog;
 mod breaker;
+mod permit;
 mod returns;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 use self::backlog::{AccountBacklog, Backlog};
 pub(crate) use self::breaker::Change;
 use self::breaker::{Breaker, Passage};
+pub(crate) use self::permit::Permit;
 use self::returns::Returns;
 
 /// How long a success speaks for a target.
@@ -105,6 +107,9 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Concurrency, Self::Rate, Self::Breaker, Self::UnprovenShare, Self::Relay];
+
     /// The reason's name in outcomes and metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -210,6 +215,17 @@ impl Target {
         self.next_free = at + apart;
         at
     }
+
+    /// Nothing is queued, and there is room: whoever comes next waits for those alone that
+    /// were sent away before, at the pace at which the target works now.
+    fn pull_in(&mut self, most: u32, now: DateTime<Utc>) {
+        if self.next_free <= now {
+            return;
+        }
+        let waiting = u32::try_from(self.backlog.waiting(now)).unwrap_or(u32::MAX);
+        let room = now + delta((self.usual_try(now) / most).saturating_mul(waiting));
+        self.next_free = self.next_free.min(room);
+    }
 }
 
 impl Targets {
@@ -243,7 +259,7 @@ impl Targets {
         let mut state = self.lock();
         state.sweep_sometimes(now);
         let live = state.live.max(1);
-        let most = (self.limits.concurrency / live).max(1);
+        let most = self.most_at_once(live);
         let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
         let unproven_try = state.usual_unproven_try(now);
         let State { targets, unproven, unproven_began_ms, next_unproven, returns, .. } =
@@ -335,7 +351,7 @@ impl Targets {
     ) {
         let mut state = self.lock();
         let target = state.targets.entry(target_id.to_owned()).or_insert_with(|| Target::new(now));
-        target.breaker.opened_elsewhere(until, streak);
+        target.breaker.opened_elsewhere(until, streak, now);
     }
 
     /// A target that another dispatcher left alone answers again.
@@ -348,6 +364,12 @@ impl Targets {
     /// How many dispatchers share each target's limits, this one included.
     pub(crate) fn set_live(&self, live: usize) {
         self.lock().live = u32::try_from(live).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// How many tries one target may have under way in this process, of so many that live.
+    fn most_at_once(&self, live: u32) -> u32 {
+        let live = if chassis::mutant("mutant.limit_not_shared") { 1 } else { live.max(1) };
+        (self.limits.concurrency / live).max(1)
     }
 
     /// Targets that are left alone at this moment.
@@ -387,75 +409,6 @@ impl State {
                 || !target.backlog.is_empty(now)
                 || now - target.last_used < PROVEN_FOR
         });
-    }
-}
-
-/// The place of one try. Freed when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    targets: Arc<Targets>,
-    target_id: String,
-    began: DateTime<Utc>,
-    ended: Option<DateTime<Utc>>,
-    is_unproven: bool,
-}
-
-impl Permit {
-    /// Says what came of the try, and returns what the other dispatchers should know.
-    pub(crate) fn report(
-        mut self,
-        came: Came,
-        took: Duration,
-        chance: f64,
-        now: DateTime<Utc>,
-    ) -> Option<Change> {
-        self.ended = Some(now);
-        let mut state = self.targets.lock();
-        let State { targets, usual_unproven_try, .. } = &mut *state;
-        let target = targets.get_mut(&self.target_id)?;
-        if came != Came::Unknown {
-            follow(&mut target.usual_try, took);
-            if self.is_unproven {
-                follow(usual_unproven_try, took);
-            }
-        }
-        match came {
-            Came::Taken => target.last_success = Some(now),
-            Came::Down | Came::Busy(_) => target.last_success = None,
-            Came::Answered | Came::Unknown => {}
-        }
-        target.breaker.report(came, chance, now)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut state = self.targets.lock();
-        if self.is_unproven {
-            state.unproven = state.unproven.saturating_sub(1);
-            state.unproven_began_ms -= self.began.timestamp_millis();
-        }
-        let Some(target) = state.targets.get_mut(&self.target_id) else { return };
-        if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
-            target.under_way.swap_remove(place);
-        }
-        let is_free = target.breaker.is_closed();
-        let next = loop {
-            match target.queue.pop_front() {
-                // Who has given up waiting is passed over; while the target is in
-                // trouble, nobody has a turn and all of them ask again.
-                Some(turn) if turn.is_closed() || !is_free => {}
-                next => break next,
-            }
-        };
-        let Some(turn) = next else { return };
-        // Its try begins about now, as this one ends.
-        let began = self.ended.unwrap_or(target.last_used);
-        target.under_way.push(began);
-        drop(state);
-        let (targets, target_id) = (Arc::clone(&self.targets), self.target_id.clone());
-        // Should nobody listen any more, the permit comes back and is dropped.
-        let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven: false });
     }
 }
 

@@ -76,7 +76,7 @@ impl Fanout {
                 parks: 0,
                 mail: None,
                 traceparent: traceparent.clone(),
-                due_again: None,
+                ..Delivery::default()
             };
             self.publish(delivery)
         });

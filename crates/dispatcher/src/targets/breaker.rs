@@ -87,7 +87,14 @@ impl Breaker {
         }
     }
 
-    pub(super) fn opened_elsewhere(&mut self, until: DateTime<Utc>, streak: u32) {
+    /// No longer than a target itself can ask for: the clock of who says more is wrong.
+    pub(super) fn opened_elsewhere(
+        &mut self,
+        until: DateTime<Utc>,
+        streak: u32,
+        now: DateTime<Utc>,
+    ) {
+        let until = until.min(now + delta(LONGEST_ASKED));
         match self {
             Self::Open { until: own, .. } if *own >= until => {}
             breaker => *breaker = Self::Open { until, streak },

@@ -101,6 +101,29 @@ fn what_a_fast_target_has_no_room_for_comes_back_at_its_pace() {
 }
 
 #[test]
+fn the_queue_of_a_target_that_is_fast_again_is_pulled_in() {
+    let targets = targets(64, 4_096);
+    report(go(&targets, "a", at(0)), Came::Taken, at(0));
+    let hanging: Vec<_> = (0..64).map(|_| go(&targets, "a", at(0))).collect();
+    let last = (0..10_000).map(|_| parked(&targets, "a", 0, at(5)).0).max().unwrap();
+    assert!(last > at(600), "{last}");
+    hanging.into_iter().for_each(|permit| {
+        permit.report(Came::Taken, Duration::from_millis(50), 0.0, at(6));
+    });
+    // All of it works at its old pace again.
+    for _ in 0..64 {
+        go(&targets, "a", at(6)).report(Came::Taken, Duration::from_millis(50), 0.0, at(6));
+    }
+    let _under_way: Vec<_> = (0..64).map(|_| go(&targets, "a", at(7))).collect();
+    let queued = |targets: &Arc<Targets>| match targets.admit("a", 0, 0.0, at(7)) {
+        Admission::Park { at, .. } => Some(at),
+        _ => None,
+    };
+    let next = (0..2_000).find_map(|_| queued(&targets)).expect("one is parked");
+    assert!(next < at(8), "{next}");
+}
+
+#[test]
 fn targets_that_keep_tries_waiting_share_a_quarter() {
     let targets = targets(64, 8);
     for id in ["a", "b"] {
@@ -191,6 +214,11 @@ fn what_others_know_is_taken_over() {
     assert_eq!(parked(&targets, "a", 0, at(0)).1, Wait::Breaker);
     targets.closed_elsewhere("a");
     drop(go(&targets, "a", at(0)));
+
+    // The clock of one dispatcher is not believed by all the others.
+    targets.opened_elsewhere("b", at(8 * 3_600), 1, at(0));
+    assert_eq!(parked(&targets, "b", 0, at(899)).1, Wait::Breaker);
+    drop(go(&targets, "b", at(901)));
 
     // Limits are shared by those that live.
     targets.set_live(32);

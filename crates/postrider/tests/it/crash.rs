@@ -8,7 +8,7 @@
 //! | died | may come twice | because |
 //! | --- | --- | --- |
 //! | dispatcher, between the receiver's answer and the stored outcome or retry | the attempts that this process had under way | nobody but the dead process knew of the answer |
-//! | dispatcher, between the stored outcome and the ack | the same | an outcome says what happened, it is not asked before a try |
+//! | dispatcher, between the stored outcome and the ack | those of them without a stored outcome | a copy that comes again is looked up among the outcomes |
 //! | everywhere else | nothing, if the role is back within `POSTRIDER_DELIVERIES_DEDUP_WINDOW` | |
 //!
 //! A repeated attempt always carries the same event id and the same delivery id.

@@ -67,6 +67,13 @@ pub(crate) fn end(end: &KnownEnd) -> String {
         ("exhausted", "target_backlog") => {
             "As many deliveries waited for its target as may wait for one.".to_owned()
         }
+        ("exhausted", "may_have_arrived") => "Its tries failed, but it may have arrived: what \
+                                              came of one of them is not known, and a receiver \
+                                              that has it may refuse repeats."
+            .to_owned(),
+        ("expired", "resolver" | "local" | "egress_proxy" | "ours") => {
+            format!("{too_late}, through a fault of the service ({reason}).")
+        }
         ("exhausted" | "expired", _) => match waits_for(reason) {
             Some(wait) => format!("{too_late}: {wait}."),
             None if reason == "give_up_at" => {
@@ -88,6 +95,12 @@ pub(crate) fn end(end: &KnownEnd) -> String {
         ("held", "email_not_configured") => "There was no mail relay.".to_owned(),
         ("poisoned", "unreadable_event" | "unreadable_delivery") => {
             "It could not be read, and was set aside.".to_owned()
+        }
+        ("poisoned", "kills_its_process") => {
+            "Whoever worked on it died, again and again; it was set aside unread.".to_owned()
+        }
+        ("poisoned", "newer_event" | "newer_channel") => {
+            "It was made by a newer version and could not be delivered by this one.".to_owned()
         }
         ("poisoned", _) => {
             format!("It came back too often through a fault of the service ({reason}).")

@@ -120,7 +120,9 @@ pub(super) fn next_generation(delivery: Delivery, first_due: Timestamp) -> Optio
         attempt: 0,
         uncharged_returns: 0,
         parks: 0,
+        deaths: 0,
         mail: None,
+        may_have_arrived: None,
         first_due: Some(first_due),
         // A batch that is stored twice must not push out what is under way.
         may_exist: true,

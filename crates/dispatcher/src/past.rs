@@ -1,0 +1,167 @@
+//! What is known of a copy that somebody else may have worked on.
+//!
+//! Whoever worked on it has died, was cut off, or is still at it. The broker knows whether
+//! a later hop was written; the stream of outcomes knows what had come of a try, if that
+//! was stored. A try is repeated only if neither knows, and then the delivery is marked:
+//! its receiver may have it, and may refuse repeats for that reason.
+
+use std::time::Duration;
+
+use bus::{Past, Pulled};
+use chrono::{DateTime, TimeDelta, Utc};
+use model::{Family, Scope, Wanted, still_wanted};
+use protocol::v1::ended::End;
+use protocol::v1::{Attempted, Delivery, outcome};
+
+use crate::Dispatcher;
+use crate::attempt::{Answer, Work};
+use crate::settle::{ACCOUNT_BACKLOG, MAY_HAVE_ARRIVED, exhausted_setting, moment, timestamp};
+use crate::targets::Wait;
+
+/// Clocks of the broker's nodes agree within this.
+const CLOCK_MARGIN: TimeDelta = TimeDelta::seconds(5);
+/// For how long it is looked for what came of a try after all that was repeated.
+const UNSURE_FOR: TimeDelta = TimeDelta::minutes(15);
+
+/// What is to be done with a copy.
+pub(crate) enum Next {
+    /// It is tried, perhaps once more.
+    Try,
+    /// It was tried, and this came of it.
+    GoOn(Box<Attempted>),
+    /// It is used up; its setting may not have been reported yet.
+    Report(String),
+    Answer(Answer),
+}
+
+/// Whether a record is one of a try, and not of a wait.
+pub(crate) fn is_try(attempted: &Attempted) -> bool {
+    Wait::ALL.iter().all(|wait| wait.as_str() != attempted.reason)
+}
+
+impl Dispatcher {
+    /// Finds out what is known of a copy, and marks its delivery if nothing is.
+    pub(crate) async fn look_back(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
+        let may_repeat = pulled.may_be_redelivered();
+        if (may_repeat || delivery.may_exist)
+            && let Some(answer) = self.if_superseded(pulled).await
+        {
+            return Next::Answer(answer);
+        }
+        let now = self.clock.now();
+        let mut since = pulled.stored_at();
+        if let Some(unsure) = moment(delivery.may_have_arrived.as_ref()) {
+            if now - unsure < UNSURE_FOR {
+                since = since.min(unsure);
+            } else if !may_repeat {
+                return Next::Try;
+            }
+        } else if !may_repeat {
+            return Next::Try;
+        }
+        let next = self.recall(delivery, since).await;
+        if matches!(next, Next::Try) && pulled.may_have_been_tried() {
+            self.mark(delivery);
+        }
+        next
+    }
+
+    /// As [`Dispatcher::look_back`], directly before a try: a process that was frozen may
+    /// thaw here, when another one has the delivery.
+    pub(crate) async fn look_again(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
+        if !pulled.lease_may_be_lost(self.lease) || chassis::mutant("mutant.thaw_posts") {
+            return Next::Try;
+        }
+        if let Some(answer) = self.if_superseded(pulled).await {
+            return Next::Answer(answer);
+        }
+        let next = self.recall(delivery, pulled.stored_at()).await;
+        if matches!(next, Next::Try) {
+            self.mark(delivery);
+        }
+        next
+    }
+
+    /// The answer to a copy that is not the newest of its delivery: whoever
+    /// worked on it died, or lost its lease, after the retry and before the ack.
+    pub(crate) async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
+        if chassis::mutant("mutant.no_look_at_retry") {
+            return None;
+        }
+        let mut wait = Duration::from_millis(250);
+        loop {
+            match self.bus.is_newest(pulled).await {
+                Ok(true) => return None,
+                Ok(false) => return Some(Answer::Ack),
+                Err(error) => {
+                    tracing::warn!(%error, subject = pulled.subject(), "cannot look for a later hop");
+                }
+            }
+            // Handed back, it would count as one that nobody has survived.
+            tokio::select! {
+                () = self.clock.sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+                () = self.tasks.stopping() => return Some(Answer::Again(Duration::from_secs(1))),
+            }
+        }
+    }
+
+    async fn recall(&self, delivery: &Delivery, since: DateTime<Utc>) -> Next {
+        if chassis::mutant("mutant.forget_outcomes") {
+            return Next::Try;
+        }
+        let id = &delivery.delivery_id;
+        let past = self.recent.of(id, delivery.hop, since - CLOCK_MARGIN).await;
+        let found = match past {
+            Past::Ended { .. } => "ended",
+            Past::Attempted(_) => "attempted",
+            Past::Nothing => "nothing",
+            Past::Unknown => "unknown",
+        };
+        metrics::counter!("postrider_repeats_looked_up_total", "found" => found).increment(1);
+        match past {
+            Past::Ended { end: End::Exhausted, reason } => Next::Report(reason.into()),
+            Past::Ended { .. } => Next::Answer(Answer::Ended),
+            Past::Attempted(attempted) => Next::GoOn(attempted),
+            Past::Nothing | Past::Unknown => Next::Try,
+        }
+    }
+
+    fn mark(&self, delivery: &mut Delivery) {
+        let now = || timestamp(self.clock.now());
+        delivery.may_have_arrived.get_or_insert_with(now);
+    }
+
+    /// Reports a setting again whose delivery is used up, in case that whoever found out
+    /// died before it had reported it.
+    pub(crate) async fn report_again(&self, work: &Work, reason: &str) -> Answer {
+        let event = &work.event;
+        let policy = self.in_force(event).and_then(|in_force| {
+            let scope = Scope {
+                account: &in_force.account,
+                parent: in_force.parent.as_deref(),
+                domain: in_force.domain.as_deref(),
+            };
+            let target = work.delivery.target.as_ref()?;
+            let of_account = in_force.account.alert_policy.as_ref();
+            let of_url = match still_wanted(target, work.event_type, scope) {
+                Wanted::AtUrl(destination) => {
+                    destination.options.and_then(|options| options.policy.as_ref())
+                }
+                Wanted::ByEmail(_) => None,
+                // Nobody is to be disabled who is not there any more.
+                Wanted::No(_) | Wanted::NotNow(_) => return None,
+            };
+            Some(self.config.policies.in_force(Family::Alert, of_account, of_url))
+        });
+        let at = Some(timestamp(self.clock.now()));
+        if reason != ACCOUNT_BACKLOG
+            && reason != MAY_HAVE_ARRIVED
+            && policy.is_some_and(|policy| policy.disables)
+            && let Some(report) =
+                exhausted_setting(&work.delivery, event, End::Exhausted, reason, at)
+        {
+            self.outcomes.record(&event.account_id, outcome::Kind::Exhausted(report)).await;
+        }
+        Answer::Ended
+    }
+}

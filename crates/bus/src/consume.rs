@@ -20,6 +20,11 @@ use crate::{Bus, BusError, OutcomeKind};
 /// listening to a batch at its first heartbeat, until the pull expires.
 const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
+/// Subject, reply subject and headers of a message, which count like its payload.
+const MESSAGE_OVERHEAD: usize = 64 * 1024;
+/// How the broker ends a pull whose next message is more than what is left of its bytes.
+const OUT_OF_BYTES: &str = "Message Size Exceeds MaxBytes";
+
 /// A durable pull consumer.
 pub struct Consumer {
     pub(crate) bus: Bus,
@@ -43,6 +48,7 @@ pub struct Pull {
 pub struct Pulled {
     message: async_nats::jetstream::Message,
     stream_sequence: u64,
+    times_handed_out: u64,
     /// In milliseconds since 1970, by the broker's clock.
     stored_at_ms: i64,
     handed_out_before: HandedOut,
@@ -127,6 +133,17 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
+        self.pull_bounded(max, 0).await
+    }
+
+    /// As [`Self::pull`], and for no more than about so many bytes: as many as one message
+    /// can have, at least, because the broker never sends a message that alone is larger.
+    pub async fn pull_bytes(&mut self, max: usize, max_bytes: usize) -> Result<Pull, BusError> {
+        let one = self.bus.0.client.server_info().max_payload + MESSAGE_OVERHEAD;
+        self.pull_bounded(max, max_bytes.max(one)).await
+    }
+
+    async fn pull_bounded(&mut self, max: usize, max_bytes: usize) -> Result<Pull, BusError> {
         if !self.bus.is_connected() {
             // The client would keep the question and ask it later, when nobody listens.
             return Err(BusError::Unavailable("not connected".into()));
@@ -138,7 +155,7 @@ impl Consumer {
         // Only a connection that is made after this pull was asked for ends it.
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
-        let pull = consumer.batch().max_messages(max).expires(PULL_EXPIRES);
+        let pull = consumer.batch().max_messages(max).max_bytes(max_bytes).expires(PULL_EXPIRES);
         match pull.messages().await {
             Ok(batch) => Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected }),
             Err(error) => {
@@ -176,6 +193,9 @@ impl Pull {
                         tracing::error!(%error, "a message without JetStream's reply subject")
                     }
                 },
+                Err(error) if error.to_string().contains(OUT_OF_BYTES) => {
+                    return (!pulled.is_empty()).then_some(Ok(pulled));
+                }
                 // Hand over what came before the error; the broker repeats the rest.
                 Err(error) if pulled.is_empty() => return Some(Err(BusError::unavailable(error))),
                 Err(error) => tracing::warn!(%error, "pull ended early"),
@@ -210,8 +230,16 @@ impl Pulled {
             _ if stored_at_ms > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
+        let times_handed_out = u64::try_from(info.delivered).unwrap_or(1);
         let last_sign = Mutex::new(Instant::now());
-        Ok(Self { message, stream_sequence, stored_at_ms, handed_out_before, last_sign })
+        Ok(Self {
+            message,
+            stream_sequence,
+            times_handed_out,
+            stored_at_ms,
+            handed_out_before,
+            last_sign,
+        })
     }
 
     /// The message's bytes.
@@ -223,6 +251,11 @@ impl Pulled {
     /// says so, or because it may have crashed since and forgotten.
     pub fn may_be_redelivered(&self) -> bool {
         self.handed_out_before != HandedOut::No
+    }
+
+    /// How often the broker has handed it out, as far as it remembers: 1 the first time.
+    pub fn times_handed_out(&self) -> u64 {
+        self.times_handed_out
     }
 
     /// Its place in the stream.

@@ -5,7 +5,7 @@
 //! - a message that the broker hands out twice changes nothing the second
 //!   time, because every insert can be repeated;
 //! - what cannot be stored whatever happens is set aside loudly, alone, and
-//!   holds up nothing; it stays in its stream until that is trimmed;
+//!   holds up nothing; its bytes are committed to a table of their own before the ack;
 //! - what only a newer version can read is kept as it is, in a table of its own, before it is
 //!   acked, and is read into history by that version;
 //! - of an account that is erased nothing is stored any more;

@@ -3,7 +3,8 @@
 //! Whatever is pulled is stored and acked, or given back, by the process that holds it: its lease
 //! is kept for as long as the database takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{BusError, Consumer, Pull, Pulled};
@@ -65,6 +66,43 @@ pub(crate) struct Projection {
     pub(crate) tasks: Tasks,
 }
 
+/// Messages that this process has.
+#[derive(Default)]
+struct Held {
+    pulled: Vec<Pulled>,
+    /// Those that were acked or given back, by their place in the stream. Whoever went on
+    /// working at them would hold up their return.
+    answered: Mutex<HashSet<u64>>,
+    /// Whether the pull is over. An error ends it too; the next pull meets it again.
+    is_last: bool,
+}
+
+impl Held {
+    fn take_in(&mut self, more: Option<Result<Vec<Pulled>, BusError>>) {
+        match more {
+            Some(Ok(more)) => self.pulled.extend(more),
+            Some(Err(_)) | None => self.is_last = true,
+        }
+    }
+
+    fn note_answered(&self, part: &[&Pulled]) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.extend(part.iter().map(|pulled| pulled.stream_sequence()));
+    }
+
+    async fn still_working(&self) {
+        for pulled in &self.pulled {
+            let is_answered = {
+                let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+                answered.contains(&pulled.stream_sequence())
+            };
+            if !is_answered {
+                pulled.still_working().await;
+            }
+        }
+    }
+}
+
 /// Why a message is set aside that nobody could look into.
 #[derive(Debug, thiserror::Error)]
 #[error("it was handed out again and again, alone, and never stored in time")]
@@ -111,29 +149,33 @@ impl Projection {
         let mut pull = self.consumer.pull_bytes(self.batch, PULL_BYTES).await?;
         // What has come and is not answered yet. The pull's own buffer is emptied into it all
         // the time, so that the lease of each message is kept and none is forgotten there.
-        let mut held: Vec<Pulled> = Vec::new();
+        let mut held = Held::default();
         loop {
-            if held.is_empty() {
+            if held.pulled.is_empty() {
+                if held.is_last || self.tasks.is_stopping() {
+                    break;
+                }
                 let came = tokio::select! {
                     came = pull.next() => came,
                     () = self.tasks.stopping() => None,
                 };
                 let Some(came) = came.transpose()? else { break };
-                held = self.gather(&mut pull, came).await;
+                held.pulled = came;
+                self.gather(&mut pull, &mut held).await;
             }
-            let mut came = Vec::new();
+            let mut came = Held { is_last: held.is_last, ..Held::default() };
             let stored = {
                 let storing = self.store_all(&held, *pause);
                 self.keeping_leases(&mut pull, &held, &mut came, storing).await
             };
             held = came;
-            if let Err(error) = stored {
+            if stored.is_err() || self.tasks.is_stopping() {
                 // At once, to whoever can store it.
-                for pulled in &held {
+                for pulled in &held.pulled {
                     pulled.nak(Duration::ZERO).await;
                 }
                 pull.release().await;
-                return Err(error);
+                return stored;
             }
             *pause = FIRST_PAUSE;
         }
@@ -142,34 +184,28 @@ impl Projection {
     }
 
     /// Waits a moment for more to go into the same transaction.
-    async fn gather(&self, pull: &mut Pull, mut chunk: Vec<Pulled>) -> Vec<Pulled> {
+    async fn gather(&self, pull: &mut Pull, held: &mut Held) {
         let enough = self.clock.sleep(LINGER);
         tokio::pin!(enough);
-        while chunk.len() < self.batch {
+        while held.pulled.len() < self.batch && !held.is_last {
             tokio::select! {
-                more = pull.next() => match more {
-                    Some(Ok(more)) => chunk.extend(more),
-                    // What is here is stored; the next pull meets the error again.
-                    Some(Err(_)) | None => break,
-                },
+                more = pull.next() => held.take_in(more),
                 () = &mut enough => break,
                 () = self.tasks.stopping() => break,
             }
         }
-        chunk
     }
 
-    /// Stores, prolongs the leases meanwhile of everything that is here, and takes in
-    /// what comes.
+    /// Stores, prolongs the leases meanwhile of everything that is here and not answered, and
+    /// takes in what comes.
     async fn keeping_leases<T>(
         &self,
         pull: &mut Pull,
-        held: &[Pulled],
-        came: &mut Vec<Pulled>,
+        held: &Held,
+        came: &mut Held,
         storing: impl Future<Output = T>,
     ) -> T {
         tokio::pin!(storing);
-        let mut is_over = false;
         loop {
             let tick = self.clock.sleep(self.lease / 3);
             tokio::pin!(tick);
@@ -177,18 +213,13 @@ impl Projection {
                 tokio::select! {
                     biased;
                     done = &mut storing => return done,
-                    more = pull.next(), if !is_over => match more {
-                        Some(Ok(more)) => came.extend(more),
-                        Some(Err(_)) | None => is_over = true,
-                    },
+                    more = pull.next(), if !came.is_last => came.take_in(more),
                     () = &mut tick => break,
                 }
             }
-            if chassis::mutant("mutant.archive_keeps_no_lease") {
-                continue;
-            }
-            for pulled in held.iter().chain(came.iter()) {
-                pulled.still_working().await;
+            if !chassis::mutant("mutant.archive_keeps_no_lease") {
+                held.still_working().await;
+                came.still_working().await;
             }
         }
     }
@@ -199,9 +230,9 @@ impl Projection {
     ///
     /// A message that fails alone is no trouble of the database's, as far as anybody knows,
     /// and holds up nothing else.
-    async fn store_all(&self, held: &[Pulled], pause: Duration) -> Result<(), Trouble> {
+    async fn store_all(&self, held: &Held, pause: Duration) -> Result<(), Trouble> {
         let mut by_times: BTreeMap<u64, Vec<&Pulled>> = BTreeMap::new();
-        for pulled in held {
+        for pulled in &held.pulled {
             by_times.entry(pulled.times_handed_out()).or_default().push(pulled);
         }
         let mut outcome = Ok(());
@@ -213,6 +244,7 @@ impl Projection {
                     [_] if times > 1 => self.store_chunk(part, patience(times)).await,
                     part => self.store_chunk(part, pause).await,
                 };
+                held.note_answered(part);
                 match stored {
                     Ok(()) => {}
                     Err(error) if part.len() == 1 && times > 1 => {
@@ -266,11 +298,14 @@ impl Projection {
         unread: &[Unread],
     ) -> Result<Vec<Refused>, StoreError> {
         let refused = rows.write(&self.store, &self.days).await?;
-        let newer = unread.iter().filter(|unread| unread.flaw.is_newer());
-        let newer: Vec<UnreadRow> = newer
-            .map(|unread| self.unread(chunk[unread.message], &unread.payload, true, &unread.flaw))
-            .collect();
-        self.store.insert_unread(&newer).await?;
+        let unread = unread.iter().map(|Unread { message, payload, flaw }| {
+            self.unread(chunk[*message], payload, flaw.is_newer(), flaw)
+        });
+        let refused_rows = refused.iter().map(|Refused { message, error }| {
+            self.unread(chunk[*message], chunk[*message].payload(), false, error)
+        });
+        let kept: Vec<UnreadRow> = unread.chain(refused_rows).collect();
+        self.store.insert_unread(&kept).await?;
         self.store.note_late_messages(&accounts(chunk)).await?;
         Ok(refused)
     }
@@ -287,7 +322,7 @@ impl Projection {
         UnreadRow {
             stream: self.source.as_str().to_owned(),
             sequence: pulled.stream_sequence(),
-            account_id: account.replace('\0', "").to_owned(),
+            account_id: account.to_owned(),
             stored_at: self.clock.now(),
             is_newer,
             reason: reason.to_string(),
@@ -335,8 +370,8 @@ impl Projection {
         );
     }
 
-    /// Gives an event or one outcome up. It stays in its stream, in the message
-    /// with this sequence, until that is trimmed; long enough to look into it.
+    /// Gives an event or one outcome up. It stays in its stream, in the message with this
+    /// sequence, until that is trimmed, and in the table of unread messages for much longer.
     fn set_aside(&self, pulled: &Pulled, error: &dyn std::error::Error) {
         let stream = self.source.as_str();
         metrics::counter!("postrider_archive_set_aside_total", "stream" => stream).increment(1);

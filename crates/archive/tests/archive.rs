@@ -246,6 +246,9 @@ async fn what_cannot_be_stored_holds_up_nothing() {
     archive.publish("after").await;
     let ids = "SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM events";
     wait_for(ids, "after before", |query| env.sql(query)).await;
+    let kept =
+        "SELECT count(*), bool_or(is_newer), min(octet_length(payload)) FROM unread_messages";
+    wait_for(kept, "2|f|3", |query| env.sql(query)).await;
     archive.wait_ready(true).await;
     archive.tasks.stop();
     assert!(archive.tasks.wait(SOON).await, "everything has ended");
@@ -279,6 +282,8 @@ async fn one_bad_outcome_takes_no_other_with_it() {
     archive.publish_outcomes(&env, "attempted", &first).await;
     wait_for("SELECT count(*) FROM attempts", "126", |query| env.sql(query)).await;
     archive.wait_unacked(&env, 0).await;
+    let broken = "SELECT count(*) FROM unread_messages WHERE NOT is_newer";
+    assert_eq!(env.sql(broken).trim(), "2");
 
     // An outcome of a kind that is yet to be invented, as field 15, among others.
     let others = [200, 201].map(try_number).map(encoded).into();
@@ -290,7 +295,8 @@ async fn one_bad_outcome_takes_no_other_with_it() {
     wait_for("SELECT count(*) FROM attempts", "129", |query| env.sql(query)).await;
     // It alone is kept for an upgrade, and holds up nothing.
     archive.wait_unacked(&env, 0).await;
-    let kept = "SELECT stream, is_newer, account_id, payload FROM unread_messages";
+    let kept = "SELECT stream, is_newer, account_id, payload FROM unread_messages \
+                WHERE is_newer";
     assert_eq!(env.sql(kept).trim(), format!("outcomes|t|{ACCOUNT}|\\x0a027a00"));
     archive.wait_ready(true).await;
     archive.tasks.stop();

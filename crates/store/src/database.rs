@@ -158,18 +158,25 @@ impl Store {
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let missing = missing(pool).await?;
-    if !missing.is_empty() {
+    if let Some(last) = missing.last() {
+        let not_migrated = || StoreError::NotMigrated {
+            missing: missing.len(),
+            last: format!("{:04} ({})", last.version, last.description),
+        };
         if missing.iter().any(|missing| missing.version == 10) {
-            before_10::set_aside(&mut *pool.acquire().await?).await?;
+            let set_aside = before_10::set_aside(&mut *pool.acquire().await?).await;
+            set_aside.map_err(|error| match error {
+                StoreError::Database(error) if has_code(&error, INSUFFICIENT_PRIVILEGE) => {
+                    not_migrated()
+                }
+                error => error,
+            })?;
         }
         MIGRATIONS.run(pool).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
                 if has_code(&error, INSUFFICIENT_PRIVILEGE) =>
             {
-                let last = missing
-                    .last()
-                    .map(|last| format!("{:04} ({})", last.version, last.description));
-                StoreError::NotMigrated { missing: missing.len(), last: last.unwrap_or_default() }
+                not_migrated()
             }
             error => error.into(),
         })?;

@@ -68,7 +68,7 @@ impl Store {
         let OpenPlace { day, event_key, routed_at, position } = after;
         let from = day.and_time(NaiveTime::MIN).and_utc();
         let next_day = day.checked_add_days(Days::new(1)).unwrap_or(day);
-        let to = next_day.and_time(NaiveTime::MIN).and_utc().min(older_than);
+        let to = next_day.and_time(NaiveTime::MIN).and_utc();
         if from >= older_than {
             return Ok(OpenDecisions { found: Vec::new(), next: None });
         }
@@ -76,8 +76,8 @@ impl Store {
         let rows = sqlx::query!(
             "SELECT d.event_key AS \"event_key!\", d.routed_at AS \"routed_at!\", \
              d.position AS \"position!\", d.account_id AS \"account_id!\", d.delivery_id, \
-             (d.verdict = 'chosen' AND d.delivery_id IS NOT NULL AND e.is_there IS NULL \
-             AND a.is_there IS NULL) AS \"is_open!\" \
+             (d.verdict = 'chosen' AND d.routed_at < $6 AND d.delivery_id IS NOT NULL \
+             AND e.is_there IS NULL AND a.is_there IS NULL) AS \"is_open!\" \
              FROM (SELECT * FROM routing_decisions WHERE routed_at >= $1 AND routed_at < $2 \
              AND (event_key, routed_at, position) > ($3, $4, $5) \
              ORDER BY event_key, routed_at, position LIMIT $7) d \

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::distinct;
+use super::{clean, distinct};
 use crate::{Store, StoreError};
 
 /// Messages of one page, and bytes of their payloads, unless there is one alone.
@@ -51,6 +51,8 @@ impl Store {
         }
         let mut tx = self.pool.begin().await?;
         let accounts = distinct(rows.iter().map(|row| row.account_id.as_str()));
+        // None that the database cannot hold is one of its accounts.
+        let accounts: Vec<&str> = accounts.into_iter().filter(|one| !one.contains('\0')).collect();
         let erased = sqlx::query_scalar!(
             "SELECT account_id FROM accounts WHERE account_id = ANY($1::text[]) \
              AND erased_at IS NOT NULL",
@@ -59,15 +61,16 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         for row in rows.iter().filter(|row| !erased.contains(&row.account_id)) {
+            let (account_id, reason) = (clean(&row.account_id), clean(&row.reason));
             sqlx::query!(
                 "INSERT INTO unread_messages (stream, sequence, account_id, stored_at, is_newer, \
                  reason, payload) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                 row.stream,
                 i64::try_from(row.sequence).unwrap_or(i64::MAX),
-                row.account_id,
+                account_id.as_ref(),
                 row.stored_at,
                 row.is_newer,
-                row.reason,
+                reason.as_ref(),
                 row.payload
             )
             .execute(&mut *tx)

@@ -299,8 +299,8 @@ async fn a_session_that_is_lost_gives_the_days_to_another_process() {
         let store = store.clone();
         async move { store.keep_days(&RETENTION, today).await }
     });
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = \
-                   'postrider session' AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'postrider session' AND wait_event_type = 'Lock'";
     eventually(Duration::from_secs(10), "the first to wait", || async {
         (env.sql(waiting).trim() == "1").then_some(())
     })
@@ -308,7 +308,7 @@ async fn a_session_that_is_lost_gives_the_days_to_another_process() {
     assert_eq!(store.keep_days(&RETENTION, today).await.expect("asked"), None);
     env.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE application_name = 'postrider session'",
+         WHERE datname = current_database() AND application_name = 'postrider session'",
     );
     first.await.expect("no panic").expect_err("its session is lost, and so is the pass");
     drop(holding);

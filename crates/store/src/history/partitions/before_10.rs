@@ -41,18 +41,18 @@ const STEPS: [(&str, &str); 2] = [
 
 /// Sets the tables aside where they are large, before migration 10 comes.
 pub(crate) async fn set_aside(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let (tables, many): (bool, String) = (
-        sqlx::query_scalar("SELECT to_regclass('routings') IS NOT NULL")
-            .fetch_one(&mut *connection)
-            .await?,
-        format!("SELECT EXISTS (SELECT FROM routing_decisions OFFSET {FEW})"),
-    );
-    if !tables
-        || !sqlx::query_scalar::<_, bool>(AssertSqlSafe(many)).fetch_one(&mut *connection).await?
-    {
+    let mut tx = connection.begin().await?;
+    // Replicas that start together wait for each other.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('before_10', 0))")
+        .execute(&mut *tx)
+        .await?;
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('routings') IS NOT NULL")
+        .fetch_one(&mut *tx)
+        .await?;
+    let many = format!("SELECT EXISTS (SELECT FROM routing_decisions OFFSET {FEW})");
+    if !is_there || !sqlx::query_scalar::<_, bool>(AssertSqlSafe(many)).fetch_one(&mut *tx).await? {
         return Ok(());
     }
-    let mut tx = connection.begin().await?;
     for table in ["routings", "routing_decisions"] {
         let parts: Vec<String> = sqlx::query_scalar(
             "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE isleaf",

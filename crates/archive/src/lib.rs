@@ -5,8 +5,9 @@
 //! - a message that the broker hands out twice changes nothing the second
 //!   time, because every insert can be repeated;
 //! - what cannot be stored whatever happens is set aside loudly, alone, and
-//!   holds up nothing; it stays in its stream until that is trimmed;
-//! - what only a newer version can read is never acked by this one;
+//!   holds up nothing; its bytes are committed to a table of their own before the ack;
+//! - what only a newer version can read is kept as it is, in a table of its own, before it is
+//!   acked, and is read into history by that version;
 //! - of an account that is erased nothing is stored any more;
 //! - days are given up when all of them is older than they are kept, and bodies
 //!   of what was not delivered are counted then.
@@ -21,6 +22,7 @@ mod lag;
 mod projection;
 mod rows;
 mod table;
+mod unread;
 
 pub use config::ArchiveConfig;
 
@@ -33,6 +35,7 @@ use store::{Store, StoreError};
 use crate::days::Days;
 use crate::health::Health;
 use crate::projection::{Projection, Source};
+use crate::unread::UnreadMessages;
 
 /// The part of readiness that this role answers for.
 pub const READINESS: &str = "archive";
@@ -60,9 +63,12 @@ pub async fn run(
     if !claim(&store, bus.config().names.region(), &clock, &tasks).await? {
         return Ok(());
     }
-    let days = Days { store: store.clone(), retention: config.retention, clock: clock.clone() };
+    let days = Days::new(store.clone(), config.retention, clock.clone());
     let pause = days.begin(&tasks).await;
-    tasks.background(days.keep(pause));
+    tasks.background(days.clone().keep(pause));
+    let unread = UnreadMessages::new(store.clone(), days.clone(), clock.clone());
+    tasks.background(unread.read());
+    let lease = bus.config().lease;
     // Enough for every replica to have a batch in hand and one on its way.
     let max_pending = i64::try_from(config.batch)?.saturating_mul(16);
     let consumers = || {
@@ -76,9 +82,11 @@ pub async fn run(
     let health = Health::new(readiness, consumers.len());
     let projections = consumers.into_iter().enumerate().map(|(number, (source, consumer))| {
         let health = health.part(number);
-        let (store, clock, tasks) = (store.clone(), clock.clone(), tasks.clone());
+        let (store, days, clock, tasks) =
+            (store.clone(), days.clone(), clock.clone(), tasks.clone());
+        let batch = config.batch;
         let projection =
-            Projection { source, consumer, batch: config.batch, store, clock, health, tasks };
+            Projection { source, consumer, batch, lease, store, days, clock, health, tasks };
         projection.run()
     });
     futures_util::future::join_all(projections).await;

@@ -16,8 +16,20 @@ use store::history::{
 };
 use store::{Store, StoreError};
 
+use crate::days::Days;
 use crate::projection::Source;
 use crate::table::{Refused, Table};
+
+/// An event or an outcome that makes no row.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// The number of the message that it came in.
+    pub(crate) message: usize,
+    /// It alone, as a message of its stream.
+    pub(crate) payload: Bytes,
+    /// Why.
+    pub(crate) flaw: Flaw,
+}
 
 /// What a number of messages comes to.
 #[derive(Debug, Default)]
@@ -59,7 +71,8 @@ struct Encoded {
 
 impl Rows {
     /// Reads the message of this number, and says what in it makes no row.
-    pub(crate) fn read(&mut self, source: Source, message: usize, payload: &Bytes) -> Vec<Flaw> {
+    pub(crate) fn read(&mut self, source: Source, message: usize, payload: &Bytes) -> Vec<Unread> {
+        let unread = |payload, flaw| Unread { message, payload, flaw };
         let read = match source {
             Source::Events => AcceptedEvent::decode(payload.clone())
                 .map_err(Flaw::from)
@@ -67,13 +80,17 @@ impl Rows {
                 .map(|row| self.events.push(message, row)),
             Source::Outcomes => match Encoded::decode(payload.clone()) {
                 Ok(Encoded { outcomes }) => {
-                    let flaws = outcomes.into_iter().map(|one| self.read_outcome(message, one));
-                    return flaws.filter_map(Result::err).collect();
+                    let read = outcomes.into_iter().map(|one| {
+                        let flaw = self.read_outcome(message, one.clone()).err()?;
+                        let alone = Encoded { outcomes: vec![one] }.encode_to_vec();
+                        Some(unread(alone.into(), flaw))
+                    });
+                    return read.flatten().collect();
                 }
                 Err(error) => Err(error.into()),
             },
         };
-        read.err().into_iter().collect()
+        read.err().map(|flaw| unread(payload.clone(), flaw)).into_iter().collect()
     }
 
     fn read_outcome(&mut self, message: usize, encoded: Bytes) -> Result<(), Flaw> {
@@ -102,7 +119,15 @@ impl Rows {
     /// Inserts everything, but for what the database refuses. Each insert can
     /// be repeated, so dying or failing between two of them is made good by the
     /// next try.
-    pub(crate) async fn write(&self, store: &Store) -> Result<Vec<Refused>, StoreError> {
+    pub(crate) async fn write(
+        &self,
+        store: &Store,
+        days: &Days,
+    ) -> Result<Vec<Refused>, StoreError> {
+        days.make_for(&self.events).await;
+        days.make_for(&self.routed).await;
+        days.make_for(&self.attempts).await;
+        days.make_for(&self.ends).await;
         let mut refused = self.events.write(store).await?;
         refused.extend(self.routed.write(store).await?);
         refused.extend(self.attempts.write(store).await?);
@@ -182,6 +207,9 @@ fn attempt(record: Attempted) -> Result<AttemptRow, Flaw> {
 
 fn end(record: Ended, last: Option<&AttemptRow>) -> Result<EndRow, Flaw> {
     let end = End::try_from(record.end).map_err(|_| Flaw::Newer("an end"))?;
+    if end == End::Unspecified {
+        return Err(Flaw::Missing("the end"));
+    }
     Ok(EndRow {
         ended_at: moment(record.at.as_ref(), "at")?,
         delivery_id: id(&record.delivery_id, "delivery_id")?,

@@ -1,8 +1,10 @@
 //! Rows for one table, each knowing its message.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use store::history::{AttemptRow, EndRow, EventRow, RoutedRow};
+use chrono::{DateTime, NaiveDate, Utc};
+use store::history::{AttemptRow, EndRow, EventRow, HistoryTable, RoutedRow};
 use store::{Store, StoreError};
 
 /// Rows of one insert, at most. A message holds up to 128 outcomes, and a
@@ -37,6 +39,14 @@ impl<T> Table<T> {
     pub(crate) fn push(&mut self, message: usize, row: T) {
         self.rows.push(row);
         self.from.push(message);
+    }
+
+    /// The days of its rows.
+    pub(crate) fn days(&self) -> BTreeSet<NaiveDate>
+    where
+        T: Row,
+    {
+        self.rows.iter().map(|row| row.at().date_naive()).collect()
     }
 
     /// All rows.
@@ -83,6 +93,11 @@ impl<T> Table<T> {
 pub(crate) trait Row: Sized + Sync {
     /// The table's name in metrics.
     const TABLE: &'static str;
+    /// Where it goes.
+    const HISTORY: &'static [HistoryTable];
+
+    /// The moment that decides in which day it stands.
+    fn at(&self) -> DateTime<Utc>;
 
     /// Inserts rows; doing it again changes nothing.
     fn insert(store: &Store, rows: &[Self]) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -90,6 +105,11 @@ pub(crate) trait Row: Sized + Sync {
 
 impl Row for EventRow {
     const TABLE: &'static str = "events";
+    const HISTORY: &'static [HistoryTable] = &[HistoryTable::Events];
+
+    fn at(&self) -> DateTime<Utc> {
+        self.accepted_at
+    }
 
     async fn insert(store: &Store, rows: &[Self]) -> Result<(), StoreError> {
         store.insert_events(rows).await
@@ -98,6 +118,11 @@ impl Row for EventRow {
 
 impl Row for RoutedRow {
     const TABLE: &'static str = "routings";
+    const HISTORY: &'static [HistoryTable] = &[HistoryTable::Routings];
+
+    fn at(&self) -> DateTime<Utc> {
+        self.routed_at
+    }
 
     async fn insert(store: &Store, rows: &[Self]) -> Result<(), StoreError> {
         store.insert_routed(rows).await
@@ -106,6 +131,11 @@ impl Row for RoutedRow {
 
 impl Row for AttemptRow {
     const TABLE: &'static str = "attempts";
+    const HISTORY: &'static [HistoryTable] = &[HistoryTable::Attempts];
+
+    fn at(&self) -> DateTime<Utc> {
+        self.started_at
+    }
 
     async fn insert(store: &Store, rows: &[Self]) -> Result<(), StoreError> {
         store.insert_attempts(rows).await
@@ -114,6 +144,11 @@ impl Row for AttemptRow {
 
 impl Row for EndRow {
     const TABLE: &'static str = "ends";
+    const HISTORY: &'static [HistoryTable] = &[HistoryTable::Ends, HistoryTable::Undelivered];
+
+    fn at(&self) -> DateTime<Utc> {
+        self.ended_at
+    }
 
     async fn insert(store: &Store, rows: &[Self]) -> Result<(), StoreError> {
         store.insert_ends(rows).await

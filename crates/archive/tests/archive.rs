@@ -246,6 +246,9 @@ async fn what_cannot_be_stored_holds_up_nothing() {
     archive.publish("after").await;
     let ids = "SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM events";
     wait_for(ids, "after before", |query| env.sql(query)).await;
+    let kept =
+        "SELECT count(*), bool_or(is_newer), min(octet_length(payload)) FROM unread_messages";
+    wait_for(kept, "2|f|3", |query| env.sql(query)).await;
     archive.wait_ready(true).await;
     archive.tasks.stop();
     assert!(archive.tasks.wait(SOON).await, "everything has ended");
@@ -279,6 +282,8 @@ async fn one_bad_outcome_takes_no_other_with_it() {
     archive.publish_outcomes(&env, "attempted", &first).await;
     wait_for("SELECT count(*) FROM attempts", "126", |query| env.sql(query)).await;
     archive.wait_unacked(&env, 0).await;
+    let broken = "SELECT count(*) FROM unread_messages WHERE NOT is_newer";
+    assert_eq!(env.sql(broken).trim(), "2");
 
     // An outcome of a kind that is yet to be invented, as field 15, among others.
     let others = [200, 201].map(try_number).map(encoded).into();
@@ -288,8 +293,11 @@ async fn one_bad_outcome_takes_no_other_with_it() {
     let third = OutcomeBatch { outcomes: vec![encoded(try_number(202))] }.encode_to_vec();
     archive.publish_outcomes(&env, "attempted", &third).await;
     wait_for("SELECT count(*) FROM attempts", "129", |query| env.sql(query)).await;
-    // It alone waits for an upgrade, and holds up nothing.
-    archive.wait_unacked(&env, 1).await;
+    // It alone is kept for an upgrade, and holds up nothing.
+    archive.wait_unacked(&env, 0).await;
+    let kept = "SELECT stream, is_newer, account_id, payload FROM unread_messages \
+                WHERE is_newer";
+    assert_eq!(env.sql(kept).trim(), format!("outcomes|t|{ACCOUNT}|\\x0a027a00"));
     archive.wait_ready(true).await;
     archive.tasks.stop();
     assert!(archive.tasks.wait(SOON).await, "everything has ended");
@@ -377,4 +385,94 @@ async fn another_regions_database_is_refused() {
     let ended = archive::run(config, bus, store, Clock::system(), readiness, tasks).await;
     let error = ended.expect_err("refused").to_string();
     assert!(error.contains("belongs to the deployment of region another"), "{error}");
+}
+
+/// Counts what the database is asked to insert into attempts, and takes so long for each row.
+fn slow_attempts(env: &TestEnv, seconds: &str, only: &str) {
+    env.sql(&format!(
+        "CREATE SEQUENCE rows_tried; CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM nextval('rows_tried'); PERFORM pg_sleep({seconds}); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON attempts FOR EACH ROW WHEN ({only}) \
+         EXECUTE FUNCTION slow()"
+    ));
+}
+
+fn tries_of_hops(hops: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    let batch = |hop| {
+        let attempted = Attempted {
+            delivery_id: DELIVERY.into(),
+            event_key: DELIVERY.into(),
+            account_id: ACCOUNT.into(),
+            hop,
+            started_at: at(2),
+            ..Attempted::default()
+        };
+        let outcomes = vec![Outcome { kind: Some(outcome::Kind::Attempted(attempted)) }];
+        OutcomeBatch { outcomes }.encode_to_vec()
+    };
+    hops.map(batch).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_slower_than_a_lease_stores_each_batch_once() {
+    let env = TestEnv::new();
+    let one = start(&env.nats_url, &env.database_url, &env.region).await;
+    let two = start(&env.nats_url, &env.database_url, &env.region).await;
+    one.wait_ready(true).await;
+    two.wait_ready(true).await;
+    // Thirty rows take three leases.
+    slow_attempts(&env, "0.2", "true");
+    for message in tries_of_hops(0..30) {
+        one.publish_outcomes(&env, "attempted", &message).await;
+    }
+    wait_for("SELECT count(*) FROM attempts", "30", |query| env.sql(query)).await;
+    one.wait_unacked(&env, 0).await;
+    assert_eq!(env.sql("SELECT last_value FROM rows_tried").trim(), "30");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_takes_too_long_does_not_stop_the_others() {
+    let env = TestEnv::new();
+    // What the URL says of limits counts.
+    let url = format!("{}?options=-c%20statement_timeout%3D700ms", env.database_url);
+    let (archive, config, store) = prepare(&env.nats_url, &url, &env.region).await;
+    store.migrate().await.expect("migrated");
+    for message in tries_of_hops(0..40) {
+        archive.publish_outcomes(&env, "attempted", &message).await;
+    }
+    slow_attempts(&env, "5", "NEW.hop = 17");
+    run(&archive, config, store);
+    wait_for("SELECT count(*) FROM attempts", "39", |query| env.sql(query)).await;
+    archive.wait_unacked(&env, 1).await;
+    env.sql("ALTER TABLE attempts DISABLE TRIGGER slow");
+    wait_for("SELECT count(*) FROM attempts", "40", |query| env.sql(query)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_version_could_not_read_is_read_after_the_upgrade() {
+    let env = TestEnv::new();
+    let store = prepare(&env.nats_url, &env.database_url, &env.region).await.2;
+    store.migrate().await.expect("migrated");
+    // As that version has kept them: each alone, some twice, one that is still of tomorrow.
+    let mut kept = tries_of_hops(0..700);
+    kept.push(b"\x0a\x02\x7a\x00".to_vec());
+    for (sequence, payload) in (1..).zip(kept) {
+        let row = store::history::UnreadRow {
+            stream: "outcomes".into(),
+            sequence,
+            account_id: ACCOUNT.into(),
+            stored_at: Clock::system().now(),
+            is_newer: true,
+            reason: "the kind of an outcome is not known to this version".into(),
+            payload,
+        };
+        store.insert_unread(&[row.clone(), row]).await.expect("kept");
+    }
+    let archive = start(&env.nats_url, &env.database_url, &env.region).await;
+    wait_for("SELECT count(*) FROM attempts", "700", |query| env.sql(query)).await;
+    wait_for("SELECT count(*), min(sequence) FROM unread_messages", "1|701", |query| {
+        env.sql(query)
+    })
+    .await;
+    archive.wait_ready(true).await;
 }

@@ -25,6 +25,10 @@ const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
 /// How long one ack waits for its confirmation.
 const ACK_CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
+/// Subject, reply subject and headers of a message, which count like its payload.
+const MESSAGE_OVERHEAD: usize = 64 * 1024;
+/// How the broker ends a pull whose next message is more than what is left of its bytes.
+const OUT_OF_BYTES: &str = "Message Size Exceeds MaxBytes";
 
 /// A durable pull consumer.
 pub struct Consumer {
@@ -55,7 +59,7 @@ pub struct Pulled {
     message: async_nats::jetstream::Message,
     stream_sequence: u64,
     stored_at: DateTime<Utc>,
-    times_handed_out: u32,
+    times_handed_out: u64,
     handed_out_before: HandedOut,
     /// Whether it was stored before this connection was made.
     stood_before: bool,
@@ -148,11 +152,27 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
-        self.pull_within(max, PULL_EXPIRES).await
+        self.pull_bounded(max, 0, PULL_EXPIRES).await
     }
 
-    /// As [`Consumer::pull`], for what comes within this time.
+    /// As [`Self::pull`], for what comes within this time.
     pub async fn pull_within(&mut self, max: usize, within: Duration) -> Result<Pull, BusError> {
+        self.pull_bounded(max, 0, within).await
+    }
+
+    /// As [`Self::pull`], and for no more than about so many bytes: as many as one message
+    /// can have, at least, because the broker never sends a message that alone is larger.
+    pub async fn pull_bytes(&mut self, max: usize, max_bytes: usize) -> Result<Pull, BusError> {
+        let one = self.bus.0.client.server_info().max_payload + MESSAGE_OVERHEAD;
+        self.pull_bounded(max, max_bytes.max(one), PULL_EXPIRES).await
+    }
+
+    async fn pull_bounded(
+        &mut self,
+        max: usize,
+        max_bytes: usize,
+        within: Duration,
+    ) -> Result<Pull, BusError> {
         if !self.bus.is_connected() {
             // The client would keep the question and ask it later, when nobody listens.
             return Err(BusError::Unavailable("not connected".into()));
@@ -166,7 +186,7 @@ impl Consumer {
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
         let (since, lease) = (found.since, self.config.ack_wait);
-        let pull = found.consumer.batch().max_messages(max).expires(within);
+        let pull = found.consumer.batch().max_messages(max).max_bytes(max_bytes).expires(within);
         match pull.messages().await {
             Ok(batch) => {
                 Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected, since, lease })
@@ -206,6 +226,9 @@ impl Pull {
                         tracing::error!(%error, "a message without JetStream's reply subject")
                     }
                 },
+                Err(error) if error.to_string().contains(OUT_OF_BYTES) => {
+                    return (!pulled.is_empty()).then_some(Ok(pulled));
+                }
                 // Hand over what came before the error; the broker repeats the rest.
                 Err(error) if pulled.is_empty() => return Some(Err(BusError::unavailable(error))),
                 Err(error) => tracing::warn!(%error, "pull ended early"),
@@ -239,7 +262,7 @@ impl Pulled {
             _ if stored_at > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
-        let times_handed_out = u32::try_from(info.delivered).unwrap_or(u32::MAX);
+        let times_handed_out = u64::try_from(info.delivered).unwrap_or(1);
         let last_sign = Mutex::new(Some(Instant::now()));
         Ok(Self {
             message,
@@ -284,7 +307,7 @@ impl Pulled {
     }
 
     /// How often the broker says that it has handed it out, this time included.
-    pub fn times_handed_out(&self) -> u32 {
+    pub fn times_handed_out(&self) -> u64 {
         self.times_handed_out
     }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migration};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::deployment::UNDEFINED_TABLE;
+use crate::history::partitions::before_10;
 use crate::{StoreConfig, StoreError};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
@@ -21,6 +22,25 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// How long a call waits for a free connection, or for a new one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A statement that hangs would hold its connection for good. A request that waits
+/// longer than this is better answered with 503. What the URL says of these counts instead.
+const LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+];
+/// Of a session whose lock has to last for as long as its work does: nothing ends it but the
+/// loss of the connection, which the server notices within a minute.
+const LASTING: [(&str, &str); 7] = [
+    ("statement_timeout", "10min"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("tcp_keepalives_idle", "20"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "4"),
+];
 
 /// Where the database is: `postgres://user:password@host:port/name`.
 #[derive(Clone)]
@@ -63,15 +83,10 @@ impl Store {
     /// Opens the store. Connections are made when they are needed: this
     /// succeeds with the database away.
     pub fn open(config: &StoreConfig) -> Self {
-        // A statement that hangs would hold its connection for good. A request
-        // that waits longer than this is better answered with 503.
-        let options = config
-            .url
-            .0
-            .clone()
-            .application_name("postrider")
-            .options([("statement_timeout", "30s"), ("lock_timeout", "5s")])
-            .options([("idle_in_transaction_session_timeout", "60s")]);
+        let url = &config.url.0;
+        let said = url.get_options().unwrap_or_default();
+        let limits = LIMITS.into_iter().filter(|(name, _)| !said.contains(name));
+        let options = url.clone().application_name("postrider").options(limits);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -96,6 +111,13 @@ impl Store {
         let migrated = migrate(&pool).await;
         pool.close().await;
         migrated
+    }
+
+    /// A connection of its own for work that goes on for long under a lock of the session.
+    pub(crate) async fn session(&self) -> Result<PgConnection, StoreError> {
+        let options = self.url.0.clone().application_name("postrider session").options(LASTING);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        Ok(pool.connect_lazy_with(options).acquire().await?.detach())
     }
 
     /// Whether the database answers.
@@ -136,15 +158,25 @@ impl Store {
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let missing = missing(pool).await?;
-    if !missing.is_empty() {
+    if let Some(last) = missing.last() {
+        let not_migrated = || StoreError::NotMigrated {
+            missing: missing.len(),
+            last: format!("{:04} ({})", last.version, last.description),
+        };
+        if missing.iter().any(|missing| missing.version == 10) {
+            let set_aside = before_10::set_aside(&mut *pool.acquire().await?).await;
+            set_aside.map_err(|error| match error {
+                StoreError::Database(error) if has_code(&error, INSUFFICIENT_PRIVILEGE) => {
+                    not_migrated()
+                }
+                error => error,
+            })?;
+        }
         MIGRATIONS.run(pool).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
                 if has_code(&error, INSUFFICIENT_PRIVILEGE) =>
             {
-                let last = missing
-                    .last()
-                    .map(|last| format!("{:04} ({})", last.version, last.description));
-                StoreError::NotMigrated { missing: missing.len(), last: last.unwrap_or_default() }
+                not_migrated()
             }
             error => error.into(),
         })?;
@@ -163,15 +195,32 @@ async fn missing(pool: &PgPool) -> Result<Vec<&'static Migration>, StoreError> {
         Err(error) if has_code(&error, UNDEFINED_TABLE) => Vec::new(),
         applied => applied?,
     };
+    let newest = MIGRATIONS.iter().map(|ours| ours.version).max().unwrap_or_default();
+    let mut min_version = None;
     for (version, checksum) in &applied {
-        let ours = MIGRATIONS.iter().find(|ours| ours.version == *version);
-        let ours = ours.ok_or(MigrateError::VersionMissing(*version))?;
+        let Some(ours) = MIGRATIONS.iter().find(|ours| ours.version == *version) else {
+            // Of a newer version, which says who can live with it.
+            if min_version.is_none() {
+                min_version = Some(oldest_version(pool).await?);
+            }
+            if *version < newest || min_version.is_none_or(|min_version| newest < min_version) {
+                return Err(MigrateError::VersionMissing(*version).into());
+            }
+            continue;
+        };
         if *ours.checksum != **checksum {
             return Err(MigrateError::VersionMismatch(*version).into());
         }
     }
     let is_applied = |ours: &Migration| applied.iter().any(|(version, _)| *version == ours.version);
     Ok(MIGRATIONS.iter().filter(|ours| !is_applied(ours)).collect())
+}
+
+/// The oldest version, by its newest migration, that can work with this schema.
+async fn oldest_version(pool: &PgPool) -> Result<i64, StoreError> {
+    let version =
+        sqlx::query_scalar!("SELECT min_version FROM schema_compatibility").fetch_optional(pool);
+    Ok(version.await?.unwrap_or(i64::MAX))
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

@@ -184,6 +184,14 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
+/// Whether a lock was not to be had in time.
+pub(crate) fn is_lock_timeout(error: &StoreError) -> bool {
+    let StoreError::Database(error) = error else { return false };
+    // PostgreSQL, appendix A: lock_not_available, deadlock_detected.
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03" || code == "40P01")
+}
+
 /// Whether a row has no place for a moment, because another process is just making its day,
 /// which is a violation too. Tried again, it finds it.
 pub(crate) fn is_out_of_place(error: &sqlx::Error) -> bool {

@@ -13,7 +13,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('grants', 0));
 
     -- Whether there is anything to be brought up to date is seen by all.
-    GRANT SELECT ON _sqlx_migrations TO postrider_settings_api, postrider_archive;
+    GRANT SELECT ON _sqlx_migrations, schema_compatibility TO postrider_settings_api, postrider_archive;
     -- Whoever comes first writes whose database this is.
     GRANT SELECT, INSERT ON deployment TO postrider_settings_api, postrider_archive;
 
@@ -26,12 +26,13 @@ BEGIN
     -- History is read, and is erased. Rows that are sent again are marked, and are locked for that, as those of
     -- statistics are before they are erased.
     GRANT SELECT, DELETE
-        ON events, routing_decisions, attempts, ends, undelivered, expired, statistics
+        ON events, routing_decisions, attempts, ends, undelivered, expired, statistics, unread_messages
         TO postrider_settings_api;
     GRANT UPDATE (sent_again_at) ON ends, undelivered TO postrider_settings_api;
     GRANT UPDATE (last_reason) ON statistics TO postrider_settings_api;
 
     GRANT SELECT, INSERT, UPDATE, DELETE ON statistics, expired TO postrider_archive;
+    GRANT SELECT, INSERT, DELETE ON unread_messages TO postrider_archive;
     GRANT USAGE ON SEQUENCE event_positions TO postrider_archive;
     -- Of settings, which accounts are erased, and nothing else.
     GRANT SELECT (account_id, erased_at) ON accounts TO postrider_archive;
@@ -39,10 +40,12 @@ BEGIN
 
     -- Only an owner can attach and drop the days of a table. `migrate` is a member of this role, and so an owner too.
     FOREACH table_name IN ARRAY
-        ARRAY['events', 'routing_decisions', 'attempts', 'ends', 'undelivered']
+        ARRAY['events', 'routing_decisions', 'attempts', 'ends', 'undelivered',
+            -- What was set aside before migration 10, until archive has moved it.
+            'routing_decisions_before_10', 'routings_before_10']
     LOOP
         FOR relation IN
-            SELECT t.relid FROM pg_partition_tree(table_name::regclass) t JOIN pg_class c ON c.oid = t.relid
+            SELECT t.relid FROM pg_partition_tree(to_regclass(table_name)) t JOIN pg_class c ON c.oid = t.relid
             WHERE c.relowner <> 'postrider_archive'::regrole
         LOOP
             EXECUTE format('ALTER TABLE %s OWNER TO postrider_archive', relation);

@@ -16,10 +16,12 @@ mod events;
 mod failures;
 mod insert;
 mod journey;
-mod partitions;
+mod open;
+pub(crate) mod partitions;
 mod routings;
 mod search;
 mod statistics;
+mod unread;
 mod why;
 
 pub use attempts::{AttemptRow, NamedEvent};
@@ -28,6 +30,7 @@ pub use erase::{ErasedPart, HistoryTable};
 pub use events::EventRow;
 pub use failures::{AttemptPlace, FailedAttempt, FailureSearch};
 pub use journey::{AcceptedRow, Journey, KnownEnd, next_delivery_id};
+pub use open::{OpenDecision, OpenDecisions, OpenPlace};
 pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
 pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
@@ -35,6 +38,7 @@ pub use statistics::{
     Backlog, Counted, LONG_SLOT_SECONDS, Outcomes, SHORT_SLOT_SECONDS, SlotRow, TargetFilter,
     TargetOrder, TargetStatistics, short_slots_from, slot_start,
 };
+pub use unread::{UnreadMessage, UnreadRow};
 pub use uuid::Uuid;
 pub use why::{Addressee, Considered, WhySearch};
 

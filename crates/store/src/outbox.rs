@@ -208,23 +208,44 @@ impl Store {
         Ok(Outbox { documents: row.documents.unsigned_abs(), oldest: row.oldest })
     }
 
-    /// Documents that wait in the outbox since before this moment, those that
-    /// wait longest first, at most 100.
+    /// Documents that wait in the outbox since before `queued_before` and whose next try is
+    /// due, at most 100: those that have failed least often first, so that what cannot
+    /// be published holds up nothing else.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn unpublished(
         &self,
         queued_before: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<Vec<DocumentKey>, StoreError> {
         let keys = sqlx::query_scalar!(
             "SELECT document_key FROM settings_outbox WHERE queued_at <= $1 \
-             GROUP BY document_key ORDER BY min(queued_at) LIMIT 100",
-            queued_before
+             GROUP BY document_key HAVING max(next_try_at) <= $2 \
+             ORDER BY max(tries), min(queued_at) LIMIT 100",
+            queued_before,
+            now
         )
         .fetch_all(&self.pool)
         .await?;
         Ok(keys.iter().filter_map(|key| DocumentKey::parse(key)).collect())
+    }
+
+    /// Puts the next try of a document off: for a second, twice as long each time, a minute
+    /// at most.
+    ///
+    /// # Errors
+    /// Those of the database; it is tried again at once then.
+    pub async fn put_off(&self, key: &DocumentKey, now: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE settings_outbox SET tries = tries + 1, next_try_at = $2::timestamptz \
+             + least(60, pow(2, least(tries, 6))) * interval '1 second' WHERE document_key = $1",
+            key.to_string(),
+            now
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 }
 

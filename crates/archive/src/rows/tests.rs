@@ -13,8 +13,8 @@ const DELIVERY: &str = "0d00000000000000000000000000000d";
 /// What one message comes to, and what in it makes no row.
 fn read(source: Source, payload: Vec<u8>) -> (Rows, Vec<Flaw>) {
     let mut rows = Rows::default();
-    let flaws = rows.read(source, 0, &payload.into());
-    (rows, flaws)
+    let unread = rows.read(source, 0, &payload.into());
+    (rows, unread.into_iter().map(|unread| unread.flaw).collect())
 }
 
 /// A message without a flaw.
@@ -183,6 +183,27 @@ fn what_a_newer_version_wrote_is_told_from_what_is_broken() {
     assert!(flaws.len() == 3 && flaws.iter().all(Flaw::is_newer), "{flaws:?}");
     let accepted = AcceptedEvent { event: Some(Event::default()), ..AcceptedEvent::default() };
     assert!(read(Source::Events, accepted.encode_to_vec()).1[0].is_newer());
+}
+
+#[test]
+fn what_is_not_read_is_kept_alone_as_a_message_of_its_own() {
+    let newer = Outcome { kind: Some(outcome::Kind::Ended(Ended { end: 99, ..Ended::default() })) };
+    let good = Outcome { kind: Some(outcome::Kind::Attempted(last_try())) };
+    let batch = OutcomeBatch { outcomes: vec![good, newer.clone()] }.encode_to_vec();
+    let mut rows = Rows::default();
+    let unread = rows.read(Source::Outcomes, 3, &batch.into());
+    let [unread] = unread.as_slice() else { panic!("{unread:?}") };
+    assert_eq!(unread.message, 3);
+    let alone = OutcomeBatch { outcomes: vec![newer] }.encode_to_vec();
+    assert_eq!(unread.payload, alone);
+}
+
+#[test]
+fn an_end_that_says_nothing_is_none() {
+    let ended = Ended { delivery_id: DELIVERY.into(), at: at(1), ..Ended::default() };
+    let (rows, flaws) = read(Source::Outcomes, outcomes(vec![outcome::Kind::Ended(ended)]));
+    assert!(rows.ends.rows().is_empty());
+    assert!(matches!(flaws.as_slice(), [Flaw::Missing(_)]), "{flaws:?}");
 }
 
 #[test]

@@ -37,3 +37,23 @@ async fn a_service_publishes_what_was_left_behind_before_it_started() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_hundred_and_fifty_documents_that_cannot_be_published_hold_up_no_other_one() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    // Of accounts that are not there, and older than the change that waits behind them.
+    env.sql(
+        "INSERT INTO settings_outbox (document_key, version, queued_at) \
+         SELECT 'account.none' || n, 1, now() - interval '2 minutes' FROM generate_series(1, 150) n",
+    );
+    env.sql(&LEFT_BEHIND.replace(
+        "INSERT INTO settings_outbox SELECT",
+        "INSERT INTO settings_outbox (document_key, version, queued_at) SELECT",
+    ));
+    eventually(DEADLINE, "the document", || async {
+        world.account_document("demo").await.redact_pii.then_some(())
+    })
+    .await;
+    assert_eq!(env.sql("SELECT count(*) FROM settings_outbox").trim(), "150");
+}

@@ -15,7 +15,7 @@ use crate::{Store, StoreError};
 const BLOCKS: i64 = 8192;
 
 /// A table with rows of accounts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum HistoryTable {
     Events,
@@ -28,6 +28,8 @@ pub enum HistoryTable {
     Expired,
     /// Counts of all else.
     Statistics,
+    /// Messages that could not be read.
+    Unread,
 }
 
 /// What became of one part of a table.
@@ -41,7 +43,7 @@ pub struct ErasedPart {
 
 impl HistoryTable {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Events,
         Self::Routings,
         Self::Attempts,
@@ -49,6 +51,7 @@ impl HistoryTable {
         Self::Undelivered,
         Self::Expired,
         Self::Statistics,
+        Self::Unread,
     ];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl HistoryTable {
             Self::Undelivered => "undelivered",
             Self::Expired => "expired",
             Self::Statistics => "statistics",
+            Self::Unread => "unread_messages",
         }
     }
 }
@@ -144,6 +148,15 @@ impl Store {
                     .execute(&self.pool)
                     .await?
                 }
+                HistoryTable::Unread => sqlx::query!(
+                    "DELETE FROM unread_messages WHERE ctid >= $1::text::tid \
+                     AND ctid < $2::text::tid AND account_id = ANY($3)",
+                    from,
+                    to,
+                    account_ids
+                )
+                .execute(&self.pool)
+                .await?,
                 // Locked in the order in which they are counted in, so that neither
                 // waits for the other for ever.
                 HistoryTable::Statistics => {

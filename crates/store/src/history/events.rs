@@ -64,6 +64,12 @@ impl Store {
     }
 }
 
+/// Waits until positions that are drawn now become visible after all that were drawn before.
+pub(super) async fn in_order(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", IN_ORDER).execute(tx).await?;
+    Ok(())
+}
+
 impl Keyed for EventRow {
     type Key = (Uuid, DateTime<Utc>);
 

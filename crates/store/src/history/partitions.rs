@@ -7,25 +7,35 @@
 //! - bodies of what was not delivered are counted as expired in the transaction
 //!   that drops them.
 //!
-//! One process at a time does this, under a lock that ends with its transaction.
-//! Each table and day is a transaction of its own: dying between two of them
-//! leaves the rest to the next pass. Statements wait only briefly for tables, so
-//! that inserts, which wait behind them, are not held up; what could not be had is
-//! left to the next pass too.
+//! One process at a time keeps days. Its lock belongs to the session in which all of
+//! the work is done: when the connection is lost, the lock, the transaction under way
+//! and the pass are lost together. Each step is a transaction of its own, so dying
+//! between two of them leaves the rest to the next pass. A step waits only briefly for
+//! tables, because inserts wait behind it; a step that fails is named and left to the next
+//! pass, and the other steps go on.
+
+pub(crate) mod before_10;
+mod drop;
+mod make;
+mod strays;
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 
-use super::HistoryTable;
+use super::{HistoryTable, unread};
 use crate::{Store, StoreError};
 
-/// Held while days are made and given up. Any number that no other lock has.
+/// Held while days are kept. Any number that no other lock has.
 const DAYS: i64 = 0x706f_7374_0000_0003;
 /// Days that are made ahead. Whatever makes them may be away for a week.
 const AHEAD: u64 = 7;
 /// Days before today that are made, for what was on its way at midnight, or
 /// stood in the broker while archive was away.
 const BEHIND: u64 = 2;
+/// How often a step asks for a table that somebody else is using.
+const TRIES: usize = 5;
 
 /// How many whole days each table keeps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,8 +63,39 @@ pub struct DaysKept {
     /// Rows older than their table keeps that were deleted one by one: their day
     /// had no partition any more.
     pub late: u64,
+    /// Rows that waited in the default partition and were moved out of it.
+    pub moved: u64,
     /// Slots of statistics that were folded into hours, or given up.
     pub slots: u64,
+    /// Messages that no version has come to read for as long as they are kept.
+    pub unread: u64,
+    /// Whether there is more to do than one pass does.
+    pub has_more: bool,
+    /// What could not be done now, and why: the next pass tries it again.
+    pub left: Vec<String>,
+}
+
+impl Retention {
+    /// The first day that every table keeps.
+    fn shortest(&self, today: NaiveDate) -> NaiveDate {
+        let first = TABLES.into_iter().map(|table| table.first_kept(self, today)).max();
+        first.unwrap_or(today)
+    }
+}
+
+impl DaysKept {
+    /// Notes a step that failed. Without the session there is no lock any more, so that
+    /// its loss ends the pass.
+    async fn leave(
+        &mut self,
+        session: &mut PgConnection,
+        step: String,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        session.ping().await?;
+        self.left.push(format!("{step}: {error}"));
+        Ok(())
+    }
 }
 
 /// A table of days.
@@ -71,10 +112,11 @@ const TABLES: [Table; 5] = [
     Table { name: "routing_decisions", column: "routed_at", keeps: |days| days.routings_days },
     Table { name: "attempts", column: "started_at", keeps: |days| days.attempts_days },
     Table { name: "ends", column: "ended_at", keeps: |days| days.ends_days },
-    Table { name: "undelivered", column: UNDELIVERED_COLUMN, keeps: |days| days.undelivered_days },
+    Table { name: UNDELIVERED, column: "ended_at", keeps: |days| days.undelivered_days },
 ];
 const UNDELIVERED: &str = HistoryTable::Undelivered.as_str();
-const UNDELIVERED_COLUMN: &str = "ended_at";
+const DECISIONS: Table = TABLES[1];
+const EVENTS: &str = HistoryTable::Events.as_str();
 
 impl Table {
     fn partition(self, day: NaiveDate) -> String {
@@ -93,6 +135,18 @@ impl Table {
         let days = Days::new((self.keeps)(retention).into());
         today.checked_sub_days(days).unwrap_or(NaiveDate::MIN)
     }
+
+    /// Its days that are there.
+    async fn days(self, connection: &mut PgConnection) -> Result<BTreeSet<NaiveDate>, StoreError> {
+        let partitions = sqlx::query_scalar!(
+            "SELECT c.relname::text AS \"name!\" FROM pg_inherits i \
+             JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1::text::regclass",
+            self.name
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(partitions.iter().filter_map(|partition| self.day(partition)).collect())
+    }
 }
 
 impl Store {
@@ -103,183 +157,75 @@ impl Store {
     /// a clock that is ahead drops nothing.
     ///
     /// # Errors
-    /// Those of the database. What was done before stays done.
+    /// When the database is lost on the way. What was done before stays done.
     pub async fn keep_days(
         &self,
         retention: &Retention,
         now: DateTime<Utc>,
     ) -> Result<Option<DaysKept>, StoreError> {
-        // Held by a transaction of its own for as long as this takes.
-        let mut guard = self.pool.begin().await?;
-        let ours = sqlx::query_scalar!("SELECT pg_try_advisory_xact_lock($1) AS \"ours!\"", DAYS)
-            .fetch_one(&mut *guard)
-            .await?;
-        if !ours {
-            return Ok(None);
-        }
-        let theirs = sqlx::query_scalar!("SELECT clock_timestamp() AS \"now!\"")
-            .fetch_one(&mut *guard)
-            .await?;
-        let today = now.date_naive();
-        let mut done = DaysKept::default();
-        for table in TABLES {
-            self.make_days(table, retention, today, &mut done).await?;
-            let today = today.min(theirs.date_naive());
-            self.give_up_days(table, retention, today, &mut done).await?;
-        }
-        let now = now.min(theirs);
-        let days = Days::new(retention.statistics_days.into());
-        let first = now.date_naive().checked_sub_days(days).unwrap_or(NaiveDate::MIN);
-        done.slots = self.keep_statistics(now, midnight(first)).await?;
-        guard.commit().await?;
-        Ok(Some(done))
+        let mut session = self.session().await?;
+        let kept = keep(&mut session, retention, now).await;
+        // The lock goes with the session, whether this arrives or not.
+        let _ = session.close().await;
+        kept
     }
+}
 
-    /// Days that are not to be dropped at once and have no partition yet: those
-    /// around today, and those of which the default partition holds rows.
-    async fn make_days(
-        &self,
-        table: Table,
-        retention: &Retention,
-        today: NaiveDate,
-        done: &mut DaysKept,
-    ) -> Result<(), StoreError> {
-        let Table { name, column, .. } = table;
-        let mut connection = self.pool.acquire().await?;
-        let made = partitions(&mut connection, name).await?;
-        let from = today.checked_sub_days(Days::new(BEHIND)).unwrap_or(today);
-        let last = today.checked_add_days(Days::new(AHEAD)).unwrap_or(today);
-        let mut wanted: Vec<NaiveDate> = from.iter_days().take_while(|day| *day <= last).collect();
-        // Few rows are there, unless nobody has made days for long.
-        let stray: Vec<NaiveDate> = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT DISTINCT ({column} AT TIME ZONE 'UTC')::date FROM {name}_default \
-             WHERE {column} <= $1"
-        )))
-        .bind(midnight(last))
-        .fetch_all(&mut *connection)
+async fn keep(
+    session: &mut PgConnection,
+    retention: &Retention,
+    now: DateTime<Utc>,
+) -> Result<Option<DaysKept>, StoreError> {
+    let ours = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1) AS \"ours!\"", DAYS)
+        .fetch_one(&mut *session)
         .await?;
-        drop(connection);
-        wanted.extend(stray);
-        wanted.sort_unstable();
-        wanted.dedup();
+    if !ours {
+        return Ok(None);
+    }
+    let theirs = sqlx::query_scalar!("SELECT clock_timestamp() AS \"now!\"")
+        .fetch_one(&mut *session)
+        .await?;
+    let today = now.date_naive();
+    let mut done = DaysKept::default();
+    for table in TABLES {
         let first = table.first_kept(retention, today);
-        for day in wanted.into_iter().filter(|day| *day >= first) {
-            let partition = table.partition(day);
-            if !made.contains(&partition) {
-                self.make_day(table, day).await?;
-                done.made.push(partition);
-            }
+        if let Err(error) = table.make(session, first, today, &mut done).await {
+            done.leave(session, format!("making days of {}", table.name), error).await?;
         }
-        Ok(())
-    }
-
-    /// A table of its own, which takes over the rows of its day, is then attached.
-    /// What is inserted into the default partition meanwhile waits for that
-    /// partition's lock. It is refused then, and finds its place in the new one when
-    /// it is tried again: see [`StoreError::is_about_the_data`].
-    async fn make_day(&self, table: Table, day: NaiveDate) -> Result<(), StoreError> {
-        let Table { name, column, .. } = table;
-        let partition = table.partition(day);
-        let next = day.succ_opt().unwrap_or(day);
-        let (from, to) = (midnight(day).to_rfc3339(), midnight(next).to_rfc3339());
-        let mut tx = self.briefly().await?;
-        for statement in [
-            format!("CREATE TABLE {partition} (LIKE {name} INCLUDING ALL)"),
-            format!("LOCK TABLE {name}_default IN ACCESS EXCLUSIVE MODE"),
-            format!(
-                "WITH moved AS (DELETE FROM {name}_default \
-                 WHERE {column} >= '{from}' AND {column} < '{to}' RETURNING *) \
-                 INSERT INTO {partition} SELECT * FROM moved"
-            ),
-            format!(
-                "ALTER TABLE {name} ATTACH PARTITION {partition} FOR VALUES FROM ('{from}') TO ('{to}')"
-            ),
-        ] {
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await?;
+        let first = table.first_kept(retention, today.min(theirs.date_naive()));
+        if let Err(error) = table.give_up(session, first, &mut done).await {
+            done.leave(session, format!("giving up days of {}", table.name), error).await?;
         }
-        Ok(tx.commit().await?)
     }
-
-    async fn give_up_days(
-        &self,
-        table: Table,
-        retention: &Retention,
-        today: NaiveDate,
-        done: &mut DaysKept,
-    ) -> Result<(), StoreError> {
-        let Table { name, column, .. } = table;
-        let first = table.first_kept(retention, today);
-        let mut connection = self.pool.acquire().await?;
-        let made = partitions(&mut connection, name).await?;
-        drop(connection);
-        let old = made.into_iter().filter(|made| table.day(made).is_some_and(|day| day < first));
-        for partition in old {
-            let mut tx = self.briefly().await?;
-            // Nobody adds a row between the count and the drop.
-            sqlx::query(AssertSqlSafe(format!("LOCK TABLE {partition} IN ACCESS EXCLUSIVE MODE")))
-                .execute(&mut *tx)
-                .await?;
-            if name == UNDELIVERED {
-                done.expired += count_expired(&mut tx, &partition).await?;
-            }
-            sqlx::query(AssertSqlSafe(format!("DROP TABLE {partition}"))).execute(&mut *tx).await?;
-            tx.commit().await?;
-            done.dropped.push(partition);
-        }
-        // What came when its day was given up already. Where it is undelivered, it
-        // expires as the others did.
-        let mut tx = self.briefly().await?;
-        if name == UNDELIVERED {
-            let late = format!(
-                "(SELECT * FROM {name}_default WHERE {column} < '{}')",
-                midnight(first).to_rfc3339()
-            );
-            done.expired += count_expired(&mut tx, &format!("{late} AS late")).await?;
-        }
-        let deleted =
-            sqlx::query(AssertSqlSafe(format!("DELETE FROM {name}_default WHERE {column} < $1")))
-                .bind(midnight(first))
-                .execute(&mut *tx)
-                .await?;
-        tx.commit().await?;
-        done.late += deleted.rows_affected();
-        Ok(())
+    let moment = now.min(theirs);
+    let days = Days::new(retention.statistics_days.into());
+    let first = moment.date_naive().checked_sub_days(days).unwrap_or(NaiveDate::MIN);
+    match super::statistics::keep(session, moment, midnight(first)).await {
+        Ok(slots) => done.slots = slots,
+        Err(error) => done.leave(session, "folding statistics".to_owned(), error).await?,
     }
-
-    /// A transaction that waits for no lock longer than inserts can be held up.
-    /// Reads of other transactions hold it off for as long as they last.
-    async fn briefly(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query!("SET LOCAL lock_timeout = '1s'").execute(&mut *tx).await?;
-        Ok(tx)
+    let first = midnight(retention.shortest(today.min(theirs.date_naive())));
+    match unread::give_up(session, first).await {
+        Ok(unread) => done.unread = unread,
+        Err(error) => done.leave(session, "giving up unread messages".to_owned(), error).await?,
     }
+    match before_10::move_on(session).await {
+        Ok(is_done) => done.has_more = !is_done,
+        Err(error) => done.leave(session, "moving decisions".to_owned(), error).await?,
+    }
+    Ok(Some(done))
 }
 
-/// Counts the deliveries in a partition, or in a part of one, as expired.
-async fn count_expired(tx: &mut Transaction<'_, Postgres>, rows: &str) -> Result<u64, StoreError> {
-    let counts: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
-        "WITH counted AS (SELECT account_id, (ended_at AT TIME ZONE 'UTC')::date AS ended_on, \
-         outcome, count(*) AS deliveries FROM {rows} WHERE sent_again_at IS NULL GROUP BY 1, 2, 3), \
-         kept AS (INSERT INTO expired AS e (account_id, ended_on, outcome, deliveries) \
-         SELECT * FROM counted ON CONFLICT (account_id, ended_on, outcome) \
-         DO UPDATE SET deliveries = e.deliveries + excluded.deliveries) \
-         SELECT deliveries FROM counted"
-    )))
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(counts.into_iter().filter_map(|count| u64::try_from(count).ok()).sum())
+/// A transaction that waits for no lock longer than inserts, which queue up behind it,
+/// can be held up. Reads of other transactions hold it off for as long as they last.
+async fn briefly(session: &mut PgConnection) -> Result<Transaction<'_, Postgres>, StoreError> {
+    let mut tx = session.begin().await?;
+    sqlx::query!("SET LOCAL lock_timeout = '400ms'").execute(&mut *tx).await?;
+    Ok(tx)
 }
 
-/// The partitions of a table, by name.
-async fn partitions(connection: &mut PgConnection, name: &str) -> Result<Vec<String>, StoreError> {
-    let partitions = sqlx::query_scalar!(
-        "SELECT c.relname::text AS \"name!\" FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
-         WHERE i.inhparent = $1::text::regclass ORDER BY c.relname",
-        name
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(partitions)
+async fn run(tx: &mut PgConnection, statement: String) -> Result<u64, StoreError> {
+    Ok(sqlx::query(AssertSqlSafe(statement)).execute(tx).await?.rows_affected())
 }
 
 fn midnight(day: NaiveDate) -> DateTime<Utc> {

@@ -29,6 +29,7 @@ use super::{AttemptRow, EndRow, Uuid, clean};
 use crate::StoreError;
 
 pub use backlog::Backlog;
+pub(in crate::history) use fold::keep;
 pub use fold::short_slots_from;
 pub use read::{Counted, Outcomes, SlotRow, TargetFilter, TargetOrder, TargetStatistics};
 
@@ -130,8 +131,9 @@ impl<'a> Tally<'a> {
 
     /// Counts an end whose row was inserted.
     pub(super) fn end(&mut self, row: &'a EndRow) {
+        let times = if chassis::mutant("mutant.statistics_count_twice") { 2 } else { 1 };
         for slot in Slot::of(&row.account_id, row.target_id, row.ended_at) {
-            self.0.entry(slot).or_default().counted.outcomes.count(&row.outcome, 1);
+            self.0.entry(slot).or_default().counted.outcomes.count(&row.outcome, times);
         }
     }
 

@@ -371,6 +371,11 @@ async fn history_is_erased_block_by_block() {
         "INSERT INTO expired SELECT id, current_date, 'held', 1 \
          FROM unnest('{{{one},{two}}}'::text[]) AS id"
     ));
+    env.sql(&format!(
+        "INSERT INTO unread_messages (stream, sequence, account_id, stored_at, is_newer, reason, \
+         payload) SELECT 'outcomes', 1, id, now(), true, '', id::bytea \
+         FROM unnest('{{{one},{two}}}'::text[]) AS id"
+    ));
     let accounts = [one];
     for table in HistoryTable::ALL {
         // The first block is another part's.

@@ -9,6 +9,7 @@ mod history;
 mod journey_plans;
 mod lifecycle;
 mod migrations;
+mod open_decisions;
 mod outbox;
 mod partitions;
 mod statistics;

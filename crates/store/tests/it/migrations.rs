@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection};
-use store::history::Uuid;
+use store::history::{Retention, Uuid};
 use testkit::TestEnv;
 
-use crate::world::open;
+use crate::world::{at, open};
 
 static ALL: Migrator = sqlx::migrate!("../../migrations");
 
@@ -50,4 +50,56 @@ async fn what_was_decided_is_told_in_one_table_from_two() {
     assert_eq!(journey("one", 1).await, [(7, 2), (9, 1)]);
     assert_eq!(journey("two", 2).await, [(8, 0)]);
     assert_eq!(journey("two", 1).await, []);
+}
+
+#[tokio::test]
+async fn migration_10_is_over_at_once_where_history_is_long_and_its_rows_follow() {
+    let env = TestEnv::new();
+    before(&env, 10).await;
+    const EVENTS: i64 = 30_000;
+    // Two decisions each, some days old, in days of their own and in none.
+    env.sql(&format!(
+        "CREATE TABLE routing_decisions_20251009 PARTITION OF routing_decisions \
+         FOR VALUES FROM ('2025-10-09T00:00:00Z') TO ('2025-10-10T00:00:00Z'); \
+         INSERT INTO routings SELECT lpad(to_hex(n), 32, '0')::uuid, \
+         to_timestamp(1760000000 + n * 4), 'one', 7 FROM generate_series(1, {EVENTS}) n; \
+         INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
+         subscription_id, url, delivery_id) SELECT event_key, routed_at, position, 'chosen', \
+         'domain', 's', '', gen_random_uuid() FROM routings, generate_series(0, 1) position; \
+         INSERT INTO routings VALUES (lpad('f', 32, 'f')::uuid, to_timestamp(1760000000), 'two', 8)"
+    ));
+    let store = open(&env).await;
+    assert_eq!(env.sql("SELECT count(*) FROM routing_decisions").trim(), "0");
+    let ever = Retention {
+        events_days: 3650,
+        routings_days: 3650,
+        attempts_days: 3650,
+        ends_days: 3650,
+        undelivered_days: 3650,
+        statistics_days: 3650,
+    };
+    // A pass that dies leaves the rest to the next one.
+    env.sql("DELETE FROM routing_decisions_before_10 WHERE position = 1 AND event_key < lpad('9', 32, '0')::uuid");
+    let done = store.keep_days(&ever, at(0)).await.expect("kept").expect("alone");
+    assert!(done.left.is_empty() && !done.has_more, "{done:?}");
+    let counts = "SELECT count(*), count(*) FILTER (WHERE verdict = 'none'), \
+                  count(DISTINCT account_id), max(settings_revision) FROM routing_decisions";
+    assert_eq!(env.sql(counts).trim(), format!("{}|1|2|8", EVENTS * 2 - 8 + 1));
+    assert_eq!(env.sql("SELECT count(*) FROM routing_decisions_default").trim(), "0");
+    assert_eq!(env.sql("SELECT to_regclass('routings_before_10') IS NULL").trim(), "t");
+    let journey = store.journey("one", Uuid::from_u128(77), &[]).await.expect("read");
+    assert_eq!(journey.routings.len(), 1);
+    assert_eq!(journey.routings[0].decisions.len(), 2);
+}
+
+/// What rewrites rows or scans a table under a lock is no migration but a job of archive, in parts
+/// that can be resumed; what an older process cannot live with waits for the release after the next.
+#[test]
+fn migrations_from_12_on_only_add() {
+    for migration in ALL.iter().filter(|one| one.version >= 12) {
+        let sql = migration.sql.as_str().to_uppercase();
+        for word in ["UPDATE ", "DELETE ", "DROP ", "RENAME ", "SET NOT NULL", "ALTER COLUMN"] {
+            assert!(!sql.contains(word), "{} has {word}", migration.version);
+        }
+    }
 }

@@ -22,8 +22,8 @@ async fn a_change_waits_in_the_outbox_until_it_is_done() {
     let env = TestEnv::new();
     let store = open(&env).await;
     let key = DocumentKey::Account(account(&store, "demo").await);
-    assert_eq!(store.unpublished(at(0)).await.expect("listed"), std::slice::from_ref(&key));
-    assert_eq!(store.unpublished(at(-1)).await.expect("listed"), []);
+    assert_eq!(store.unpublished(at(0), at(0)).await.expect("listed"), std::slice::from_ref(&key));
+    assert_eq!(store.unpublished(at(-1), at(0)).await.expect("listed"), []);
 
     // Given up on the way: it is still there.
     let publication = store.publication(&key).await.expect("answered").expect("waiting");
@@ -33,7 +33,7 @@ async fn a_change_waits_in_the_outbox_until_it_is_done() {
     assert_eq!((document.name.as_str(), document.version), ("demo", 1));
     publication.done().await.expect("noted");
     assert!(store.publication(&key).await.expect("answered").is_none());
-    assert_eq!(store.unpublished(at(0)).await.expect("listed"), []);
+    assert_eq!(store.unpublished(at(0), at(0)).await.expect("listed"), []);
 }
 
 #[tokio::test]
@@ -121,4 +121,21 @@ async fn a_document_is_of_one_moment() {
         publication.done().await.expect("noted");
     }
     assert_eq!(last, written);
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_published_is_tried_less_and_less_often() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let key = DocumentKey::Account(account(&store, "demo").await);
+    let due = async |seconds| {
+        store.unpublished(at(0), at(seconds)).await.expect("listed") == std::slice::from_ref(&key)
+    };
+    let mut now = 0;
+    for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+        assert!(due(now).await);
+        store.put_off(&key, at(now)).await.expect("put off");
+        assert!(!due(now + wait - 1).await && due(now + wait).await, "after {wait} s");
+        now += wait;
+    }
 }

@@ -1,11 +1,14 @@
 //! Days are made ahead and given up, and no row is lost in between.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use store::Store;
-use store::history::{DaysKept, EndRow, Retention};
-use testkit::TestEnv;
+use std::time::{Duration, Instant};
 
-use crate::world::{event_row, open};
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Connection as _, PgConnection};
+use store::Store;
+use store::history::{DaysKept, EndRow, HistoryTable, Retention};
+use testkit::{TestEnv, eventually};
+
+use crate::world::{account, event_row, open, open_with};
 
 const ACCOUNT: &str = "65aa0d3c9f21b70011ee4402";
 const RETENTION: Retention = Retention {
@@ -164,5 +167,169 @@ async fn rows_are_inserted_while_days_are_made_and_given_up() {
     tokio::join!(insert, days);
     keep(&store, today).await;
     assert_eq!(env.sql("SELECT count(*) FROM events").trim(), "200");
+    assert_eq!(env.sql("SELECT count(*) FROM events_default").trim(), "0");
+}
+
+/// So many ends of the day before the days that are made, all in the default partition.
+fn fill_ends(env: &TestEnv, rows: u32) {
+    env.sql(&format!(
+        "INSERT INTO ends (delivery_id, account_id, generation, hop, outcome, reason, ended_at, \
+         attempts) SELECT lpad(to_hex(n), 32, '0')::uuid, '{ACCOUNT}', 0, 0, 'delivered', '', \
+         date_trunc('day', now(), 'UTC') - interval '4 days' + n * interval '1 ms', 1 \
+         FROM generate_series(1, {rows}) n"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_a_late_day_are_moved_while_others_are_inserted() {
+    let env = TestEnv::new();
+    // So many rows are not moved by one statement in this time.
+    let store = open_with(&env, "-c statement_timeout=250ms").await;
+    const ROWS: u32 = 60_000;
+    fill_ends(&env, ROWS);
+    let days = chassis::Tasks::new().spawn({
+        let (store, today) = (store.clone(), noon(&env, 0));
+        async move { store.keep_days(&RETENTION, today).await }
+    });
+    let mut longest = Duration::ZERO;
+    let mut inserted = 0;
+    while !days.is_finished() {
+        let at = noon(&env, -4) + TimeDelta::milliseconds(inserted.into());
+        let row = end(100_000 + inserted, "delivered", at);
+        let began = Instant::now();
+        while let Err(error) = store.insert_ends(std::slice::from_ref(&row)).await {
+            assert!(!error.is_about_the_data(), "{error}");
+        }
+        longest = longest.max(began.elapsed());
+        inserted += 1;
+    }
+    let done = days.await.expect("no panic").expect("kept").expect("alone");
+    assert!(done.left.is_empty(), "{done:?}");
+    assert!(done.moved >= ROWS.into(), "{done:?}");
+    assert!(longest < Duration::from_secs(2), "an insert waited for {longest:?}");
+    let count = |table: &str| env.sql(&format!("SELECT count(*) FROM {table}"));
+    assert_eq!(count("ends").trim(), (ROWS + inserted).to_string());
+    assert_eq!(count("ends_default").trim(), "0");
+    assert_eq!(env.sql("SELECT to_regclass('ends_strays') IS NULL").trim(), "t");
+}
+
+#[tokio::test]
+async fn a_move_of_rows_that_was_interrupted_goes_on_where_it_was() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let account_id = account(&store, "demo").await;
+    let today = noon(&env, 0);
+    let row = |n: i64, account_id: &str| {
+        event_row("opened", &format!("e{n}"), account_id, today, noon(&env, -9 - n % 2))
+    };
+    let rows: Vec<_> = (0..10).map(|n| row(n, ACCOUNT)).chain([row(11, &account_id)]).collect();
+    store.insert_events(&rows).await.expect("inserted");
+    // As a process leaves it that has died.
+    env.sql(
+        "ALTER TABLE events DETACH PARTITION events_default; \
+         ALTER TABLE events_default RENAME TO events_strays; \
+         CREATE TABLE events_default PARTITION OF events DEFAULT",
+    );
+    env.sql("UPDATE accounts SET status = 'closed', erased_at = now()");
+    // Handed out once more meanwhile.
+    store.insert_events(&rows[..2]).await.expect("inserted");
+    let last = env.sql("SELECT max(position) FROM events");
+
+    let done = keep(&store, today).await;
+    assert!(done.moved >= 11 && done.left.is_empty(), "{done:?}");
+    assert_eq!(env.sql("SELECT count(*), count(DISTINCT event_key) FROM events").trim(), "10|10");
+    assert_eq!(env.sql("SELECT count(*) FROM events_default").trim(), "0");
+    // Whoever has followed up to here sees each of those that were not seen meanwhile.
+    let later = format!("SELECT count(*) FROM events WHERE position > {}", last.trim());
+    assert_eq!(env.sql(&later).trim(), "8");
+    let done = keep(&store, today).await;
+    assert_eq!(done, DaysKept::default());
+}
+
+#[tokio::test]
+async fn a_day_that_is_being_read_is_dropped_later_and_holds_up_no_other_table() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let old = noon(&env, -31);
+    store.insert_events(&[event_row("opened", "e", ACCOUNT, old, old)]).await.expect("inserted");
+    store.insert_ends(&[end(1, "exhausted", noon(&env, -31))]).await.expect("inserted");
+    let longer = Retention { events_days: 40, ends_days: 40, undelivered_days: 40, ..RETENTION };
+    store.keep_days(&longer, noon(&env, 0)).await.expect("kept").expect("alone");
+
+    let mut reader = PgConnection::connect(&env.database_url).await.expect("connected");
+    let mut reading = reader.begin().await.expect("begun");
+    sqlx::query("SELECT count(*) FROM events").execute(&mut *reading).await.expect("read");
+    let day = |name: &str| format!("{name}_{}", old.format("%Y%m%d"));
+    let done = keep(&store, noon(&env, 0)).await;
+    assert_eq!(done.dropped, [day("ends"), day("undelivered")], "{done:?}");
+    assert_eq!(done.left.len(), 1, "{done:?}");
+    assert!(done.left[0].starts_with(&day("events")), "{done:?}");
+    drop(reading);
+    reader.close().await.expect("closed");
+    let done = keep(&store, noon(&env, 0)).await;
+    assert_eq!((done.dropped, done.left), (vec![day("events")], vec![]));
+}
+
+#[tokio::test]
+async fn no_timeout_of_an_idle_session_takes_the_lock_on_days_away() {
+    let env = TestEnv::new();
+    let short = "-c idle_in_transaction_session_timeout=200ms -c statement_timeout=200ms \
+                 -c idle_session_timeout=200ms";
+    let store = open_with(&env, short).await;
+    // Many slots to fold keep the pass busy for some seconds.
+    env.sql(&format!(
+        "INSERT INTO statistics (account_id, target_id, seconds, starts_at, taken) \
+         SELECT '{ACCOUNT}', gen_random_uuid(), 300, now() - interval '10 days', 1 \
+         FROM generate_series(1, 39000)"
+    ));
+    let done = keep(&store, noon(&env, 0)).await;
+    assert_eq!((done.slots, done.left.len()), (39_000, 0), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_lost_gives_the_days_to_another_process() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let today = noon(&env, 0);
+    // It waits for this table, again and again, and holds the lock on days meanwhile.
+    let mut holder = PgConnection::connect(&env.database_url).await.expect("connected");
+    let mut holding = holder.begin().await.expect("begun");
+    sqlx::query("LOCK TABLE events").execute(&mut *holding).await.expect("locked");
+    let first = chassis::Tasks::new().spawn({
+        let store = store.clone();
+        async move { store.keep_days(&RETENTION, today).await }
+    });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'postrider session' AND wait_event_type = 'Lock'";
+    eventually(Duration::from_secs(10), "the first to wait", || async {
+        (env.sql(waiting).trim() == "1").then_some(())
+    })
+    .await;
+    assert_eq!(store.keep_days(&RETENTION, today).await.expect("asked"), None);
+    env.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = 'postrider session'",
+    );
+    first.await.expect("no panic").expect_err("its session is lost, and so is the pass");
+    drop(holding);
+    holder.close().await.expect("closed");
+    assert_eq!(keep(&store, today).await.made.len(), 50);
+}
+
+#[tokio::test]
+async fn the_days_of_a_batch_are_made_before_its_rows_are_written() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let today = noon(&env, 0);
+    let day = |days| noon(&env, days).date_naive();
+    let days = [day(-40), day(-20), day(0), day(400)].into();
+    let make = async |now| {
+        store.make_days(HistoryTable::Events, &days, &RETENTION, now).await.expect("made")
+    };
+    // Neither what is not kept any more, nor what a wrong clock has told.
+    assert_eq!(make(today).await, [day(-20), day(0)].into());
+    assert_eq!(make(today).await, [day(-20), day(0)].into());
+    let row = event_row("opened", "e", ACCOUNT, today, noon(&env, -20));
+    store.insert_events(&[row]).await.expect("inserted");
     assert_eq!(env.sql("SELECT count(*) FROM events_default").trim(), "0");
 }

@@ -25,6 +25,17 @@ pub(crate) async fn open(env: &TestEnv) -> Store {
     store
 }
 
+/// Open, with the limits that this puts into the URL: `-c name=value …`.
+pub(crate) async fn open_with(env: &TestEnv, options: &str) -> Store {
+    let options = options.replace(' ', "%20").replace('=', "%3D");
+    let separator = if env.database_url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}options={options}", env.database_url);
+    let url: DatabaseUrl = url.parse().expect("a URL");
+    let store = Store::open(&StoreConfig { url, max_connections: 8 });
+    store.migrate().await.expect("migrated");
+    store
+}
+
 /// Waits until no connection to the database is left. What a connection has done is
 /// counted when it ends, and it is not seen any more after that: so before scans are
 /// counted, both what filled the tables and what read them has to have ended.

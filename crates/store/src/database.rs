@@ -22,6 +22,15 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long a call waits for a free connection, or for a new one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A statement that hangs would hold its connection for good. A request that waits
+/// longer than this is better answered with 503. What the URL says itself
+/// (`?options=-c%20lock_timeout%3D1s`) holds instead.
+const LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+];
+
 /// Where the database is: `postgres://user:password@host:port/name`.
 #[derive(Clone)]
 pub struct DatabaseUrl(PgConnectOptions);
@@ -63,15 +72,10 @@ impl Store {
     /// Opens the store. Connections are made when they are needed: this
     /// succeeds with the database away.
     pub fn open(config: &StoreConfig) -> Self {
-        // A statement that hangs would hold its connection for good. A request
-        // that waits longer than this is better answered with 503.
-        let options = config
-            .url
-            .0
-            .clone()
-            .application_name("postrider")
-            .options([("statement_timeout", "30s"), ("lock_timeout", "5s")])
-            .options([("idle_in_transaction_session_timeout", "60s")]);
+        let url = &config.url.0;
+        let given = url.get_options().unwrap_or_default().to_owned();
+        let limits = LIMITS.into_iter().filter(|(name, _)| !given.contains(name));
+        let options = url.clone().application_name("postrider").options(limits);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)

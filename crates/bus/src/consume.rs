@@ -46,6 +46,8 @@ pub struct Pulled {
     /// In milliseconds since 1970, by the broker's clock.
     stored_at_ms: i64,
     handed_out_before: HandedOut,
+    /// How often the broker says that it has, this time included.
+    times_handed_out: u64,
     /// When the broker last knew that somebody is at it.
     last_sign: Mutex<Instant>,
 }
@@ -210,8 +212,16 @@ impl Pulled {
             _ if stored_at_ms > surely_since => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
+        let times_handed_out = u64::try_from(info.delivered).unwrap_or(1);
         let last_sign = Mutex::new(Instant::now());
-        Ok(Self { message, stream_sequence, stored_at_ms, handed_out_before, last_sign })
+        Ok(Self {
+            message,
+            stream_sequence,
+            stored_at_ms,
+            handed_out_before,
+            times_handed_out,
+            last_sign,
+        })
     }
 
     /// The message's bytes.
@@ -223,6 +233,11 @@ impl Pulled {
     /// says so, or because it may have crashed since and forgotten.
     pub fn may_be_redelivered(&self) -> bool {
         self.handed_out_before != HandedOut::No
+    }
+
+    /// How often the broker has handed it out, this time included, as far as it remembers.
+    pub fn times_handed_out(&self) -> u64 {
+        self.times_handed_out
     }
 
     /// Its place in the stream.

@@ -12,6 +12,7 @@
 //! Deliberately absent: what messages mean. Decisions belong to the services.
 
 mod address;
+mod bucket;
 mod config;
 mod connect;
 mod consume;
@@ -20,6 +21,7 @@ mod erase;
 mod error;
 mod lag;
 mod outcomes;
+mod presence;
 mod publish;
 mod settings;
 mod status;
@@ -28,6 +30,7 @@ mod targets;
 mod trim;
 
 pub use address::BrokerUrl;
+pub use bucket::{BucketState, InBucket};
 pub use config::BusConfig;
 pub use connect::Bus;
 pub use consume::{Consumer, Pull, Pulled, keeping_leases};
@@ -35,6 +38,7 @@ pub use deliveries::Rescheduled;
 pub use error::BusError;
 pub use lag::Lag;
 pub use outcomes::{OutcomeKind, OutcomeWriter};
+pub use presence::Needed;
 pub use publish::Stored;
 pub use settings::{Documents, Put, Settings};
 pub use status::{BrokerStatus, ConsumerStatus, ReplicaState, StreamStatus};

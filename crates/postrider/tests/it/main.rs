@@ -17,6 +17,7 @@ mod follow;
 mod journeys;
 mod lag;
 mod lifecycle;
+mod lost_streams;
 mod openapi;
 mod operators;
 mod options;

@@ -11,6 +11,7 @@ mod network;
 mod pods;
 mod settings;
 mod streams;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) fn chart() -> Result<()> {
     }
     let composition = rendered.files.get(compose::FILE).context("there is no composition")?;
     problems.extend(compose::check(composition, &known, &workspace::root().join("deploy")));
+    problems.extend(upgrade::check(rendered.charts.iter()));
     problems.extend(broker::check(workspace::root(), rendered.charts.iter())?);
     problems.extend(image::check(workspace::root(), &python, &rendered.files)?);
 

@@ -37,6 +37,20 @@ impl Consumer {
 }
 
 impl Bus {
+    /// Up to which message of the stream of outcomes history has everything.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`], also while archive has never been there.
+    pub async fn outcomes_archived_to(&self) -> Result<u64, BusError> {
+        let names = &self.0.config.names;
+        let stream = self.0.jetstream.get_stream_no_info(names.outcomes_stream()).await;
+        let stream = stream.map_err(BusError::unavailable)?;
+        // It takes all kinds, so that its floor is that of the stream. Asked of its leader:
+        // what is acked there was committed before.
+        let info = stream.consumer_info(names.consumer("archive")).await;
+        Ok(info.map_err(BusError::unavailable)?.ack_floor.stream_sequence)
+    }
+
     /// As [`Consumer::lag`], by the names of stream and consumer.
     pub(crate) async fn lag_of(&self, stream: &str, consumer: &str) -> Result<Lag, BusError> {
         let stream = self.0.jetstream.get_stream_no_info(stream).await;

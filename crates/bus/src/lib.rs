@@ -12,6 +12,7 @@
 //! Deliberately absent: what messages mean. Decisions belong to the services.
 
 mod address;
+mod bucket;
 mod clock;
 mod config;
 mod connect;
@@ -22,7 +23,9 @@ mod error;
 mod floors;
 mod lag;
 mod outcomes;
+mod presence;
 mod publish;
+mod sentinel;
 mod settings;
 mod status;
 mod streams;
@@ -31,6 +34,7 @@ mod trim;
 mod unrouted;
 
 pub use address::BrokerUrl;
+pub use bucket::{BucketState, InBucket};
 pub use config::BusConfig;
 pub use connect::Bus;
 pub use consume::{Consumer, Pull, Pulled, keeping_leases};
@@ -38,7 +42,9 @@ pub use deliveries::Rescheduled;
 pub use error::BusError;
 pub use lag::Lag;
 pub use outcomes::{HopKey, OutcomeKind, OutcomeWriter, Past, RecentOutcomes};
+pub use presence::Needed;
 pub use publish::Stored;
+pub use sentinel::{Found, Sentinel};
 pub use settings::{Documents, Put, Settings};
 pub use status::{BrokerStatus, ConsumerStatus, ReplicaState, StreamStatus};
 pub use targets::{BoardTimes, Changes, TargetBoard};

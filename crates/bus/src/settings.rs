@@ -2,25 +2,30 @@
 //! path, and fenced, so that an event accepted after a 2xx sees the change.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use chassis::Tasks;
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use model::domain_id;
 use prost::Message as _;
 use protocol::v1::{AccountDocument, DomainDocument};
 use tokio::sync::{Mutex, watch};
 
-use crate::floors::moment;
+    }
+
+use crate::bucket::{COMPLETE, created_ms};
 use crate::{Bus, BusError};
 
 /// The least time between two questions to the leader.
 const FENCE_PACE: Duration = Duration::from_millis(2);
+/// What a put has besides the document, in bytes, at most.
+const HEADERS: usize = 512;
+/// How often the watch looks whether the bucket is still the one that it has loaded.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often a document is put on top of what somebody else has just put.
 const PUT_TRIES: usize = 8;
 /// How long the fence waits for the watch before it asks for a new watch.
@@ -63,6 +68,11 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Unavailable("not connected".into()));
         }
+        // The client says of it that the broker did not answer.
+        if document.len() + HEADERS > self.max_payload_bytes() {
+            return Err(BusError::TooLarge);
+        }
+        let backwards = chassis::mutant("mutant.outbox_put_backwards");
         let bucket = self.settings_bucket().await?;
         for _ in 0..PUT_TRIES {
             let there = bucket.entry(&key).await.map_err(BusError::unavailable)?;
@@ -71,6 +81,7 @@ impl Bus {
                     // One that cannot be read is replaced.
                     if let Ok(newer) = version_of(there.value)
                         && newer > version
+                        && !backwards
                     {
                         return Ok(Put::Newer(newer));
                     }
@@ -88,7 +99,7 @@ impl Bus {
         Err(BusError::Unavailable(format!("{key} is being written by others all the time")))
     }
 
-    async fn settings_bucket(&self) -> Result<Store, BusError> {
+    pub(crate) async fn settings_bucket(&self) -> Result<Store, BusError> {
         let name = self.0.config.names.settings_bucket();
         self.0.jetstream.get_key_value(name).await.map_err(BusError::unavailable)
     }
@@ -97,12 +108,51 @@ impl Bus {
 /// The documents as of one revision of the bucket.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
+    /// What the bucket says of its being complete, if anything.
+    complete: Option<bool>,
+    /// They are laid over what was in force before, until the bucket is complete.
+    is_mended: bool,
     accounts: HashMap<String, Arc<AccountDocument>>,
     account_ids: HashMap<String, String>,
     domains: HashMap<String, Arc<DomainDocument>>,
 }
 
 impl Documents {
+    /// Whether these are all documents that there are. As long as they are not, what is
+    /// not found is not known to be missing.
+    pub fn is_complete(&self) -> bool {
+        // An older settings-api says nothing of it; a lost bucket is empty.
+        !self.is_mended && self.complete.unwrap_or(!self.is_empty())
+    }
+
+    /// Whether there is nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.domains.is_empty()
+    }
+
+    /// Takes the place of what was in force, if these are complete. If they are not, what
+    /// was in force stays, with these laid over it; and a process that has just started has
+    /// none at all: half of them would suppress what only the other half asks for.
+    fn succeed(mut self, before: &Self) -> Self {
+        if before.complete.is_some() {
+            // Whoever writes here says it: a bucket that says nothing is one that was lost.
+            self.complete.get_or_insert(false);
+        }
+        if self.is_complete() {
+            return self;
+        }
+        let mut mended = before.clone();
+        mended.is_mended = true;
+        mended.complete = self.complete;
+        if !before.is_empty() {
+            for account in self.accounts.into_values() {
+                mended.apply_account(account);
+            }
+            mended.domains.extend(self.domains);
+        }
+        mended
+    }
+
     /// An account by its id.
     pub fn account(&self, account_id: &str) -> Option<&Arc<AccountDocument>> {
         self.accounts.get(account_id)
@@ -126,17 +176,11 @@ impl Documents {
 
     fn apply(&mut self, key: &str, value: &[u8]) -> Result<(), BusError> {
         let malformed = |error: prost::DecodeError| BusError::Malformed(format!("{key}: {error}"));
-        if key.starts_with("account.") {
+        if key == COMPLETE {
+            self.complete = Some(!value.is_empty());
+        } else if key.starts_with("account.") {
             let account = AccountDocument::decode(value).map_err(malformed)?;
-            // An account that was erased has given its name up, and another one may
-            // have taken it since.
-            if let Some(old) = self.accounts.get(&account.account_id)
-                && self.account_ids.get(&old.name) == Some(&account.account_id)
-            {
-                self.account_ids.remove(&old.name);
-            }
-            self.account_ids.insert(account.name.clone(), account.account_id.clone());
-            self.accounts.insert(account.account_id.clone(), Arc::new(account));
+            self.apply_account(Arc::new(account));
         } else if key.starts_with("domain.") {
             let domain = DomainDocument::decode(value).map_err(malformed)?;
             self.domains.insert(domain.domain_id.clone(), Arc::new(domain));
@@ -144,21 +188,16 @@ impl Documents {
         Ok(())
     }
 
-    /// Whether there is no account at all.
-    pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty()
-    }
-
-    /// A document is gone: operators have deleted it, because its account or domain is none.
-    fn remove(&mut self, key: &str) {
-        if let Some(account_id) = key.strip_prefix("account.") {
-            let Some(account) = self.accounts.remove(account_id) else { return };
-            if self.account_ids.get(&account.name).is_some_and(|id| id == account_id) {
-                self.account_ids.remove(&account.name);
-            }
-        } else if let Some(domain_id) = key.strip_prefix("domain.") {
-            self.domains.remove(domain_id);
+    fn apply_account(&mut self, account: Arc<AccountDocument>) {
+        // An account that was erased has given its name up, and another one may have
+        // taken it since.
+        if let Some(old) = self.accounts.get(&account.account_id)
+            && self.account_ids.get(&old.name) == Some(&account.account_id)
+        {
+            self.account_ids.remove(&old.name);
         }
+        self.account_ids.insert(account.name.clone(), account.account_id.clone());
+        self.accounts.insert(account.account_id.clone(), account);
     }
 }
 
@@ -171,14 +210,14 @@ struct Watched {
     documents: RwLock<Documents>,
     /// Sequence of the bucket up to which `documents` is complete.
     applied: watch::Sender<u64>,
+    /// When the bucket was made that is watched; 0 before the first watch.
+    loaded_ms: AtomicI64,
     /// Entries that have come in, in all: whether the watch gets on.
     progress: AtomicU64,
     /// Raised to have the watch begin anew.
     restart: watch::Sender<u64>,
     /// When the last fence was begun, and what it found.
     last_fence: Mutex<Option<(Instant, Result<u64, BusError>)>>,
-    /// When the bucket was made that is being watched.
-    bucket_made: watch::Sender<Option<DateTime<Utc>>>,
 }
 
 impl Settings {
@@ -188,10 +227,10 @@ impl Settings {
             bus,
             documents: RwLock::default(),
             applied: watch::channel(0).0,
+            loaded_ms: AtomicI64::new(0),
             progress: AtomicU64::new(0),
             restart: watch::channel(0).0,
             last_fence: Mutex::new(None),
-            bucket_made: watch::channel(None).0,
         }));
         // In the background: attempts in flight read settings until the end of the drain.
         let watching = settings.clone();
@@ -236,12 +275,11 @@ impl Settings {
     async fn ask_and_wait(&self) -> Result<u64, BusError> {
         for _ in 0..2 {
             let before = *self.0.applied.borrow();
-            let watched = *self.0.bucket_made.borrow();
-            let (made, last) = self.bucket_state().await?;
-            if last < before || watched.is_some_and(|watched| watched != made) {
+            let (created_ms, last) = self.bucket_state().await?;
+            let loaded_ms = self.0.loaded_ms.load(Ordering::Relaxed);
+            if last < before || (loaded_ms != 0 && created_ms != loaded_ms) {
                 // The bucket was made anew or restored: what was loaded says nothing.
                 self.0.applied.send_replace(0);
-                self.0.bucket_made.send_replace(Some(made));
                 self.begin_anew();
             }
             let mut applied = self.0.applied.subscribe();
@@ -272,14 +310,39 @@ impl Settings {
         read(&self.0.documents.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether all documents are loaded that there are, see [`Documents::is_complete`].
+    pub fn is_complete(&self) -> bool {
+        self.read(Documents::is_complete)
+    }
+
     /// When the bucket was made, and its last sequence.
-    async fn bucket_state(&self) -> Result<(DateTime<Utc>, u64), BusError> {
+    async fn bucket_state(&self) -> Result<(i64, u64), BusError> {
         let names = &self.0.bus.0.config.names;
         let stream = format!("KV_{}", names.settings_bucket());
         let stream = self.0.bus.0.jetstream.get_stream_no_info(stream).await;
         let info = stream.map_err(BusError::unavailable)?.get_info().await;
         let info = info.map_err(BusError::unavailable)?;
-        Ok((moment(info.created), info.state.last_sequence))
+        Ok((created_ms(&info), info.state.last_sequence))
+    }
+
+    /// Ends when the bucket is another one than this: a watch of one that is gone stands
+    /// still, or goes on in the middle of the new one.
+    async fn is_made_anew(&self, created_ms: i64) {
+        loop {
+            self.0.bus.0.clock.sleep(LOOK_EVERY).await;
+            if self.bucket_state().await.is_ok_and(|(now, _)| now != created_ms) {
+                return;
+            }
+        }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Documents> {
+        self.0.documents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, documents: Documents) {
+        let mut in_force = self.write();
+        *in_force = documents.succeed(&in_force);
     }
 
     async fn keep_watching(&self) {
@@ -298,21 +361,23 @@ impl Settings {
     async fn watch_once(&self) -> Result<(), BusError> {
         let mut restart = self.0.restart.subscribe();
         // Asked before the load: the load covers at least this.
-        let (made, at_start) = self.bucket_state().await?;
-        self.0.bucket_made.send_replace(Some(made));
+        let (created_ms, at_start) = self.bucket_state().await?;
+        self.0.loaded_ms.store(created_ms, Ordering::Relaxed);
         let bucket = self.0.bus.settings_bucket().await?;
         let mut entries = bucket.watch_with_history(">").await.map_err(BusError::unavailable)?;
         let mut loading = Some(Documents::default());
         if at_start == 0 {
             // An empty bucket has no entry that could end the load.
-            *self.0.documents.write().unwrap_or_else(PoisonError::into_inner) =
-                Documents::default();
+            self.take(Documents::default());
             loading = None;
         }
+        let made_anew = self.is_made_anew(created_ms);
+        tokio::pin!(made_anew);
         loop {
             let entry = tokio::select! {
                 entry = entries.next() => entry,
                 _ = restart.changed() => return Ok(()),
+                () = &mut made_anew => return Ok(()),
             };
             self.0.progress.fetch_add(1, Ordering::Relaxed);
             let Some(entry) = entry else { return Ok(()) };
@@ -327,7 +392,18 @@ impl Settings {
             match &mut loading {
                 Some(documents) => apply(documents),
                 None => {
-                    apply(&mut self.0.documents.write().unwrap_or_else(PoisonError::into_inner))
+                    let mut documents = self.write();
+                    let is_marker = entry.key == COMPLETE;
+                    // All of it is loaded once more when it may be complete; before that, a
+                    // process that has nothing takes nothing.
+                    let may_be_complete =
+                        says_complete(&entry) || (!is_marker && documents.complete.is_none());
+                    if documents.is_mended && may_be_complete {
+                        return Ok(());
+                    }
+                    if is_marker || !documents.is_mended || !documents.is_empty() {
+                        apply(&mut documents);
+                    }
                 }
             }
             if entry.delta > 0 && loading.is_some() {
@@ -335,10 +411,17 @@ impl Settings {
             }
             let mut complete_to = entry.revision;
             if let Some(documents) = loading.take() {
-                *self.0.documents.write().unwrap_or_else(PoisonError::into_inner) = documents;
+                self.take(documents);
                 complete_to = complete_to.max(at_start);
             }
             self.0.applied.send_replace(complete_to);
         }
     }
 }
+
+fn says_complete(entry: &Entry) -> bool {
+    entry.key == COMPLETE && entry.operation == Operation::Put && !entry.value.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
+use model::End;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,8 +20,6 @@ use crate::visitor::Visitor;
 use crate::{Console, path};
 
 const CALLS: &str = "/postrider/v1/resends";
-/// How deliveries end that were not delivered, the likeliest first.
-const OUTCOMES: [&str; 6] = ["held", "exhausted", "rejected", "expired", "suppressed", "poisoned"];
 
 pub(crate) fn routes() -> Router<Console> {
     Router::new()
@@ -92,6 +91,9 @@ struct Shown {
     per_second: u32,
     state: String,
     sent: u64,
+    /// Told by APIs that know of it.
+    #[serde(default)]
+    passed_over: u64,
     created_at: DateTime<Utc>,
 }
 
@@ -238,6 +240,7 @@ mod tests {
                 per_second: 50,
                 state: state.to_owned(),
                 sent: 1,
+                passed_over: 0,
                 created_at: DateTime::UNIX_EPOCH,
             };
             Job::of(shown, &groups).left

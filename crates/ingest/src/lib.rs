@@ -9,7 +9,8 @@
 //! - an event is (account, kind, id); what is stored is complete: id, account
 //!   name, domain name and time are filled in;
 //! - an account or a domain is called unknown only after asking the broker
-//!   whether this process has seen every change of settings;
+//!   whether this process has seen every change of settings, and only where the
+//!   broker has them all;
 //! - every queue has a bound, and a caller that does not read its answers
 //!   holds up nobody else;
 //! - where callers are asked who they are, they are asked before anything of
@@ -52,6 +53,14 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     readiness.expect(READINESS);
     let server = Server::bind(config, &bus).await?;
-    readiness.set(READINESS, true);
+    tasks.background(tell_readiness(settings.clone(), clock.clone(), readiness));
     server.serve(bus, settings, clock, tasks).await
+}
+
+/// Ready as long as it can say of an account whether there is one.
+async fn tell_readiness(settings: Settings, clock: Clock, readiness: Readiness) {
+    loop {
+        readiness.set(READINESS, settings.is_complete());
+        clock.sleep(server::HEALTH_EVERY).await;
+    }
 }

@@ -40,7 +40,8 @@ impl<'a> Resolver<'a> {
         event: &Event,
         family: Family,
     ) -> Result<Owner, Refusal> {
-        let first = self.settings.read(|documents| look_up(documents, event, family));
+        let find = || self.settings.read(|documents| look_up(documents, event, family));
+        let first = find();
         if first.is_ok() || self.fenced {
             return first;
         }
@@ -51,11 +52,17 @@ impl<'a> Resolver<'a> {
         let fence = self.settings.fence().await;
         fence.map_err(|error| Refusal::Unavailable(error.to_string()))?;
         self.fenced = true;
-        self.settings.read(|documents| look_up(documents, event, family))
+        find()
     }
 }
 
 fn look_up(documents: &Documents, event: &Event, family: Family) -> Result<Owner, Refusal> {
+    // Whoever is to route the event may have no documents at all, and what is not found
+    // here may merely not be there yet.
+    if !documents.is_complete() {
+        let why = "the broker does not have all settings yet";
+        return Err(Refusal::Unavailable(why.to_owned()));
+    }
     match family {
         Family::Alert => {
             let account = documents.account_named(&event.account).ok_or(Refusal::UnknownAccount)?;

@@ -22,6 +22,9 @@ const STREAMS_PER_CONNECTION: u32 = 1024;
 /// A connection that is silent this long is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How often it is looked at whether an event would be stored now.
+pub(crate) const HEALTH_EVERY: Duration = Duration::from_secs(1);
+
 /// Both doors, bound but not open yet.
 #[derive(Debug)]
 pub struct Server {
@@ -70,14 +73,14 @@ impl Server {
         tasks: Tasks,
     ) -> anyhow::Result<()> {
         let (grpc_addr, http_addr) = (self.grpc_addr()?, self.http_addr()?);
-        let acceptor = Acceptor::new(bus.clone(), settings, clock.clone(), &self.config);
+        let acceptor = Acceptor::new(bus.clone(), settings.clone(), clock.clone(), &self.config);
         let IngestConfig { max_request_bytes, door, .. } = self.config;
         tracing::info!(?grpc_addr, ?http_addr, tls = door.is_tls(), "ingest takes events");
         door.keep(clock.clone(), &tasks);
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let stop = tasks.stop_token();
-        let reporting = report_health(health, bus, clock.clone(), tasks.clone());
+        let reporting = report_health(health, bus, settings, clock.clone(), tasks.clone());
 
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -119,15 +122,21 @@ impl Server {
 }
 
 /// Tells gRPC health checks whether an event would be stored now.
-async fn report_health(health: HealthReporter, bus: Bus, clock: Clock, tasks: Tasks) {
+async fn report_health(
+    health: HealthReporter,
+    bus: Bus,
+    settings: Settings,
+    clock: Clock,
+    tasks: Tasks,
+) {
     loop {
-        if bus.is_connected() {
+        if bus.is_connected() && settings.is_complete() {
             health.set_serving::<IngestServer<Service>>().await;
         } else {
             health.set_not_serving::<IngestServer<Service>>().await;
         }
         tokio::select! {
-            () = clock.sleep(Duration::from_secs(1)) => {}
+            () = clock.sleep(HEALTH_EVERY) => {}
             () = tasks.stopping() => break,
         }
     }

@@ -12,6 +12,7 @@ pub mod event_filter;
 mod event_type;
 mod ids;
 mod latency;
+mod outcome;
 mod payload;
 mod policy;
 mod routing;
@@ -25,6 +26,7 @@ pub use ids::{
     shard_of,
 };
 pub use latency::{Latencies, STEPS_MS};
+pub use outcome::End;
 pub use payload::{
     AlertMail, MailFrame, MailReason, PayloadError, Redaction, SendSignature, alert_body,
     alert_event_data, alert_mail, legacy_body, send_body, send_event_data,

@@ -16,6 +16,7 @@ mod roles;
 mod send_event;
 mod serve;
 mod settings;
+mod streams;
 
 use std::process::ExitCode;
 

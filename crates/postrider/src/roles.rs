@@ -1,6 +1,7 @@
 //! The roles, and the settings of those that a process runs.
 
 use archive::ArchiveConfig;
+use bus::Needed;
 use console::ConsoleConfig;
 use dispatcher::DispatcherConfig;
 use egress::EgressConfig;
@@ -56,6 +57,19 @@ impl Role {
     /// Whether it works without the broker.
     pub(crate) const fn stands_alone(self) -> bool {
         matches!(self, Self::Console | Self::RequestBin)
+    }
+
+    /// The streams that it works with.
+    pub(crate) const fn needs(self) -> &'static [Needed] {
+        use Needed::{Deliveries, Events, Outcomes, Settings};
+        match self {
+            Self::SettingsApi => &[Deliveries, Outcomes, Settings],
+            Self::Ingest => &[Events, Settings],
+            Self::Fanout => &[Events, Deliveries, Outcomes, Settings],
+            Self::Dispatcher => &[Deliveries, Outcomes, Settings],
+            Self::Archive => &[Events, Outcomes],
+            Self::Console | Self::RequestBin => &[],
+        }
     }
 
     /// Whether it calls receivers.

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::roles::{Configured, Role};
 use crate::settings::{Settings, read_for_migration};
+use crate::streams;
 
 /// The part of readiness that tells of the broker.
 const BROKER: &str = "broker";
@@ -64,6 +65,9 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
         };
         let watch = watch_broker(bus.clone(), shared.readiness.clone(), shared.clock.clone());
         shared.tasks.background(watch);
+        let ours = roles.iter().map(Configured::role).collect();
+        let (readiness, clock) = (shared.readiness.clone(), shared.clock.clone());
+        shared.tasks.background(streams::watch(bus.clone(), ours, readiness, clock));
         if roles.iter().any(|configured| configured.role().is_on_the_path()) {
             let watch = bus::Settings::watch(bus.clone(), &shared.tasks).await;
             shared.documents = Some(watch.context("cannot load the settings documents")?);

@@ -63,6 +63,11 @@ impl Names {
         format!("{}.deliveries.{shard}.due.*.*", self.region)
     }
 
+    /// The subjects of what waits for its next attempt in one delivery stream.
+    pub fn retry_all(&self, shard: u32) -> String {
+        format!("{}.deliveries.{shard}.retry.>", self.region)
+    }
+
     /// Where a delivery stands while it is due.
     pub fn due(&self, shard: u32, target_id: &str, delivery_id: &str) -> String {
         format!("{}.deliveries.{shard}.due.{target_id}.{delivery_id}", self.region)

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chassis::Tasks;
+use model::End;
 
 use crate::SettingsApi;
 
@@ -13,8 +14,6 @@ const EVERY: Duration = Duration::from_secs(5);
 const COUNT_EVERY: u32 = 12;
 /// How much of that is counted.
 pub(crate) const MOST_COUNTED: u64 = 100_000;
-/// How deliveries end that keep their body.
-const ENDS: [&str; 6] = ["rejected", "exhausted", "expired", "suppressed", "held", "poisoned"];
 
 impl SettingsApi {
     /// Runs until a stop is asked for.
@@ -37,7 +36,7 @@ impl SettingsApi {
     async fn tell_undelivered(&self) {
         match self.store.undelivered_by_end(MOST_COUNTED).await {
             Ok(by_end) => {
-                for end in ENDS {
+                for end in End::RESENDABLE.map(End::as_str) {
                     let count = by_end.get(end).copied().unwrap_or_default();
                     metrics::gauge!("postrider_undelivered", "end" => end).set(count as f64);
                 }

@@ -6,6 +6,8 @@
 //!   that holds it, so that an event accepted after the answer sees the change;
 //! - a change that was committed is published, whatever dies in between: the
 //!   relay goes through the outbox for as long as this service runs;
+//! - what the broker has of settings is what the database has: whatever it loses
+//!   is published again, and a bucket that lacks some says so;
 //! - answers have Mailgun's bytes: names, order of keys, texts;
 //! - keys leave this service for their owner alone; they are stored sealed or hashed.
 //!
@@ -35,6 +37,7 @@ mod failures;
 mod features;
 mod form;
 mod gauges;
+mod guard;
 mod journeys;
 mod keys;
 mod limits;

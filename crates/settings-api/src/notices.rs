@@ -1,8 +1,9 @@
 //! Mails to the owners of accounts about alerts that do not arrive: at first
 //! trouble, before a setting is disabled, and when it is.
 //!
-//! What is to be told is noted in the database first, and sent from there. Dying
-//! between a mail and its note sends it again, with the same Message-ID.
+//! What is to be told is noted in the database first, and sent from there: claimed,
+//! sent, noted, with no transaction open meanwhile. Dying between a mail and its note
+//! sends it again when the claim is over, with the same Message-ID.
 
 mod text;
 
@@ -13,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use egress::mail::{Accepted, Mail, MailAddress, Mailer};
 use protocol::v1::AlertTrouble;
 use protocol::v1::alert_trouble::Stage;
-use store::{DueNotice, NoticeStage};
+use store::{Notice, NoticeStage, StoreError};
 use uuid::Uuid;
 
 use crate::SettingsApi;
@@ -24,10 +25,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(5);
 /// Tries of one mail, over some ten hours.
 const MAX_TRIES: i16 = 16;
+/// How long a mail is left to whoever sends it: longer than any relay may take.
+const CLAIM: TimeDelta = TimeDelta::minutes(10);
 
 impl SettingsApi {
     /// Notes that an owner is to hear of an alert that did not arrive.
-    pub(crate) async fn note_trouble(&self, trouble: &AlertTrouble) -> anyhow::Result<()> {
+    pub(crate) async fn note_trouble(&self, trouble: &AlertTrouble) -> Result<(), StoreError> {
         let stage = match trouble.stage() {
             Stage::FirstFailure => NoticeStage::FirstFailure,
             Stage::LastChance => NoticeStage::LastChance,
@@ -58,8 +61,9 @@ impl SettingsApi {
     pub(crate) async fn send_notices(&self, tasks: &Tasks) {
         let Some(mailer) = &self.mailer else { return };
         while !tasks.is_stopping() {
-            let wait = match self.store.next_notice(self.clock.now()).await {
-                Ok(Some(due)) => match self.send_notice(mailer, due).await {
+            let now = self.clock.now();
+            let wait = match self.store.claim_notice(now, now + CLAIM).await {
+                Ok(Some(notice)) => match self.send_notice(mailer, &notice).await {
                     Ok(()) => continue,
                     Err(error) => {
                         tracing::warn!(%error, "a notice was not noted as tried");
@@ -79,10 +83,14 @@ impl SettingsApi {
         }
     }
 
-    async fn send_notice(&self, mailer: &Mailer, due: DueNotice) -> Result<(), store::StoreError> {
-        let notice = &due.notice;
+    async fn send_notice(&self, mailer: &Mailer, notice: &Notice) -> Result<(), StoreError> {
         let to = notice.contact_email.as_deref().and_then(|text| text.parse::<MailAddress>().ok());
-        let Some(to) = to else { return due.tried(None).await };
+        let Some(to) = to else { return self.store.notice_tried(notice.notice_id, None).await };
+        if notice.tries > MAX_TRIES {
+            // Each of these tries has killed whoever made it.
+            tracing::error!(notice.id = notice.notice_id, "a notice is given up");
+            return self.store.notice_tried(notice.notice_id, None).await;
+        }
         let text::Message { subject, text, html } =
             text::message(notice, self.console_url.as_deref());
         let mail = Mail {
@@ -122,7 +130,9 @@ impl SettingsApi {
         if again_at.is_none() {
             metrics::counter!("postrider_notices_total").increment(1);
         }
-        due.tried(again_at).await
+        // Dying before this line sends the mail once more.
+        chassis::crash_point("settings.notice_sent");
+        self.store.notice_tried(notice.notice_id, again_at).await
     }
 }
 

@@ -40,10 +40,12 @@ enum PublishError {
 }
 
 /// How far a republication is.
-struct Republishing {
+pub(crate) struct Republishing {
     api: SettingsApi,
     next: Option<Next>,
-    done: v1::RepublishProgress,
+    pub(crate) done: v1::RepublishProgress,
+    /// What the broker did not take of the last page, though it might.
+    pub(crate) refused: Vec<DocumentKey>,
 }
 
 enum Next {
@@ -54,14 +56,20 @@ enum Next {
 }
 
 impl Republishing {
-    async fn step(&mut self, next: Next) -> Result<(), StoreError> {
+    pub(crate) fn of(api: SettingsApi) -> Self {
+        Self { api, next: Some(Next::Count), done: <_>::default(), refused: Vec::new() }
+    }
+
+    /// Publishes the next page. Says whether there was one.
+    pub(crate) async fn step(&mut self) -> Result<bool, StoreError> {
+        let Some(next) = self.next.take() else { return Ok(false) };
         let store = &self.api.store;
         let now = self.api.clock.now();
         let (page, is_of_accounts) = match next {
             Next::Count => {
                 self.done.documents = store.count_documents().await?;
                 self.next = Some(Next::Accounts(String::new()));
-                return Ok(());
+                return Ok(true);
             }
             Next::Accounts(after) => (store.queue_accounts_after(&after, now).await?, true),
             Next::Domains(after) => (store.queue_domains_after(&after, now).await?, false),
@@ -72,16 +80,35 @@ impl Republishing {
             None if is_of_accounts => Some(Next::Domains(String::new())),
             None => None,
         };
-        let queued = page.len() as u64;
-        let published = stream::iter(page).map(|key| {
+        self.done.left_to_relay += page.len() as u64;
+        self.refused = page;
+        self.again().await;
+        Ok(true)
+    }
+
+    /// Publishes what was refused.
+    pub(crate) async fn again(&mut self) {
+        let published = stream::iter(std::mem::take(&mut self.refused)).map(|key| {
             let api = self.api.clone();
-            async move { api.publish(&key).await.is_ok() }
+            async move { (api.put(&key).await, key) }
         });
-        let published: Vec<bool> = published.buffer_unordered(REPUBLISH_AT_ONCE).collect().await;
-        let count = published.iter().filter(|published| **published).count() as u64;
-        self.done.published += count;
-        self.done.left_to_relay += queued - count;
-        Ok(())
+        let published: Vec<_> = published.buffer_unordered(REPUBLISH_AT_ONCE).collect().await;
+        for (published, key) in published {
+            match published {
+                Ok(()) => {
+                    self.done.published += 1;
+                    self.done.left_to_relay -= 1;
+                }
+                // It holds up no other one, and asking again does not make it smaller.
+                Err(error @ PublishError::Bus(BusError::TooLarge)) => {
+                    tracing::error!(%error, document.key = %key, "a document is larger than the broker takes");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, document.key = %key, "a document is left to the relay");
+                    self.refused.push(key);
+                }
+            }
+        }
     }
 }
 
@@ -98,7 +125,7 @@ impl SettingsApi {
     /// process, of another replica, or of the next start.
     pub(crate) async fn publish(&self, key: &DocumentKey) -> Result<(), NotPublished> {
         chassis::crash_point("settings.committed");
-        match self.put(key).await {
+        match self.put_alone(key).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, document.key = %key, "a document is left to the relay");
@@ -107,7 +134,17 @@ impl SettingsApi {
         }
     }
 
+    /// Puts a document that is not put along with all others. A bucket that has lost
+    /// them is not to look complete because of it.
+    async fn put_alone(&self, key: &DocumentKey) -> Result<(), PublishError> {
+        self.bus.begin_empty_settings().await?;
+        self.put(key).await
+    }
+
     async fn put(&self, key: &DocumentKey) -> Result<(), PublishError> {
+        if chassis::mutant("mutant.publish_skipped") {
+            return Ok(());
+        }
         let Some(mut publication) = self.store.publication(key).await? else { return Ok(()) };
         loop {
             let put = match publication.document() {
@@ -139,12 +176,9 @@ impl SettingsApi {
     pub(crate) fn republish(
         &self,
     ) -> impl Stream<Item = Result<v1::RepublishProgress, StoreError>> + use<> {
-        let begin =
-            Republishing { api: self.clone(), next: Some(Next::Count), done: <_>::default() };
-        stream::try_unfold(begin, |mut republishing| async move {
-            let Some(next) = republishing.next.take() else { return Ok(None) };
-            republishing.step(next).await?;
-            Ok(Some((republishing.done, republishing)))
+        stream::try_unfold(Republishing::of(self.clone()), |mut republishing| async move {
+            let is_there = republishing.step().await?;
+            Ok(is_there.then(|| (republishing.done, republishing)))
         })
     }
 
@@ -179,7 +213,7 @@ impl SettingsApi {
             }
             // A document that cannot be published holds up no other one: it is put off. Dying
             // before that has it tried again at once.
-            let Err(error) = self.put(key).await else { continue };
+            let Err(error) = self.put_alone(key).await else { continue };
             tracing::warn!(%error, document.key = %key, "a document is still not published");
             if let Err(error) = self.store.put_off(key, self.clock.now()).await {
                 tracing::warn!(%error, document.key = %key, "its next try cannot be put off");

@@ -88,7 +88,8 @@ async fn list(State(api): State<SettingsApi>, Extension(caller): Extension<Calle
 /// setting, or to all; held deliveries, unless it says otherwise.
 ///
 /// It goes on, at its rate, until everything is sent that had ended when it was
-/// made. Each delivery is sent as a new one, with a new `X-Postrider-Delivery`
+/// made. What was set aside because it cannot be read is passed over, and counted.
+/// Each delivery is sent as a new one, with a new `X-Postrider-Delivery`
 /// and the same event id. What is wanted, the keys and the policy are those of
 /// the new attempts: what is still paused or disabled is held again.
 #[utoipa::path(
@@ -156,8 +157,11 @@ async fn change(
 ) -> Result {
     let id = resend_id(&id)?;
     let state = request::state(&body)?;
-    let resend = api.store.set_resend_state(&caller.account_id, id, state, api.clock.now()).await?;
-    Ok(respond::ok(&Shown::of(resend)))
+    api.store.set_resend_state(&caller.account_id, id, state, api.clock.now()).await?;
+    if state != "running" {
+        api.let_go(id).await?;
+    }
+    show_one(&api, &caller, id).await
 }
 
 /// Sends one delivery again that has ended, whatever its end.
@@ -187,14 +191,14 @@ async fn resend_one(
         }
         batch => batch?,
     };
-    let kept = batch.deliveries().next().and_then(|(_, bytes)| Delivery::decode(bytes).ok());
-    let again = kept.and_then(|delivery| next_generation(delivery, api.clock.now().into()));
+    let kept = batch.deliveries().next();
+    let again = kept.and_then(|(_, bytes)| next_generation(bytes, api.clock.now().into()).ok());
     let again = again.ok_or_else(|| {
         ApiError::bad_request("this delivery was set aside unread, and cannot be sent")
     })?;
     api.send_again(std::slice::from_ref(&again)).await?;
     // Dying here sends nothing twice: asked again, it is the same generation.
-    batch.sent(api.clock.now()).await?;
+    batch.sent(&[id], api.clock.now()).await?;
     Ok(respond::ok(&SentAgain { delivery_id: again.delivery_id }))
 }
 
@@ -269,6 +273,8 @@ struct Shown {
     state: String,
     /// How many were sent so far.
     sent: i64,
+    /// How many were left where they are, because they cannot be read.
+    passed_over: i64,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -283,6 +289,7 @@ impl Shown {
             per_second: resend.per_second,
             state: resend.state,
             sent: resend.sent,
+            passed_over: resend.passed_over,
             created_at: time(resend.created_at),
         }
     }

@@ -99,6 +99,10 @@ impl Server {
             api.erase(&tasks).await;
             Ok(())
         };
+        let guard = async {
+            Box::pin(api.guard_bucket(&tasks)).await;
+            Ok(())
+        };
         let gauges = async {
             api.tell_gauges(&tasks).await;
             Ok(())
@@ -131,6 +135,7 @@ impl Server {
             notices,
             Box::pin(erasure),
             Box::pin(gauges),
+            guard,
             Box::pin(http),
             Box::pin(admin)
         )?;

@@ -243,6 +243,7 @@ impl Store {
         exhausted: ExhaustedAlert<'_>,
     ) -> Result<bool, StoreError> {
         let ExhaustedAlert { account_id, setting_id, generation, reason, at } = exhausted;
+        let any_generation = chassis::mutant("mutant.disable_ignores_generation");
         let mut tx = self.pool.begin().await?;
         match lock_account(&mut tx, account_id).await {
             Err(StoreError::NotFound(_) | StoreError::AccountClosed) => return Ok(false),
@@ -250,13 +251,14 @@ impl Store {
         }
         let disabled = sqlx::query!(
             "UPDATE alert_settings SET disabled_at = $4, disabled_reason = $5 \
-             WHERE account_id = $1 AND setting_id = $2 AND generation = $3 \
+             WHERE account_id = $1 AND setting_id = $2 AND (generation = $3 OR $6) \
              AND disabled_at IS NULL",
             account_id,
             setting_id,
             generation,
             at,
-            reason
+            reason,
+            any_generation
         )
         .execute(&mut *tx)
         .await?;

@@ -24,7 +24,8 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A statement that hangs would hold its connection for good. A request that waits
-/// longer than this is better answered with 503. What the URL says of these counts instead.
+/// longer than this is better answered with 503. What the URL says itself
+/// (`?options=-c%20lock_timeout%3D1s`) holds instead.
 const LIMITS: [(&str, &str); 3] = [
     ("statement_timeout", "30s"),
     ("lock_timeout", "5s"),
@@ -84,8 +85,8 @@ impl Store {
     /// succeeds with the database away.
     pub fn open(config: &StoreConfig) -> Self {
         let url = &config.url.0;
-        let said = url.get_options().unwrap_or_default();
-        let limits = LIMITS.into_iter().filter(|(name, _)| !said.contains(name));
+        let given = url.get_options().unwrap_or_default().to_owned();
+        let limits = LIMITS.into_iter().filter(|(name, _)| !given.contains(name));
         let options = url.clone().application_name("postrider").options(limits);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)

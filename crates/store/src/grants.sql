@@ -16,6 +16,9 @@ BEGIN
     GRANT SELECT ON _sqlx_migrations, schema_compatibility TO postrider_settings_api, postrider_archive;
     -- Whoever comes first writes whose database this is.
     GRANT SELECT, INSERT ON deployment TO postrider_settings_api, postrider_archive;
+    -- Which replica looks after the bucket of settings, and what of it is known.
+    GRANT UPDATE (bucket_created_ms, bucket_sequence, leader, leader_until)
+        ON deployment TO postrider_settings_api;
 
     -- Settings. Accounts, domains and keys stay, marked as what they have become.
     GRANT SELECT, INSERT, UPDATE ON accounts, api_keys, domains, erasures TO postrider_settings_api;

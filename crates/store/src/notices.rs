@@ -1,7 +1,7 @@
 //! Mails to the owners of accounts about alerts that do not arrive.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{Store, StoreError};
@@ -61,14 +61,6 @@ pub struct Notice {
     pub tries: i16,
 }
 
-/// A notice that nobody else sends as long as this value lives.
-#[derive(Debug)]
-pub struct DueNotice {
-    tx: Transaction<'static, Postgres>,
-    /// What is to be told.
-    pub notice: Notice,
-}
-
 impl NoticeStage {
     const ALL: [Self; 3] = [Self::FirstFailure, Self::LastChance, Self::Disabled];
 
@@ -86,24 +78,6 @@ impl NoticeStage {
     }
 }
 
-impl DueNotice {
-    /// Notes that it was sent or given up, or when it is to be tried again.
-    ///
-    /// # Errors
-    /// Those of the database. It is sent once more then.
-    pub async fn tried(mut self, again_at: Option<DateTime<Utc>>) -> Result<(), StoreError> {
-        sqlx::query!(
-            "UPDATE notices SET next_try_at = $2, tries = tries + 1 WHERE notice_id = $1",
-            self.notice.notice_id,
-            again_at
-        )
-        .execute(&mut *self.tx)
-        .await?;
-        self.tx.commit().await?;
-        Ok(())
-    }
-}
-
 impl Store {
     /// Notes that the owner is to be told of an alert that did not arrive: once
     /// a day for each setting and stage, and not of a setting that has been
@@ -116,37 +90,59 @@ impl Store {
         note(&mut connection, trouble).await
     }
 
-    /// Takes the next notice that is due and that nobody else is sending.
+    /// Claims the next notice that is due: until `claimed_until` nobody else sends it.
+    /// No transaction is open while it is sent, and a process that dies meanwhile, or
+    /// before [`Self::notice_tried`], leaves it to be sent once more. It counts as tried
+    /// from here on, so that a mail that kills whoever sends it has an end.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn next_notice(&self, at: DateTime<Utc>) -> Result<Option<DueNotice>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+    pub async fn claim_notice(
+        &self,
+        at: DateTime<Utc>,
+        claimed_until: DateTime<Utc>,
+    ) -> Result<Option<Notice>, StoreError> {
         let row = sqlx::query!(
-            "SELECT n.notice_id, n.stage, n.event_type, n.destination, n.reason, n.happened_at, \
-             n.next_attempt_at, n.tries, a.label AS \"label!\", a.contact_email \
-             FROM notices n JOIN accounts a ON a.account_id = n.account_id \
-             WHERE n.next_try_at <= $1 ORDER BY n.next_try_at LIMIT 1 \
-             FOR UPDATE OF n SKIP LOCKED",
-            at
+            "UPDATE notices n SET next_try_at = $2, tries = n.tries + 1 FROM accounts a \
+             WHERE a.account_id = n.account_id AND n.notice_id = (SELECT notice_id FROM notices \
+             WHERE next_try_at <= $1 ORDER BY next_try_at LIMIT 1 FOR UPDATE SKIP LOCKED) \
+             RETURNING n.notice_id, n.stage, n.event_type, n.destination, n.reason, \
+             n.happened_at, n.next_attempt_at, n.tries, a.label AS \"label!\", a.contact_email",
+            at,
+            claimed_until
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| DueNotice {
-            tx,
-            notice: Notice {
-                notice_id: row.notice_id,
-                account_label: row.label,
-                contact_email: row.contact_email,
-                stage: NoticeStage::from_column(&row.stage),
-                event_type: row.event_type,
-                destination: row.destination,
-                reason: row.reason,
-                happened_at: row.happened_at,
-                next_attempt_at: row.next_attempt_at,
-                tries: row.tries,
-            },
+        Ok(row.map(|row| Notice {
+            notice_id: row.notice_id,
+            account_label: row.label,
+            contact_email: row.contact_email,
+            stage: NoticeStage::from_column(&row.stage),
+            event_type: row.event_type,
+            destination: row.destination,
+            reason: row.reason,
+            happened_at: row.happened_at,
+            next_attempt_at: row.next_attempt_at,
+            tries: row.tries - 1,
         }))
+    }
+
+    /// Notes that a notice was sent or given up, or when it is to be tried again.
+    ///
+    /// # Errors
+    /// Those of the database. It is sent once more then, when its claim is over.
+    pub async fn notice_tried(
+        &self,
+        notice_id: i64,
+        again_at: Option<DateTime<Utc>>,
+    ) -> Result<(), StoreError> {
+        let tried = sqlx::query!(
+            "UPDATE notices SET next_try_at = $2 WHERE notice_id = $1",
+            notice_id,
+            again_at
+        );
+        tried.execute(&self.pool).await?;
+        Ok(())
     }
 }
 

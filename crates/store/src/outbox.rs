@@ -194,6 +194,74 @@ impl Store {
         Ok(ids.into_iter().map(DocumentKey::Domain).collect())
     }
 
+    /// The next accounts after this id, a hundred at most: the documents and their versions.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn account_versions_after(
+        &self,
+        account_id: &str,
+    ) -> Result<Vec<(DocumentKey, u64)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT account_id, version FROM accounts WHERE account_id > $1 \
+             ORDER BY account_id LIMIT 100",
+            account_id
+        );
+        let rows = rows.fetch_all(&self.pool).await?.into_iter();
+        Ok(rows
+            .map(|row| (DocumentKey::Account(row.account_id), row.version.unsigned_abs()))
+            .collect())
+    }
+
+    /// As [`Self::account_versions_after`], of domains, deleted ones too.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn domain_versions_after(
+        &self,
+        domain_id: &str,
+    ) -> Result<Vec<(DocumentKey, u64)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT domain_id, version FROM domains WHERE domain_id > $1 \
+             ORDER BY domain_id LIMIT 100",
+            domain_id
+        );
+        let rows = rows.fetch_all(&self.pool).await?.into_iter();
+        Ok(rows
+            .map(|row| (DocumentKey::Domain(row.domain_id), row.version.unsigned_abs()))
+            .collect())
+    }
+
+    /// Queues a document as it is. Says whether it was to be: not while it waits in the
+    /// outbox anyway, nor once it has another version than this one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn queue_again(
+        &self,
+        key: &DocumentKey,
+        version: u64,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let (account_id, domain_id) = match key {
+            DocumentKey::Account(id) => (Some(id), None),
+            DocumentKey::Domain(id) => (None, Some(id)),
+        };
+        let queued = sqlx::query!(
+            "INSERT INTO settings_outbox (document_key, version, queued_at) \
+             SELECT $1, $2, $3 WHERE NOT EXISTS \
+             (SELECT FROM settings_outbox WHERE document_key = $1) AND EXISTS \
+             (SELECT FROM accounts WHERE account_id = $4 AND version = $2 \
+             UNION ALL SELECT FROM domains WHERE domain_id = $5 AND version = $2)",
+            key.to_string(),
+            i64::try_from(version).unwrap_or(i64::MAX),
+            at,
+            account_id,
+            domain_id
+        );
+        Ok(queued.execute(&self.pool).await?.rows_affected() > 0)
+    }
+
     /// How much waits in the outbox.
     ///
     /// # Errors

@@ -1,18 +1,18 @@
 //! What was not delivered, and jobs that send it again.
 
-use std::time::Duration;
+mod job;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Postgres, Transaction};
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::accounts::lock_account;
 use crate::{Store, StoreError, Thing};
 
+pub use job::JobBatch;
+
 /// Jobs of one account that may be under way at a time.
 pub const MAX_RESENDS: i64 = 10;
-/// Batches of a job in a second: what it has in hand when its process dies is small.
-const BATCHES_PER_SECOND: i32 = 10;
 /// Groups that are shown of what was not delivered.
 const MAX_GROUPS: i64 = 1_000;
 
@@ -52,6 +52,8 @@ pub struct Resend {
     pub state: String,
     /// How many were sent so far.
     pub sent: i64,
+    /// How many were left where they are, because they cannot be read.
+    pub passed_over: i64,
 }
 
 /// A job that is to be made.
@@ -69,12 +71,11 @@ pub struct NewResend<'a> {
     pub per_second: i32,
 }
 
-/// Deliveries that nobody else sends again as long as this value lives. When it
-/// is dropped they are as before.
+/// Deliveries of one call, which no other call sends again as long as this value
+/// lives. When it is dropped they are as before.
 #[derive(Debug)]
 pub struct ResendBatch {
     tx: Transaction<'static, Postgres>,
-    resend: Option<Resend>,
     /// The oldest first.
     deliveries: Vec<Taken>,
     /// Ids of what was delivered, of which no bytes are stored.
@@ -89,18 +90,6 @@ struct Taken {
     delivery: Vec<u8>,
 }
 
-impl Resend {
-    /// How many are sent at once.
-    fn batch(&self) -> i32 {
-        (self.per_second / BATCHES_PER_SECOND).max(1)
-    }
-
-    /// The time that a batch stands for.
-    fn batch_takes(&self) -> TimeDelta {
-        TimeDelta::microseconds(i64::from(self.batch()) * 1_000_000 / i64::from(self.per_second))
-    }
-}
-
 impl ResendBatch {
     /// What was not delivered: its ids and stored bytes.
     pub fn deliveries(&self) -> impl Iterator<Item = (Uuid, &[u8])> {
@@ -112,31 +101,13 @@ impl ResendBatch {
         &self.delivered
     }
 
-    /// The time that they are to be spread over; none for what is no job's.
-    pub fn takes(&self) -> Duration {
-        let takes = self.resend.as_ref().map(Resend::batch_takes);
-        takes.and_then(|takes| takes.to_std().ok()).unwrap_or_default()
-    }
-
-    /// Notes that they were all sent again. Returns when a job goes on.
+    /// Notes that these of them were sent again.
     ///
     /// # Errors
-    /// Those of the database. Nothing is noted then, and they are sent once more.
-    pub async fn sent(mut self, at: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let ids: Vec<Uuid> = self.deliveries.iter().map(|taken| taken.delivery_id).collect();
-        let first = self.deliveries.first().map(|taken| taken.ended_at);
-        let last = self.deliveries.last().map(|taken| taken.ended_at);
-        // The moments leave out the days that have none of them.
-        sqlx::query!(
-            "UPDATE undelivered SET sent_again_at = $4 WHERE delivery_id = ANY($1) \
-             AND ended_at BETWEEN $2 AND $3",
-            &ids,
-            first,
-            last,
-            at
-        )
-        .execute(&mut *self.tx)
-        .await?;
+    /// Those of the database. Nothing is noted then, and they can be sent once more.
+    pub async fn sent(mut self, sent: &[Uuid], at: DateTime<Utc>) -> Result<(), StoreError> {
+        note(&mut self.tx, &self.deliveries, sent, at).await?;
+        self.delivered.retain(|id| sent.contains(id));
         if !self.delivered.is_empty() {
             sqlx::query!(
                 "UPDATE ends SET sent_again_at = $2 WHERE delivery_id = ANY($1)",
@@ -146,29 +117,8 @@ impl ResendBatch {
             .execute(&mut *self.tx)
             .await?;
         }
-        let mut goes_on = None;
-        if let Some(resend) = &self.resend {
-            // Less than a batch is the end: what ends from now on is not its.
-            let is_done = ids.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
-            let job = sqlx::query!(
-                "UPDATE resends SET sent = sent + $2, changed_at = $3, \
-                 next_batch_at = greatest(next_batch_at + make_interval(secs => $4), $3), \
-                 reached = coalesce($5, reached), \
-                 state = CASE WHEN $6 THEN 'done' ELSE state END WHERE resend_id = $1 \
-                 RETURNING next_batch_at",
-                resend.resend_id,
-                i64::try_from(ids.len()).unwrap_or(i64::MAX),
-                at,
-                resend.batch_takes().as_seconds_f64(),
-                last,
-                is_done
-            )
-            .fetch_one(&mut *self.tx)
-            .await?;
-            goes_on = (!is_done).then_some(job.next_batch_at);
-        }
         self.tx.commit().await?;
-        Ok(goes_on)
+        Ok(())
     }
 }
 
@@ -248,7 +198,7 @@ impl Store {
         let resends = sqlx::query_as!(
             Resend,
             "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent FROM resends WHERE account_id = $1 \
+             per_second, state, sent, passed_over FROM resends WHERE account_id = $1 \
              ORDER BY created_at DESC, resend_id LIMIT 100",
             account_id
         )
@@ -265,7 +215,7 @@ impl Store {
         sqlx::query_as!(
             Resend,
             "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent FROM resends WHERE account_id = $1 AND resend_id = $2",
+             per_second, state, sent, passed_over FROM resends WHERE account_id = $1 AND resend_id = $2",
             account_id,
             resend_id
         )
@@ -286,7 +236,6 @@ impl Store {
         state: &str,
         at: DateTime<Utc>,
     ) -> Result<Resend, StoreError> {
-        // Waits for the batch that is being sent, if there is one.
         let changed = sqlx::query!(
             "UPDATE resends SET state = $3, changed_at = $4 WHERE account_id = $1 \
              AND resend_id = $2 AND state IN ('running', 'paused')",
@@ -302,46 +251,6 @@ impl Store {
             return Err(StoreError::ResendEnded);
         }
         Ok(resend)
-    }
-
-    /// Takes what a job is to send next. `None` when no job is due that nobody
-    /// else is working on.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn next_resend_batch(
-        &self,
-        at: DateTime<Utc>,
-    ) -> Result<Option<ResendBatch>, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let resend = sqlx::query_as!(
-            Resend,
-            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent FROM resends WHERE state = 'running' \
-             AND next_batch_at <= $1 ORDER BY next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-            at
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(resend) = resend else { return Ok(None) };
-        // Waits for others who send one of these again, and passes over it then. It
-        // begins where the batch before has ended, and looks at nothing twice.
-        let deliveries = sqlx::query_as!(
-            Taken,
-            "SELECT delivery_id, ended_at, delivery FROM undelivered WHERE account_id = $1 \
-             AND ($2::uuid IS NULL OR target_id = $2) AND outcome = ANY($3) AND ended_at < $4 \
-             AND ended_at >= (SELECT greatest(since, reached, '-infinity') FROM resends \
-             WHERE resend_id = $5) AND sent_again_at IS NULL ORDER BY ended_at LIMIT $6 FOR UPDATE",
-            resend.account_id,
-            resend.target_id,
-            &resend.outcomes,
-            resend.created_at,
-            resend.resend_id,
-            i64::from(resend.batch())
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        Ok(Some(ResendBatch { tx, resend: Some(resend), deliveries, delivered: Vec::new() }))
     }
 
     /// Takes one delivery of an account that was not delivered.
@@ -368,7 +277,7 @@ impl Store {
             return Err(StoreError::SentAgain);
         }
         let taken = Taken { delivery_id, ended_at: row.ended_at, delivery: row.delivery };
-        Ok(ResendBatch { tx, resend: None, deliveries: vec![taken], delivered: Vec::new() })
+        Ok(ResendBatch { tx, deliveries: vec![taken], delivered: Vec::new() })
     }
 
     /// Takes those of these deliveries of an account that have not been sent again:
@@ -403,6 +312,29 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await?;
-        Ok(ResendBatch { tx, resend: None, deliveries, delivered })
+        Ok(ResendBatch { tx, deliveries, delivered })
     }
+}
+
+/// Notes which of these were sent again, for whoever looks at them next. Returns how
+/// many of them nobody has noted before.
+async fn note(
+    connection: &mut PgConnection,
+    taken: &[Taken],
+    sent: &[Uuid],
+    at: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let moments = || taken.iter().map(|taken| taken.ended_at);
+    // The moments leave out the days that have none of them.
+    let noted = sqlx::query!(
+        "UPDATE undelivered SET sent_again_at = $4 WHERE delivery_id = ANY($1) \
+         AND ended_at BETWEEN $2 AND $3 AND sent_again_at IS NULL",
+        sent,
+        moments().min(),
+        moments().max(),
+        at
+    )
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected())
 }

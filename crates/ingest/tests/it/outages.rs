@@ -97,3 +97,35 @@ async fn a_full_stream_pushes_back() {
     let full = post(url).json(&event).send().await.expect("answered").expect_status(503);
     assert_eq!(full.header("retry-after"), Some("5"));
 }
+
+/// A bucket that says that it lacks some documents may lack any; one that says nothing
+/// is an older settings-api's, and is believed.
+#[tokio::test]
+async fn while_settings_are_incomplete_nobody_is_called_unknown_and_nothing_is_taken() {
+    let platform = Platform::start(&[]).await;
+    let mut client = platform.client().await;
+    let publish = |account, id| PublishRequest { events: vec![alert(account, id)] };
+    client.publish(publish("demo", "before")).await.expect("accepted");
+    let status = client.publish(publish("nobody", "a")).await.expect_err("unknown");
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+
+    let begun = platform.bus.begin_settings().await.expect("said");
+    testkit::eventually(SOON, "ingest to hear of it", || async {
+        let status = client.clone().publish(publish("nobody", "a")).await.expect_err("unknown");
+        (status.code() == Code::Unavailable).then_some(())
+    })
+    .await;
+    let status = client.publish(publish("demo", "b")).await.expect_err("it is not taken");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let body = r#"{"id":"c","account":"demo","ip_listed":{"ip":"192.0.2.1","blocklist":"BL"}}"#;
+    let answer = post(format!("http://{}/v1/events", platform.http)).body("application/json", body);
+    assert_eq!(answer.send().await.expect("an answer").status, 503);
+
+    assert!(platform.bus.complete_settings("a database", begun).await.expect("said"));
+    testkit::eventually(SOON, "ingest to take events again", || async {
+        client.clone().publish(publish("demo", "d")).await.ok()
+    })
+    .await;
+    let status = client.publish(publish("nobody", "e")).await.expect_err("unknown");
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+}

@@ -19,6 +19,7 @@ use protocol::v1::publish_result::Status;
 use protocol::v1::{Event, PublishRequest};
 use testkit::{OwnServers, Received, Reply, eventually};
 
+use crate::resend::{call, held, pause};
 use crate::system::{SOON, System, clicked, payload_event_id};
 
 /// Events of one round.
@@ -308,5 +309,61 @@ async fn the_disabling_of_an_alert_survives_every_death() {
         .await;
         assert!(system.receiver.posts(&path).len() <= 3, "{point}");
         system.delete_alert("demo", &id).await;
+    }
+}
+
+/// A job that sends again dies at each of its steps, goes on by itself, and makes one
+/// next generation of each delivery. What was stored and not noted may come twice.
+#[tokio::test]
+async fn a_job_that_sends_again_survives_every_death() {
+    const COUNT: u64 = 40;
+    // A group, see `settings_api`.
+    const GROUP: usize = 5;
+    let servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[]).await;
+    for (point, repeats) in [("settings.resend_stored", GROUP), ("settings.resend_noted", 0)] {
+        let (path, event_type) = (format!("/{point}"), "opened");
+        let url = system.receiver.url(&path);
+        system.add_domain_webhook("demo", "mail.demo.example", event_type, &[&url]).await;
+        pause(&system, &url, true).await;
+        let event = |n| Event { id: format!("{point}-{n}"), ..crate::system::example(event_type) };
+        system.publish_all((0..COUNT).map(event)).await;
+        eventually(SOON, "all of them to be held", || async {
+            (held(&system).await? == COUNT).then_some(())
+        })
+        .await;
+        pause(&system, &url, false).await;
+        system.process("settings-api").terminate(SOON).await;
+        system.run("settings-api", Some(&format!("{point}=2*off->return"))).await;
+        let body = serde_json::json!({"url": url, "per_second": 100});
+        let job = testkit::http::post(system.url("/postrider/v1/resends"));
+        call(job, &body).await.expect("made");
+        let status = system.process("settings-api").wait(SOON).await;
+        assert!(!status.success(), "it did not die at {point}");
+        system.run("settings-api", None).await;
+
+        // Whoever comes next leaves the job to the dead one for half a minute.
+        let ended = format!(
+            "SELECT count(*) FROM ends JOIN events USING (event_key) \
+             WHERE event_id LIKE '{point}-%' AND generation = 1 AND outcome = 'delivered'"
+        );
+        eventually(3 * SOON, &format!("the job to end after {point}"), || async {
+            (servers.sql(&ended).trim() == COUNT.to_string()).then_some(())
+        })
+        .await;
+        assert_eq!(held(&system).await, Some(0), "{point}");
+        let later = format!(
+            "SELECT count(*) FROM ends JOIN events USING (event_key) \
+             WHERE event_id LIKE '{point}-%' AND generation > 1"
+        );
+        assert_eq!(servers.sql(&later).trim(), "0", "{point}");
+        let posts = system.receiver.posts(&path);
+        let deliveries: BTreeSet<&str> =
+            posts.iter().filter_map(|post| post.header("x-postrider-delivery")).collect();
+        assert_eq!(deliveries.len() as u64, COUNT, "{point}: one next generation each");
+        assert!(posts.len() <= deliveries.len() + repeats, "{point}: {} posts", posts.len());
+        let gone =
+            testkit::http::delete(system.url("/v3/domains/mail.demo.example/webhooks/opened"));
+        gone.basic_auth("api", "key-demo").send().await.expect("answered").expect_status(200);
     }
 }

@@ -19,6 +19,7 @@ mod journeys;
 mod kills;
 mod lag;
 mod lifecycle;
+mod lost_streams;
 mod openapi;
 mod operators;
 mod options;

@@ -45,18 +45,18 @@ where
     within(WITHIN, what, asking).await
 }
 
-async fn call(request: http::Request, body: &Value) -> Option<Value> {
+pub(crate) async fn call(request: http::Request, body: &Value) -> Option<Value> {
     let answer = request.basic_auth("api", "key-demo").json(body).send().await.ok()?;
     Some(answer.expect_status(200).json())
 }
 
-async fn pause(system: &System, url: &str, paused: bool) {
+pub(crate) async fn pause(system: &System, url: &str, paused: bool) {
     let request = http::put(system.url("/postrider/v1/urls/paused"));
     call(request, &json!({"url": url, "paused": paused})).await.expect("answered");
 }
 
 /// How many are held; `None` while nobody answers.
-async fn held(system: &System) -> Option<u64> {
+pub(crate) async fn held(system: &System) -> Option<u64> {
     let request = http::get(system.url("/postrider/v1/undelivered"));
     let answer = request.basic_auth("api", "key-demo").send().await.ok()?;
     let groups = answer.expect_status(200).json()["undelivered"].clone();

@@ -15,6 +15,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use prost::Message as _;
+use protocol::Timestamp;
 use protocol::v1::target::Kind as TargetKind;
 use protocol::v1::{
     AcceptedEvent, AlertTarget, Channel, Delivery, Event, Level, MessageTarget, Target,
@@ -26,7 +27,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::worker::next_generation;
+use super::worker::{next_generation, renewed};
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::{Body, Query, json};
@@ -147,16 +148,16 @@ impl SettingsApi {
         // From here on nobody else sends these; whoever was quicker has sent the rest.
         let batch =
             self.store.take_deliveries(&caller.account_id, &undelivered, &delivered).await?;
-        let taken = taken(&batch, &mut anew);
+        let taken = taken(&batch, &mut anew, self.clock.now().into());
         let asked = undelivered.iter().chain(&delivered);
         let missed = asked.filter(|id| !taken.iter().any(|(taken, _)| taken == *id));
         answer.not_sent.extend(missed.map(|id| Kept::of(*id, NotSent::SentAgain)));
-        let first_due = self.clock.now().into();
-        let mut again = Vec::new();
-        for (id, delivery) in taken {
-            match delivery.and_then(|delivery| next_generation(delivery, first_due)) {
+        let (mut ids, mut again) = (Vec::new(), Vec::new());
+        for (id, next) in taken {
+            match next {
                 Some(next) => {
                     answer.sent.push(Sent::of(id, &next));
+                    ids.push(id);
                     again.push(next);
                 }
                 None => answer.not_sent.push(Kept::of(id, NotSent::Unreadable)),
@@ -165,7 +166,7 @@ impl SettingsApi {
         self.send_again(&again).await?;
         // Dying before this line sends nothing twice while it is under way: asked
         // again, it is the same generation, under the same id.
-        batch.sent(self.clock.now()).await?;
+        batch.sent(&ids, self.clock.now()).await?;
         metrics::counter!("postrider_resent_total").increment(again.len() as u64);
         Ok(answer)
     }
@@ -273,10 +274,17 @@ fn anew(
     })
 }
 
-/// What a batch has taken, as it was before; `None` for what cannot be read.
-fn taken(batch: &ResendBatch, anew: &mut HashMap<Uuid, Delivery>) -> Vec<(Uuid, Option<Delivery>)> {
-    let kept = batch.deliveries().map(|(id, bytes)| (id, Delivery::decode(bytes).ok()));
-    let made = batch.delivered().iter().map(|id| (*id, anew.remove(id)));
+/// What a batch has taken, as it is sent again; `None` for what cannot be read.
+fn taken(
+    batch: &ResendBatch,
+    anew: &mut HashMap<Uuid, Delivery>,
+    first_due: Timestamp,
+) -> Vec<(Uuid, Option<Delivery>)> {
+    let kept = batch.deliveries().map(|(id, bytes)| (id, next_generation(bytes, first_due).ok()));
+    let made = batch
+        .delivered()
+        .iter()
+        .map(|id| (*id, anew.remove(id).and_then(|delivery| renewed(delivery, first_due))));
     kept.chain(made).collect()
 }
 

@@ -1,15 +1,16 @@
 //! What is to be sent again.
 
 use chrono::{DateTime, Utc};
+use model::End;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::form::json;
+use crate::form;
 
-/// Ways to end that can be sent again.
-const OUTCOMES: [&str; 5] = ["held", "exhausted", "rejected", "expired", "suppressed"];
 /// Deliveries in a second, unless the call says otherwise.
 const USUAL_RATE: i32 = 50;
 const MAX_RATE: i32 = 1_000;
@@ -23,9 +24,8 @@ pub(super) struct ResendForm {
     url: Option<String>,
     /// For this alert setting.
     alert_setting_id: Option<String>,
-    /// How the deliveries ended: `held` (the default), `exhausted`, `rejected`,
-    /// `expired` or `suppressed`.
-    #[schema(max_items = 5, example = json!(["held", "exhausted"]))]
+    /// How the deliveries ended; `held` unless said otherwise.
+    #[schema(schema_with = outcomes)]
     outcomes: Option<Vec<String>>,
     /// Those that ended at this moment or later.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -33,6 +33,18 @@ pub(super) struct ResendForm {
     /// How many a second, 50 unless said otherwise.
     #[schema(minimum = 1, maximum = 1000)]
     per_second: Option<i32>,
+}
+
+/// The ends that can be sent again, as they are described.
+fn outcomes() -> Array {
+    let names = End::RESENDABLE.map(End::as_str);
+    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+    ArrayBuilder::new()
+        .items(name)
+        .max_items(Some(names.len()))
+        .description(Some("How the deliveries ended; `held` unless said otherwise."))
+        .examples([json!(["held", "exhausted"])])
+        .build()
 }
 
 /// A change of a job.
@@ -54,7 +66,7 @@ pub(super) struct Wanted {
 }
 
 pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
-    let form: ResendForm = json(body)?;
+    let form: ResendForm = form::json(body)?;
     let (target, target_id) = match (form.url, form.alert_setting_id) {
         (Some(_), Some(_)) => {
             return Err(ApiError::bad_request("give url or alert_setting_id, not both"));
@@ -72,11 +84,12 @@ pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
         }
         (None, None) => (String::new(), None),
     };
-    let mut outcomes = form.outcomes.unwrap_or_else(|| vec!["held".to_owned()]);
+    let mut outcomes = form.outcomes.unwrap_or_else(|| vec![End::Held.as_str().to_owned()]);
     outcomes.sort();
     outcomes.dedup();
-    if let Some(unknown) = outcomes.iter().find(|name| !OUTCOMES.contains(&name.as_str())) {
-        let known = OUTCOMES.join(", ");
+    let known = End::RESENDABLE.map(End::as_str);
+    if let Some(unknown) = outcomes.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
         let message = format!("outcomes: {unknown:?} is none of {known}");
         return Err(ApiError::bad_request(message));
     }
@@ -101,7 +114,7 @@ pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
 }
 
 pub(super) fn state(body: &[u8]) -> Result<&'static str, ApiError> {
-    let ChangedResend { state } = json(body)?;
+    let ChangedResend { state } = form::json(body)?;
     ["running", "paused", "cancelled"].into_iter().find(|known| *known == state).ok_or_else(|| {
         let message = format!("state: expected running, paused or cancelled, found {state:?}");
         ApiError::bad_request(message)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::End;
 use serde::Serialize;
 use store::history::Considered;
 use utoipa::ToSchema;
@@ -23,9 +24,7 @@ pub(super) enum Fate {
     NotRouted,
 }
 
-/// Every way to end, and every way not to be heard, by the names in history.
-const OUTCOMES: [&str; 7] =
-    ["delivered", "rejected", "exhausted", "expired", "suppressed", "held", "poisoned"];
+/// Every way not to be heard, by the names in history.
 const SILENT: [&str; 2] = ["account_not_open", "domain_disabled"];
 
 impl Fate {
@@ -34,7 +33,7 @@ impl Fate {
             names.iter().copied().find(|known| *known == name).unwrap_or("unknown")
         };
         if let Some(end) = &event.end {
-            return Self::Ended(known(&OUTCOMES, &end.outcome));
+            return Self::Ended(End::parse(&end.outcome).map_or("unknown", End::as_str));
         }
         if event.decisions.iter().any(|decision| decision.delivery_id.is_some()) {
             return Self::UnderWay;

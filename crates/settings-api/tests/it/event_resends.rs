@@ -26,7 +26,7 @@ pub(crate) fn body(event: &EventRow, url: &str) -> Vec<u8> {
         delivery_id: hex(delivery_id),
         event_key: hex(event.event_key),
         target: Some(Target { id: hex(target_id), kind: Some(TargetKind::Message(kind)) }),
-        accepted_event: b"an event".to_vec().into(),
+        accepted_event: crate::resends::accepted_event().into(),
         ..Delivery::default()
     }
     .encode_to_vec()

@@ -1,15 +1,26 @@
 //! Sending again what was not delivered.
 
+use std::time::Duration;
+
+use chassis::Clock;
+use model::End;
 use prost::Message as _;
 use protocol::v1::target::Kind as TargetKind;
-use protocol::v1::{Delivery, MessageTarget, Target};
+use protocol::v1::{AcceptedEvent, BlocklistedIp, Delivery, Event, MessageTarget, Target, event};
 use serde_json::{Value, json};
-use testkit::{TestEnv, eventually};
+use testkit::{SlowLink, TestEnv, eventually};
 
-use crate::world::{World, assert_answer, assert_message, send};
+use crate::world::{DEADLINE, Servers, World, assert_answer, assert_message, send};
 
 const RESENDS: &str = "/postrider/v1/resends";
 const URL: &str = "https://hooks.example.net/mail";
+
+/// An event that can be read.
+pub(crate) fn accepted_event() -> Vec<u8> {
+    let kind = Some(event::Kind::IpListed(BlocklistedIp::default()));
+    let event = Some(Event { id: "one".to_owned(), kind, ..Event::default() });
+    AcceptedEvent { event, ..AcceptedEvent::default() }.encode_to_vec()
+}
 
 /// Puts into history that deliveries to a URL ended in this way.
 fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) -> Vec<String> {
@@ -24,7 +35,7 @@ fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) 
             target: Some(Target { id: target_id.clone(), kind: Some(TargetKind::Message(kind)) }),
             attempt: 8,
             hop: 11,
-            accepted_event: b"an event".to_vec().into(),
+            accepted_event: accepted_event().into(),
             ..Delivery::default()
         };
         let bytes = hex::encode(delivery.encode_to_vec());
@@ -40,7 +51,7 @@ fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) 
 
 async fn wait_for_state(world: &World, id: &str, state: &str) -> Value {
     let path = format!("{RESENDS}/{id}");
-    eventually(std::time::Duration::from_secs(20), &format!("the resend to be {state}"), || async {
+    eventually(DEADLINE, &format!("the resend to be {state}"), || async {
         let shown = send(world.call("GET", &path)).await.expect_status(200).json();
         (shown["state"] == state).then_some(shown)
     })
@@ -114,10 +125,8 @@ async fn a_job_is_paused_runs_on_and_is_cancelled() {
     wait_for_state(&world, other["id"].as_str().expect("an id"), "done").await;
     assert_eq!(waiting(&env), left, "nothing is sent while it is paused");
     set("running").await.expect_status(200);
-    eventually(std::time::Duration::from_secs(20), "more to be sent", || async {
-        (waiting(&env) != left).then_some(())
-    })
-    .await;
+    eventually(DEADLINE, "more to be sent", || async { (waiting(&env) != left).then_some(()) })
+        .await;
     set("cancelled").await.expect_status(200);
     assert_message(&set("running").await, 409, "the resend has ended");
     assert_eq!(set("cancelled").await.status, 200, "saying it again is no error");
@@ -157,7 +166,8 @@ async fn wrong_jobs_are_refused() {
         (json!({"outcomes": []}), "outcomes: at least one"),
         (
             json!({"outcomes": ["delivered"]}),
-            "outcomes: \"delivered\" is none of held, exhausted, rejected, expired, suppressed",
+            "outcomes: \"delivered\" is none of held, exhausted, rejected, expired, suppressed, \
+             poisoned",
         ),
         (json!({"per_second": 0}), "per_second: expected 1 to 1000, found 0"),
         (
@@ -171,4 +181,112 @@ async fn wrong_jobs_are_refused() {
     let path = format!("{RESENDS}/00000000-0000-4000-8000-000000000000");
     assert_message(&send(world.call("GET", &path)).await, 404, "resend not found");
     assert_answer(&send(world.call("GET", RESENDS)).await, 200, r#"{"resends":[]}"#);
+}
+
+/// Whatever a newer version calls an end, what can be done about each of them is
+/// decided in one place.
+#[tokio::test]
+async fn every_end_but_delivered_is_sent_again_by_a_job() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let account_id = world.account_document("demo").await.account_id.clone();
+    let described = send(world.call("GET", "/openapi.json")).await.expect_status(200).json();
+    let described = &described["components"]["schemas"]["ResendForm"]["properties"]["outcomes"];
+    let described = described["items"]["enum"].as_array().expect("a list of names").clone();
+    for end in End::ALL {
+        let is_resent = end != End::Delivered;
+        assert_eq!(described.contains(&json!(end.as_str())), is_resent, "{end:?}");
+        if is_resent {
+            ended(&env, &account_id, URL, end.as_str(), 2);
+        }
+        let body = json!({"outcomes": [end.as_str()]});
+        let made = send(world.call("POST", RESENDS).json(&body)).await;
+        if !is_resent {
+            assert_eq!(made.status, 400, "{end:?}");
+            continue;
+        }
+        let made = made.expect_status(200).json();
+        let done = wait_for_state(&world, made["id"].as_str().expect("an id"), "done").await;
+        assert_eq!((&done["sent"], &done["passed_over"]), (&json!(2), &json!(0)), "{end:?}");
+    }
+    assert_eq!(waiting(&env), "0");
+}
+
+#[tokio::test]
+async fn what_was_set_aside_unread_is_passed_over_and_counted() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let account_id = world.account_document("demo").await.account_id.clone();
+    // More of them than a batch, all at one moment, before what can be read.
+    ended(&env, &account_id, URL, "poisoned", 9);
+    env.sql("UPDATE undelivered SET delivery = '\\xff', ended_at = now() - interval '1 hour'");
+    ended(&env, &account_id, URL, "held", 2);
+    let unread = send(world.call("GET", "/postrider/v1/undelivered")).await.json();
+    assert_eq!(unread["undelivered"].as_array().map(Vec::len), Some(2), "{unread}");
+    let body = json!({"outcomes": ["held", "poisoned"], "per_second": 20});
+    let made = send(world.call("POST", RESENDS).json(&body)).await.expect_status(200).json();
+    let done = wait_for_state(&world, made["id"].as_str().expect("an id"), "done").await;
+    assert_eq!((&done["sent"], &done["passed_over"]), (&json!(2), &json!(9)));
+    assert_eq!(waiting(&env), "9", "they stay where they are");
+    let one = env.sql("SELECT delivery_id FROM undelivered WHERE sent_again_at IS NULL LIMIT 1");
+    let path = format!("/postrider/v1/deliveries/{}/resend", one.trim());
+    let unread = "this delivery was set aside unread, and cannot be sent";
+    assert_message(&send(world.call("POST", &path)).await, 400, unread);
+}
+
+/// What the page says to operators at three in the morning is done here to the letter.
+#[tokio::test]
+async fn what_the_runbook_of_poisoned_deliveries_says_works() {
+    let page = include_str!("../../../../docs/runbooks/PostriderPoisoned.md");
+    let within = |begin: &str, end: &str| {
+        let rest = page.split_once(begin).unwrap_or_else(|| panic!("no {begin} on the page")).1;
+        rest.split_once(end).unwrap_or_else(|| panic!("no {end} on the page")).0.to_owned()
+    };
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let account_id = world.account_document("demo").await.account_id.clone();
+    ended(&env, &account_id, URL, "poisoned", 3);
+    env.sql(&within("```sql\n", "```"));
+    let call = within("```http\n", "```");
+    let (line, body) = call.split_once("\n\n").expect("a line, and a body");
+    let (method, path) = line.split_once(' ').expect("a method, and a path");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let made = send(world.call(method, path).json(&body)).await.expect_status(200).json();
+    let done = wait_for_state(&world, made["id"].as_str().expect("an id"), "done").await;
+    assert_eq!(done["sent"], 3);
+    assert_eq!(waiting(&env), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_gets_on_with_a_broker_that_is_slower_than_the_databases_patience() {
+    let env = TestEnv::new();
+    let broker = env.nats_url.trim_start_matches("nats://").parse().expect("an address");
+    let link = SlowLink::to(broker).await;
+    let nats_url = format!("nats://{}", link.address());
+    let database_url =
+        format!("{}?options=-c%20idle_in_transaction_session_timeout%3D500ms", env.database_url);
+    let servers = Servers { nats_url: &nats_url, database_url: &database_url, region: &env.region };
+    let world = World::demo_configured(servers, &[], Clock::system()).await;
+    let account_id = world.account_document("demo").await.account_id.clone();
+    ended(&env, &account_id, URL, "held", 22);
+    link.delay(Duration::from_millis(900));
+    let body = json!({"url": URL, "per_second": 200});
+    let made = send(world.call("POST", RESENDS).json(&body)).await.expect_status(200).json();
+    let id = made["id"].as_str().expect("an id");
+    // Each group is noted when it is stored, not all at the end.
+    let mut seen = Vec::new();
+    eventually(DEADLINE, "the job to get on group by group", || {
+        let left = waiting(&env);
+        if seen.last() != Some(&left) {
+            seen.push(left);
+        }
+        let is_done = seen.last().is_some_and(|left| left == "0");
+        async move { is_done.then_some(()) }
+    })
+    .await;
+    assert!(seen.len() >= 4, "{seen:?}");
+    let done = wait_for_state(&world, id, "done").await;
+    assert_eq!(done["sent"], 22);
+    let stream = format!("{}_DELIVERIES_0", env.region);
+    assert_eq!(testkit::broker::messages(&env.nats_url, &stream).await.len(), 22);
 }

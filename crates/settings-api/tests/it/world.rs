@@ -90,9 +90,9 @@ impl World {
         readiness.expect(settings_api::READINESS);
         let serving = server.serve(api, readiness.clone(), tasks.clone());
         tasks.spawn(async move { serving.await.expect("served until the stop") });
-        testkit::eventually(DEADLINE, "readiness", || {
-            let ready = readiness.missing().is_empty().then_some(());
-            async move { ready }
+        testkit::eventually(DEADLINE, "readiness, and all documents", || {
+            let is_ready = readiness.missing().is_empty() && settings.is_complete();
+            async move { is_ready.then_some(()) }
         })
         .await;
         let admin = AdminClient::connect(admin).await.expect("the admin door");

@@ -50,6 +50,19 @@ pub struct EndRow {
 }
 
 impl Store {
+    /// Whether history has it that a delivery was delivered.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn was_delivered(&self, delivery_id: Uuid) -> Result<bool, StoreError> {
+        let delivered = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM ends WHERE delivery_id = $1 AND outcome = 'delivered') \
+             AS \"delivered!\"",
+            delivery_id
+        );
+        Ok(delivered.fetch_one(&self.pool).await?)
+    }
+
     /// Inserts those ends that are not there yet, counts them, and keeps with each of
     /// them the body that is to be kept. Of two ends of one delivery that lie within two days
     /// the first to come counts, in one batch the earlier one, and a body only ever comes with its own end:

@@ -95,7 +95,7 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
     assert_eq!(groups.iter().map(|group| group.count).sum::<i64>(), ROWS / 50);
     let delivery_id = env.sql("SELECT md5('d100')::uuid").trim().parse().expect("an id");
     let one = store.take_undelivered(ACCOUNT, delivery_id).await.expect("taken");
-    one.sent(noon).await.expect("noted");
+    one.sent(&[delivery_id], noon).await.expect("noted");
     let target_id = env.sql(&format!("SELECT md5('{ACCOUNT}' || 2)::uuid"));
     for target_id in [None, Some(target_id.trim().parse().expect("an id"))] {
         let outcomes = ["held".to_owned()];
@@ -106,9 +106,14 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
         // PostgreSQL settles on a plan for all values after a few times.
         let mut at = now;
         for batch in 0..10 {
-            let batch_of = store.next_resend_batch(at).await.expect("asked").expect("due");
-            assert_eq!(batch_of.deliveries().count(), 100, "batch {batch}");
-            at = batch_of.sent(at).await.expect("noted").expect("it goes on");
+            let claim = Uuid::from_u128(batch);
+            let taken = store.next_resend_batch(claim, at).await.expect("asked");
+            let mut taken = taken.expect("due");
+            let ids: Vec<Uuid> = taken.next(100).map(|(id, _)| id).collect();
+            assert_eq!(ids.len(), 100, "batch {batch}");
+            taken.looked_at(100, ids);
+            let goes_on = store.note_resent(&mut taken, true, at).await.expect("noted");
+            at = goes_on.expect("it goes on");
         }
         env.sql("DELETE FROM resends");
     }

@@ -49,6 +49,16 @@ request-bin: {ports: {http: 8090}}
 {{- end -}}
 {{- end -}}
 
+{{/* Of one role. What a newer version writes to the streams is of use to nobody but newer readers. */}}
+{{- define "postrider.imageOf" -}}
+{{- $keep := .root.Values.upgrade.keep -}}
+{{- if and $keep (has .role (list "settings-api" "ingest" "console")) -}}
+{{ .root.Values.image.repository }}{{ ternary "@" ":" (hasPrefix "sha256:" $keep) }}{{ $keep }}
+{{- else -}}
+{{ include "postrider.image" .root }}
+{{- end -}}
+{{- end -}}
+
 {{- define "postrider.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{ .Values.serviceAccount.name | default (include "postrider.fullname" .) }}

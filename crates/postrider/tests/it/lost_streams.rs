@@ -1,0 +1,141 @@
+//! Streams and buckets that the broker loses while everything runs.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use protocol::v1::PublishRequest;
+use serde_json::json;
+use testkit::broker::{jetstream, try_jetstream};
+use testkit::{OwnServers, eventually};
+
+use crate::system::{SOON, System, alert, clicked, payload_event_id};
+
+/// Longer than it takes until streams are made again that somebody might yet restore.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Hands events over until so many are stored in a row; says which. Nobody is ever told
+/// that an account or a domain is unknown.
+async fn publish_through(system: &System, prefix: &str, wanted: usize) -> Vec<String> {
+    let mut stored = Vec::new();
+    let (mut number, mut row) = (0, 0);
+    while row < wanted {
+        number += 1;
+        let id = format!("{prefix}-{number}");
+        let event = clicked(&id);
+        let answer = async {
+            let mut ingest = system.try_ingest().await?;
+            Some(ingest.publish(PublishRequest { events: vec![event] }).await)
+        };
+        match answer.await {
+            Some(Ok(_)) => {
+                stored.push(id);
+                row += 1;
+            }
+            Some(Err(refusal)) => {
+                assert_eq!(refusal.code(), tonic::Code::Unavailable, "{refusal}");
+                row = 0;
+            }
+            None => row = 0,
+        }
+    }
+    stored
+}
+
+async fn wait_until_all_have_come(system: &System, path: &str, ids: &[String]) {
+    eventually(LONG, "every stored event to arrive", || async {
+        let posts = system.receiver.posts(path);
+        let come: Vec<String> =
+            posts.iter().map(|post| payload_event_id(&post.json()).to_owned()).collect();
+        ids.iter().all(|id| come.contains(id)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_bucket_of_settings_fills_by_itself_and_nobody_is_called_unknown() {
+    let servers = OwnServers::start();
+    let system = System::start_separately(&servers, &[]).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    let ids = RefCell::new(publish_through(&system, "before", 1).await);
+
+    let (url, region) = (servers.nats.url(), &servers.region);
+    let bucket = format!("KV_{region}_settings");
+    jetstream(&url, &format!("STREAM.DELETE.{bucket}"), &json!({})).await;
+    let complete = json!({"last_by_subj": format!("$KV.{region}_settings.complete")});
+    let get = format!("STREAM.MSG.GET.{bucket}");
+    eventually(LONG, "the bucket to be complete", || async {
+        let prefix = format!("while-{}", ids.borrow().len());
+        let stored = publish_through(&system, &prefix, 1).await;
+        ids.borrow_mut().extend(stored);
+        let marker = try_jetstream(&url, &get, &complete).await?;
+        let data = marker["message"]["data"].as_str().unwrap_or_default().to_owned();
+        (!data.is_empty()).then_some(())
+    })
+    .await;
+    let mut ids = ids.into_inner();
+    ids.extend(publish_through(&system, "after", 20).await);
+    wait_until_all_have_come(&system, "/hook", &ids).await;
+    let refused = "SELECT count(*) FROM ends WHERE outcome <> 'delivered'";
+    assert_eq!(servers.sql(refused).trim(), "0", "nothing was suppressed");
+    // What is changed from now on is in force at once, as before.
+    let other = system.receiver.url("/other");
+    system.add_domain_webhook("demo", "mail.demo.example", "opened", &[&other]).await;
+    system.publish(crate::system::opened("changed")).await;
+    system.receiver.wait_for_posts("/other", 1, SOON).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_has_lost_everything_is_set_up_again_and_nobody_is_called_unknown() {
+    let mut servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[]).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    for stream in testkit::broker::streams(&servers.nats.url()).await {
+        jetstream(&servers.nats.url(), &format!("STREAM.DELETE.{stream}"), &json!({})).await;
+    }
+    servers.nats.restart().expect("restarted");
+    // Processes that start now find nothing, and wait for it.
+    for role in ["fanout", "dispatcher", "archive", "ingest"] {
+        system.kill9(role).await;
+        system.begin(role, None);
+    }
+    let refusal = async |id| {
+        let mut ingest = system.try_ingest().await?;
+        ingest.publish(PublishRequest { events: vec![alert(id)] }).await.err()
+    };
+    let refused = eventually(SOON, "an answer of ingest", || refusal("early")).await;
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    let ids = publish_through(&system, "after", 20).await;
+    wait_until_all_have_come(&system, "/hook", &ids).await;
+}
+
+#[tokio::test]
+async fn a_role_whose_stream_is_lost_is_not_ready_says_which_and_gets_it_back() {
+    let servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[]).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    system.process("fanout").terminate(SOON).await;
+    let ops = system.begin("fanout", None);
+    let readyz = async || {
+        let answer = testkit::http::get(format!("http://{ops}/readyz")).send().await.ok()?;
+        Some((answer.status, answer.text()))
+    };
+    eventually(SOON, "fanout to be ready", || async { (readyz().await?.0 == 200).then_some(()) })
+        .await;
+    let stream = format!("STREAM.DELETE.{}_EVENTS", servers.region);
+    jetstream(&servers.nats.url(), &stream, &json!({})).await;
+    eventually(SOON, "fanout to say what is missing", || async {
+        let (status, text) = readyz().await?;
+        (status == 503 && text.contains("stream EVENTS")).then_some(())
+    })
+    .await;
+    assert!(system.process("fanout").log().contains("the broker has lost a stream"));
+    eventually(LONG, "fanout to be ready again", || async {
+        (readyz().await?.0 == 200).then_some(())
+    })
+    .await;
+    let ids = publish_through(&system, "after", 5).await;
+    wait_until_all_have_come(&system, "/hook", &ids).await;
+}

@@ -1,0 +1,205 @@
+//! A job at work: it claims a batch, sends it, and notes what it has sent.
+//!
+//! No transaction is open meanwhile. The claim keeps other replicas away from the
+//! job, and its number keeps whoever was too slow from noting anything in the name
+//! of who came after. A process that dies leaves the job to others when the claim is
+//! over, and what it had stored and not noted is stored once more under the same ids.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::{Resend, Taken, note};
+use crate::{Store, StoreError};
+
+/// Batches of a job in a second: what it has in hand when its process dies is small.
+const BATCHES_PER_SECOND: i32 = 10;
+/// How long a job is left to whoever was last seen working on it. Much longer than
+/// the broker may take for one group of deliveries.
+const CLAIM: TimeDelta = TimeDelta::seconds(30);
+
+/// What a job is to send next.
+#[derive(Debug)]
+pub struct JobBatch {
+    resend: Resend,
+    claim: Uuid,
+    /// What is not noted yet, the oldest first.
+    deliveries: Vec<Taken>,
+    /// How many of these were looked at.
+    looked_at: usize,
+    /// Which of those were sent.
+    sent: Vec<Uuid>,
+    /// Less than a batch is the end: what ends from now on is not its.
+    is_last: bool,
+}
+
+impl Resend {
+    /// How many are sent at once.
+    fn batch(&self) -> i32 {
+        (self.per_second / BATCHES_PER_SECOND).max(1)
+    }
+
+    /// The time that so many stand for.
+    fn time_of(&self, deliveries: usize) -> TimeDelta {
+        let deliveries = i64::try_from(deliveries).unwrap_or(i64::MAX);
+        TimeDelta::microseconds(deliveries.saturating_mul(1_000_000) / i64::from(self.per_second))
+    }
+}
+
+impl JobBatch {
+    /// The next so many that were not looked at: ids and stored bytes.
+    pub fn next(&self, count: usize) -> impl Iterator<Item = (Uuid, &[u8])> {
+        let rest = self.deliveries.iter().skip(self.looked_at).take(count);
+        rest.map(|taken| (taken.delivery_id, taken.delivery.as_slice()))
+    }
+
+    /// How many were not looked at.
+    pub fn left(&self) -> usize {
+        self.deliveries.len() - self.looked_at
+    }
+
+    /// The next so many were looked at, and these of them were sent.
+    pub fn looked_at(&mut self, count: usize, sent: impl IntoIterator<Item = Uuid>) {
+        self.looked_at = (self.looked_at + count).min(self.deliveries.len());
+        self.sent.extend(sent);
+    }
+
+    /// The time that they are to be spread over.
+    pub fn takes(&self) -> Duration {
+        self.resend.time_of(self.deliveries.len()).to_std().unwrap_or_default()
+    }
+}
+
+impl Store {
+    /// Claims what a job is to send next. `None` when no job is due that nobody
+    /// else is working on.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn next_resend_batch(
+        &self,
+        claim: Uuid,
+        at: DateTime<Utc>,
+    ) -> Result<Option<JobBatch>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let job = sqlx::query!(
+            "UPDATE resends SET claim = $1, claimed_until = $3 WHERE resend_id = \
+             (SELECT resend_id FROM resends WHERE state = 'running' AND next_batch_at <= $2 \
+             AND (claimed_until IS NULL OR claimed_until <= $2) \
+             ORDER BY next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED) \
+             RETURNING resend_id, account_id, target_id, target, outcomes, since, created_at, \
+             per_second, state, sent, passed_over, reached, reached_id",
+            claim,
+            at,
+            at + CLAIM
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(job) = job else { return Ok(None) };
+        let resend = Resend {
+            resend_id: job.resend_id,
+            account_id: job.account_id,
+            target_id: job.target_id,
+            target: job.target,
+            outcomes: job.outcomes,
+            since: job.since,
+            created_at: job.created_at,
+            per_second: job.per_second,
+            state: job.state,
+            sent: job.sent,
+            passed_over: job.passed_over,
+        };
+        // It begins where the batch before has ended, and looks at nothing twice. Where
+        // an older version has worked on it, the moment alone is known.
+        let from = job.since.max(job.reached).unwrap_or(DateTime::UNIX_EPOCH);
+        let reached = job.reached.filter(|reached| *reached == from);
+        let after = reached.and(job.reached_id).unwrap_or_default();
+        let deliveries = sqlx::query_as!(
+            Taken,
+            "SELECT delivery_id, ended_at, delivery FROM undelivered WHERE account_id = $1 \
+             AND ($2::uuid IS NULL OR target_id = $2) AND outcome = ANY($3) AND ended_at < $4 \
+             AND ended_at >= $5 AND (ended_at, delivery_id) > ($5, $6) AND sent_again_at IS NULL \
+             ORDER BY ended_at, delivery_id LIMIT $7",
+            resend.account_id,
+            resend.target_id,
+            &resend.outcomes,
+            resend.created_at,
+            from,
+            after,
+            i64::from(resend.batch())
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        let is_last = deliveries.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
+        let (looked_at, sent) = (0, Vec::new());
+        Ok(Some(JobBatch { resend, claim, deliveries, looked_at, sent, is_last }))
+    }
+
+    /// Notes what was looked at and what was sent, and takes it out of the batch; lets
+    /// go of the job where the batch `ends`. Returns when the job goes on; `None` when
+    /// it does not, or is somebody else's by now.
+    ///
+    /// # Errors
+    /// Those of the database. Nothing is noted then, and they are sent once more.
+    pub async fn note_resent(
+        &self,
+        batch: &mut JobBatch,
+        ends: bool,
+        at: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let (resend, looked_at) = (&batch.resend, batch.looked_at);
+        let part = batch.deliveries.get(..looked_at).unwrap_or_default();
+        let last = part.last();
+        let mut tx = self.pool.begin().await?;
+        let sent = note(&mut tx, part, &batch.sent, at).await?;
+        let is_done = ends && batch.is_last && batch.left() == 0;
+        let job = sqlx::query!(
+            "UPDATE resends SET sent = sent + $3, passed_over = passed_over + $4, changed_at = $5, \
+             next_batch_at = greatest(next_batch_at + make_interval(secs => $6), $5), \
+             reached = coalesce($7, reached), reached_id = coalesce($8, reached_id), \
+             claim = CASE WHEN $9 THEN NULL ELSE claim END, \
+             claimed_until = CASE WHEN $9 THEN NULL ELSE $10::timestamptz END, \
+             state = CASE WHEN $11 AND state = 'running' THEN 'done' ELSE state END \
+             WHERE resend_id = $1 AND claim = $2 RETURNING state, next_batch_at",
+            resend.resend_id,
+            batch.claim,
+            i64::try_from(sent).unwrap_or(i64::MAX),
+            i64::try_from(looked_at - batch.sent.len()).unwrap_or(i64::MAX),
+            at,
+            resend.time_of(looked_at).as_seconds_f64(),
+            last.map(|taken| taken.ended_at),
+            last.map(|taken| taken.delivery_id),
+            ends,
+            at + CLAIM,
+            is_done
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        // What was sent is noted, whosever the job is now.
+        tx.commit().await?;
+        batch.deliveries.drain(..looked_at);
+        batch.looked_at = 0;
+        batch.sent.clear();
+        Ok(job.filter(|job| job.state == "running").map(|job| job.next_batch_at))
+    }
+
+    /// Whether somebody is at a job.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn is_resend_in_hand(
+        &self,
+        resend_id: Uuid,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let in_hand = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM resends WHERE resend_id = $1 AND claimed_until > $2) \
+             AS \"in_hand!\"",
+            resend_id,
+            at
+        );
+        Ok(in_hand.fetch_one(&self.pool).await?)
+    }
+}

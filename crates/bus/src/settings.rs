@@ -15,8 +15,6 @@ use prost::Message as _;
 use protocol::v1::{AccountDocument, DomainDocument};
 use tokio::sync::{Mutex, watch};
 
-    }
-
 use crate::bucket::{COMPLETE, created_ms};
 use crate::{Bus, BusError};
 
@@ -186,6 +184,18 @@ impl Documents {
             self.domains.insert(domain.domain_id.clone(), Arc::new(domain));
         }
         Ok(())
+    }
+
+    /// A document is gone: operators have deleted it, because its account or domain is none.
+    fn remove(&mut self, key: &str) {
+        if let Some(account_id) = key.strip_prefix("account.") {
+            let Some(account) = self.accounts.remove(account_id) else { return };
+            if self.account_ids.get(&account.name).is_some_and(|id| id == account_id) {
+                self.account_ids.remove(&account.name);
+            }
+        } else if let Some(domain_id) = key.strip_prefix("domain.") {
+            self.domains.remove(domain_id);
+        }
     }
 
     fn apply_account(&mut self, account: Arc<AccountDocument>) {

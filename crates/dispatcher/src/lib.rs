@@ -24,6 +24,7 @@ mod lag;
 mod mail;
 mod past;
 mod pull;
+mod sentinel;
 mod settle;
 mod settled;
 mod targets;
@@ -94,6 +95,10 @@ pub async fn run(
         board,
     });
     let consumers = (0..shards).map(|shard| dispatcher.due_consumer(shard)).collect();
+    for shard in 0..shards {
+        let watch = sentinel::watch(dispatcher.bus.clone(), shard, dispatcher.clock.clone());
+        dispatcher.tasks.background(watch);
+    }
     dispatcher.tasks.background(lag::tell(consumers, dispatcher.clock.clone()));
     let comparing = (Arc::clone(&dispatcher), readiness.clone());
     dispatcher.tasks.background(async move {

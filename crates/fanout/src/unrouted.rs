@@ -180,8 +180,11 @@ pub(crate) fn moment(at: Option<&protocol::Timestamp>) -> Option<DateTime<Utc>> 
 /// the limits hold but for what arrives within [`ASK_EVERY`].
 #[derive(Default)]
 pub(crate) struct Room {
-    accounts: Mutex<HashMap<String, (Instant, Result<Unrouted, BusError>)>>,
+    accounts: Mutex<HashMap<String, (Instant, Counted)>>,
 }
+
+/// What the broker said, and what was added since.
+type Counted = Result<Unrouted, BusError>;
 
 /// How often the broker is asked how much of an account waits.
 const ASK_EVERY: Duration = Duration::from_secs(2);

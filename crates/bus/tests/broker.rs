@@ -230,6 +230,33 @@ async fn outcomes_are_batched_by_kind_and_account_and_all_arrive() {
 }
 
 #[tokio::test]
+async fn a_pull_takes_no_more_than_its_bytes_and_ends_in_order() {
+    let (bus, _tasks) = connect(&[]).await;
+    const EVENTS: usize = 7;
+    for n in 0..EVENTS {
+        let key = event_key("account", EventType::Clicked, &n.to_string());
+        let body = vec![0; 300_000].into();
+        bus.publish_event(EventType::Clicked, "account", &key, body).await.expect("stored");
+    }
+    let mut consumer = bus.events_consumer("test", 100);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < EVENTS {
+        // Raised to what one message can have: a megabyte and a little.
+        let mut pull = consumer.pull_bytes(100, 1).await.expect("pulled");
+        let mut size = 0;
+        while let Some(chunk) = pull.next().await {
+            for pulled in chunk.expect("running out of bytes is no error") {
+                assert_eq!(pulled.times_handed_out(), 1);
+                pulled.ack().await;
+                size += 1;
+            }
+        }
+        sizes.push(size);
+    }
+    assert_eq!(sizes, [3, 3, 1]);
+}
+
+#[tokio::test]
 async fn fewer_shards_are_refused_while_one_that_goes_still_holds_something() {
     let region = testkit::fresh_region();
     let extra =

@@ -98,12 +98,22 @@ impl Table {
         )))
         .fetch_one(&mut *session)
         .await?;
-        let mut block = 0;
+        let (mut block, mut tries) = (0, 1);
         while block < blocks {
             let mut tx = briefly(session).await?;
-            done.moved += self.move_part(&mut tx, block, Position::Anew).await?;
-            tx.commit().await?;
-            block += BLOCKS;
+            match self.move_part(&mut tx, block, Position::Anew).await {
+                Ok(moved) => {
+                    tx.commit().await?;
+                    done.moved += moved;
+                    (block, tries) = (block + BLOCKS, 1);
+                }
+                // Who inserts meanwhile keeps it waiting.
+                Err(error) if is_lock_timeout(&error) && tries < TRIES => {
+                    tx.rollback().await?;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
         // Nobody has written to it since it was set aside, and all of it has been moved.
         run(session, format!("DROP TABLE {name}_strays")).await?;

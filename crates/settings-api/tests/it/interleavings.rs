@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
         let account = self.world.account_document(&self.account).await;
         let parent = self.world.account_document(&self.parent).await;
         let domain = self.world.domain_document(&self.domain).await;
-        let identity = model::Identity { event_key: "event", acceptance: "first" };
+        let identity = ::model::Identity { event_key: "event", acceptance: "first" };
         for event_type in EventType::WEBHOOKS {
             let scope = Scope { account: &account, parent: Some(&parent), domain: Some(&domain) };
             let chosen = route(event_type, identity, scope).chosen.into_iter();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{alerts, bench, config_docs, deny, deploy, lint, sqlx, tidy};
+use crate::{alerts, bench, chaos, config_docs, deny, deploy, lint, sqlx, tidy};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -54,7 +54,8 @@ const TESTS: [Step; 2] = [
 ];
 
 /// After the build of the tests, whose binary they use or at least share.
-const LATE_CHECKS: [Step; 2] = [
+const LATE_CHECKS: [Step; 3] = [
+    Step { name: "chaos", budget: secs(600), run: |_| check(chaos()) },
     Step { name: "config-docs", budget: secs(60), run: |_| check(config_docs::config_docs(true)) },
     Step { name: "deny", budget: secs(240), run: |_| check(deny::deny(false)) },
 ];
@@ -120,6 +121,11 @@ fn line(step: &Step, took: Duration, failed: bool) -> String {
         if failed { "  FAILED" } else { "" },
     );
     line
+}
+
+/// Four minutes of chaos with fresh seeds, and two mutants that have to be found.
+fn chaos() -> Result<()> {
+    chaos::for_a_while(secs(240), &chaos::mutants_by_turns()?)
 }
 
 fn check(result: Result<()>) -> Result<Count> {

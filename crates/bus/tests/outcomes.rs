@@ -141,8 +141,10 @@ async fn an_ack_is_confirmed_by_the_broker() {
     let (bus, _tasks) = connect().await;
     let target = Some(Target { id: "target".into(), kind: None });
     let delivery = Delivery { delivery_id: id(1), target, ..Delivery::default() };
-    bus.publish_delivery(&delivery).await.expect("stored");
     let mut consumer = bus.due_consumer(0, 10);
+    // What was stored before there was this consumer may have been handed out by another.
+    consumer.ensure().await.expect("made");
+    bus.publish_delivery(&delivery).await.expect("stored");
     let mut pull = consumer.pull(1).await.expect("pulled");
     let pulled = pull.next().await.expect("one").expect("no error").remove(0);
     assert_eq!(pulled.times_handed_out(), 1);

@@ -20,6 +20,7 @@ mod kills;
 mod lag;
 mod lifecycle;
 mod lost_streams;
+mod masks;
 mod openapi;
 mod operators;
 mod options;

@@ -207,20 +207,46 @@ impl System {
         process.wait_ready(ops, SOON).await;
     }
 
+    /// Starts one more process of a role, under a name of its own, and waits until it is
+    /// ready. The first one has the role's name.
+    pub(crate) async fn run_another(
+        &mut self,
+        role: &'static str,
+        name: &'static str,
+        failpoints: Option<&str>,
+    ) {
+        let ops = self.begin_as(name, role, failpoints);
+        self.process(name).wait_ready(ops, SOON).await;
+    }
+
     /// Starts a role without waiting for it. Returns its ops address.
     pub(crate) fn begin(&mut self, role: &'static str, crash_point: Option<&str>) -> SocketAddr {
+        self.begin_as(role, role, crash_point)
+    }
+
+    fn begin_as(
+        &mut self,
+        name: &'static str,
+        role: &'static str,
+        crash_point: Option<&str>,
+    ) -> SocketAddr {
         let ops = loopback();
         let mut settings = self.settings.clone();
         settings.push(("POSTRIDER_OPS_ADDR".to_owned(), ops.to_string()));
-        for (_, name, value) in self.own_settings.iter().filter(|(of, ..)| *of == role) {
-            settings.retain(|(known, _)| known != name);
-            settings.push((name.clone(), value.clone()));
+        for (_, own, value) in self.own_settings.iter().filter(|(of, ..)| *of == role) {
+            settings.retain(|(known, _)| known != own);
+            settings.push((own.clone(), value.clone()));
         }
         if let Some(crash_point) = crash_point {
             settings.push(("FAILPOINTS".to_owned(), crash_point.to_owned()));
         }
-        self.processes.insert(role, Postrider::start(BINARY, &[role], settings));
+        self.processes.insert(name, Postrider::start(BINARY, &[role], settings));
         ops
+    }
+
+    /// Changes a setting of one role, for its processes that start from now on.
+    pub(crate) fn set_for(&mut self, role: &'static str, name: &str, value: &str) {
+        self.own_settings.push((role, format!("POSTRIDER_{name}"), value.to_owned()));
     }
 
     /// Changes a setting for processes that start from now on.

@@ -1,0 +1,127 @@
+//! Promises that two mechanisms keep, or that one process keeps by chance: here with what
+//! leaves only one of them, and each once more with the bug that has to break it.
+
+use std::time::Duration;
+
+use protocol::v1::PublishRequest;
+use serde_json::{Value, json};
+use testkit::broker::jetstream;
+use testkit::{OwnServers, Reply, Speech, Wire, eventually};
+
+use crate::system::{SOON, System, clicked};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// How often a receiver that takes longer than the lease is asked, with two dispatchers: one
+/// alone would recognise what it is at, whatever became of the lease.
+async fn posts_to_a_slow_receiver(mutant: Option<&str>) -> usize {
+    let mut system = System::start_apart(&[("EGRESS_TIMEOUT", "20s")]).await;
+    system.kill9("dispatcher").await;
+    system.run("dispatcher", mutant).await;
+    system.run_another("dispatcher", "dispatcher-2", mutant).await;
+    let url = system.receiver.url("/slow");
+    system.receiver.on_post("/slow", [Reply::status(200).after(Duration::from_secs(7))]);
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.publish(clicked("slow")).await;
+    system.wait_for_end("slow", "delivered").await;
+    system.receiver.posts("/slow").len()
+}
+
+#[tokio::test]
+async fn with_two_dispatchers_a_slow_receiver_keeps_its_lease_and_is_asked_once() {
+    assert_eq!(posts_to_a_slow_receiver(None).await, 1);
+}
+
+#[tokio::test]
+async fn without_prolonged_leases_a_slow_receiver_is_asked_by_both_dispatchers() {
+    let mutant = "mutant.keep_no_lease=return";
+    assert!(posts_to_a_slow_receiver(Some(mutant)).await > 1, "the mutant was not found");
+}
+
+/// How often receivers are asked while outcomes are refused for three leases.
+async fn posts_while_outcomes_are_refused(mutant: Option<&str>) -> usize {
+    let servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[]).await;
+    system.kill9("dispatcher").await;
+    system.run("dispatcher", mutant).await;
+    system.run_another("dispatcher", "dispatcher-2", mutant).await;
+    let url = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    let (nats, stream) = (servers.nats.url(), format!("{}_OUTCOMES", servers.region));
+    set_largest_message(&nats, &stream, 1).await;
+    for n in 0..10 {
+        system.publish(clicked(&format!("refused-{n}"))).await;
+    }
+    system.receiver.wait_for_posts("/hook", 10, SOON).await;
+    tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(9)).into()).await;
+    set_largest_message(&nats, &stream, -1).await;
+    eventually(LONG, "every delivery to end", || async {
+        (servers.sql("SELECT count(*) FROM ends").trim() == "10").then_some(())
+    })
+    .await;
+    system.receiver.posts("/hook").len()
+}
+
+async fn set_largest_message(nats: &str, stream: &str, bytes: i64) {
+    let info = jetstream(nats, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+    let mut config: Value = info["config"].clone();
+    config["max_msg_size"] = bytes.into();
+    jetstream(nats, &format!("STREAM.UPDATE.{stream}"), &config).await;
+}
+
+#[tokio::test]
+async fn with_two_dispatchers_refused_outcomes_re_send_nothing() {
+    assert_eq!(posts_while_outcomes_are_refused(None).await, 10);
+}
+
+#[tokio::test]
+async fn without_prolonged_leases_refused_outcomes_re_send() {
+    let mutant = "mutant.keep_no_lease=return";
+    assert!(posts_while_outcomes_are_refused(Some(mutant)).await > 10, "the mutant was not found");
+}
+
+/// Whether the event after a 2xx goes to the new URL, though fanout is told of the change a
+/// second late.
+async fn sees_a_change_that_is_told_late(mutant: Option<&str>) -> bool {
+    let servers = OwnServers::start();
+    let broker = std::net::SocketAddr::from(([127, 0, 0, 1], servers.nats.port()));
+    let wire = Wire::lay(broker, Speech::Nats).await.expect("a wire");
+    let mut system = System::start_separately(&servers, &[]).await;
+    system.kill9("fanout").await;
+    system.set_for("fanout", "NATS_URL", &format!("nats://{}", wire.address()));
+    system.run("fanout", mutant).await;
+    let before = system.receiver.url("/before");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&before]).await;
+    system.publish(clicked("before")).await;
+    system.receiver.wait_for_posts("/before", 1, SOON).await;
+
+    wire.tamper(|now| now.hold_settings = true);
+    let request = testkit::http::put(system.url("/v3/domains/mail.demo.example/webhooks/clicked"));
+    let after = system.receiver.url("/after");
+    let request = request.basic_auth("api", "key-demo").form(&[("url", &after)]);
+    request.send().await.expect("answered").expect_status(200);
+    let request = PublishRequest { events: vec![clicked("after")] };
+    system.ingest().await.publish(request).await.expect("accepted");
+    tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(1)).into()).await;
+    wire.tamper(|now| now.hold_settings = false);
+
+    let query = "SELECT url FROM routing_decisions JOIN events USING (event_key) \
+                 WHERE event_id = 'after' AND verdict = 'chosen'";
+    let chosen = eventually(LONG, "the decision", || async {
+        let url = servers.sql(query);
+        (!url.trim().is_empty()).then(|| url.trim().to_owned())
+    })
+    .await;
+    chosen == after
+}
+
+#[tokio::test]
+async fn the_event_after_a_2xx_sees_the_change_though_the_watch_is_a_second_late() {
+    assert!(sees_a_change_that_is_told_late(None).await);
+}
+
+#[tokio::test]
+async fn without_a_fence_the_event_after_a_2xx_goes_the_old_way() {
+    let mutant = "mutant.fanout_no_fence=return";
+    assert!(!sees_a_change_that_is_told_late(Some(mutant)).await, "the mutant was not found");
+}

@@ -57,7 +57,7 @@ async fn older(store: &Store, second: i64) -> usize {
     let mut place = Some(OpenPlace::since(at(0)));
     let mut found = 0;
     while let Some(after) = place {
-        let page = store.decided_without_end(after, at(second), 5000).await.expect("read");
+        let page = store.decided_without_end(after, at(second), 1000).await.expect("read");
         found += page.found.len();
         place = page.next;
     }

@@ -139,6 +139,10 @@ fn build() -> Result<Binaries> {
     run(cargo()
         .args(["build", "--package", "postrider", "--package", "chaos"])
         .args(TEST_FEATURES))?;
+    built()
+}
+
+fn built() -> Result<Binaries> {
     let target = Metadata::read()?.target_directory().join("debug");
     Ok(Binaries { chaos: target.join("chaos"), product: target.join("postrider") })
 }

@@ -195,6 +195,8 @@ impl Documents {
             }
         } else if let Some(domain_id) = key.strip_prefix("domain.") {
             self.domains.remove(domain_id);
+        } else if key == COMPLETE {
+            self.complete = None;
         }
     }
 

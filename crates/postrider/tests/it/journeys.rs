@@ -232,6 +232,8 @@ impl World {
         self.mailbox.at(Stage::Sender, [Act::reply(421, "4.3.2 not today")]);
         for name in ["exhausted-by-its-breaker", "poisoned", "expired"] {
             let mut delivery = self.an_hour_later(name).await;
+            // When a first hop was due is what the broker says; this one has been parked.
+            delivery.hop = 1;
             if name == "poisoned" {
                 delivery.accepted_event = b"\xff".as_slice().into();
             }

@@ -4,6 +4,7 @@
 //! plans by the broker's, gives nothing up before both say that its time is over, and is
 //! not ready while they disagree.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -42,16 +43,16 @@ impl Clocks {
 
     /// Compares the clocks until the process ends.
     pub(crate) async fn keep_comparing(
-        &self,
-        bus: &Bus,
-        clock: &Clock,
+        self: Arc<Self>,
+        bus: Bus,
+        clock: Clock,
         most: Duration,
-        readiness: &Readiness,
+        readiness: Readiness,
     ) {
         let most = TimeDelta::from_std(most).unwrap_or(TimeDelta::MAX);
         loop {
             match bus.ahead_of_broker().await {
-                Ok(ahead) => self.note(ahead, most, readiness),
+                Ok(ahead) => self.note(ahead, most, &readiness),
                 // Readiness tells of a broker that is away.
                 Err(error) => tracing::debug!(%error, "cannot compare clocks with the broker"),
             }

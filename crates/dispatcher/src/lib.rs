@@ -72,6 +72,11 @@ pub async fn run(
     let instance = hex::encode(chassis::entropy::bytes::<8>());
     let board = TargetBoard::start(bus.clone(), &tasks, &instance);
     tasks.background(follow(board.clone(), Arc::clone(&targets), clock.clone()));
+    let clocks = Arc::new(clocks::Clocks::default());
+    let (most, own_readiness) = (config.clock_skew, readiness.clone());
+    let comparing =
+        Arc::clone(&clocks).keep_comparing(bus.clone(), clock.clone(), most, own_readiness);
+    tasks.background(comparing);
     let post = mail::Post::new(&config, &clock)?;
     let dispatcher = Arc::new(Dispatcher {
         slots: Arc::new(Semaphore::new(slots)),
@@ -80,7 +85,7 @@ pub async fn run(
         acks: Arc::new(acks::Acks::new(bus.clone(), clock.clone(), tasks.clone())),
         settled: settled::Settled::new(bus.config().lease, clock.clone()),
         faults: faults::OurFaults::default(),
-        clocks: clocks::Clocks::default(),
+        clocks,
         lease: bus.config().lease,
         config,
         bus,
@@ -100,12 +105,6 @@ pub async fn run(
         dispatcher.tasks.background(watch);
     }
     dispatcher.tasks.background(lag::tell(consumers, dispatcher.clock.clone()));
-    let comparing = (Arc::clone(&dispatcher), readiness.clone());
-    dispatcher.tasks.background(async move {
-        let (dispatcher, readiness) = comparing;
-        let Dispatcher { clocks, bus, clock, config, .. } = &*dispatcher;
-        clocks.keep_comparing(bus, clock, config.clock_skew, &readiness).await;
-    });
     let pulling = (0..shards).map(|shard| {
         let dispatcher = Arc::clone(&dispatcher);
         let readiness = readiness.clone();
@@ -131,7 +130,7 @@ pub(crate) struct Dispatcher {
     pub(crate) settled: settled::Settled,
     pub(crate) acks: Arc<acks::Acks>,
     pub(crate) faults: faults::OurFaults,
-    pub(crate) clocks: clocks::Clocks,
+    pub(crate) clocks: Arc<clocks::Clocks>,
     /// How long the broker waits for a sign of life.
     pub(crate) lease: Duration,
     pub(crate) targets: Arc<Targets>,

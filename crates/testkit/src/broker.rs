@@ -72,7 +72,8 @@ pub async fn messages(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
     }
 }
 
-/// Whether every consumer of a stream has taken and acknowledged all of it.
+/// Whether every role that consumes a stream has taken and acknowledged all of it. Whoever
+/// only looks something up there, under no lasting name, is not waited for.
 ///
 /// # Panics
 ///
@@ -80,7 +81,8 @@ pub async fn messages(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
 pub async fn is_consumed(url: &str, stream: &str) -> bool {
     let list = jetstream(url, &format!("CONSUMER.LIST.{stream}"), &json!({})).await;
     let consumers = list["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    consumers.iter().all(|info| info["num_pending"] == 0 && info["num_ack_pending"] == 0)
+    let mut lasting = consumers.iter().filter(|info| info["config"]["durable_name"].is_string());
+    lasting.all(|info| info["num_pending"] == 0 && info["num_ack_pending"] == 0)
 }
 
 /// Stores a message of whatever bytes, as another version may have written it.

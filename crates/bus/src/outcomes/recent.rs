@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long nobody is asked after a failure.
 const REST: Duration = Duration::from_secs(10);
 /// How long the stream is followed after the last question.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(20);
 /// How much further back than asked for the stream is read: copies come back in no order.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);
 /// Messages that are read from the past, at most. The oldest are left out.

@@ -205,8 +205,11 @@ async fn a_stop_in_order_drains_and_loses_nothing() {
     }
     system.receiver.wait_for_posts("/slow", 10, SOON).await;
     // All ten wait for their answers now.
+    let began = tokio::time::Instant::now();
     let status = system.process("dispatcher").terminate(SOON).await;
     assert!(status.success(), "{status}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "the stop waited for something: {took:?}");
     system.run("dispatcher", None).await;
     eventually(SOON, "ten ends", || async {
         (servers.sql("SELECT count(*) FROM ends WHERE outcome = 'delivered'").trim() == "10")

@@ -178,7 +178,7 @@ impl SettingsApi {
     ) -> impl Stream<Item = Result<v1::RepublishProgress, StoreError>> + use<> {
         stream::try_unfold(Republishing::of(self.clone()), |mut republishing| async move {
             let is_there = republishing.step().await?;
-            Ok(is_there.then(|| (republishing.done, republishing)))
+            Ok(is_there.then_some((republishing.done, republishing)))
         })
     }
 

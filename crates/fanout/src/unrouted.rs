@@ -103,7 +103,9 @@ impl Fanout {
         let patience = lack.patience(&self.config.unrouted);
         let patience = TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         let rest = (since + patience - now).to_std().unwrap_or_default();
-        if rest.is_zero() {
+        // While the bucket is being filled again, nobody knows what is missing.
+        let may_end = lack != Lack::Settings || self.settings.is_complete();
+        if rest.is_zero() && may_end {
             return self.give_up(&taken, lack.verdict(), revision).await;
         }
         let waiting = UnroutedEvent {
@@ -114,7 +116,8 @@ impl Fanout {
         };
         // Spread, because everything that is due at once is loaded at once.
         let wait = FIRST_WAIT.saturating_mul(1 << rounds.min(16)).min(LONGEST_WAIT);
-        let wait = wait.mul_f64(0.75 + chassis::entropy::fraction() / 2.0).min(rest);
+        let wait = wait.mul_f64(0.75 + chassis::entropy::fraction() / 2.0);
+        let wait = if may_end { wait.min(rest) } else { wait };
         let stored = if taken.has_waited() {
             self.bus.wait_longer(&waiting, taken.pulled, wait).await.map(drop)
         } else {

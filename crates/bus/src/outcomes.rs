@@ -160,7 +160,7 @@ impl Message {
         payload.into()
     }
 
-    fn is_stored(self) {
+    fn report_stored(self) {
         for entry in self.entries {
             // Whoever waited may be gone; it is stored all the same.
             let _ = entry.stored.send(());
@@ -226,7 +226,7 @@ impl Writer {
             let id = message.id.clone();
             let error = match self.write(&message, id, message.payload()).await {
                 Ok(()) => {
-                    message.is_stored();
+                    message.report_stored();
                     continue;
                 }
                 Err(BusError::TooLarge) if message.entries.len() > 1 => {
@@ -235,7 +235,7 @@ impl Writer {
                 }
                 Err(BusError::TooLarge) => match self.write_reduced(&message).await {
                     Ok(()) => {
-                        message.is_stored();
+                        message.report_stored();
                         continue;
                     }
                     Err(error) => error,

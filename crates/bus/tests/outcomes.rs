@@ -93,7 +93,7 @@ async fn what_is_refused_at_every_size_waits_and_is_stored_in_full_afterwards() 
     let (bus, tasks) = connect().await;
     limit(&bus, 1).await;
     let writer = OutcomeWriter::start(bus.clone(), &tasks);
-    let waiting = tokio::spawn({
+    let waiting = tasks.spawn({
         let writer = writer.clone();
         async move { writer.record("a", ended(1, 10_000)).await }
     });

@@ -24,8 +24,11 @@ const ACCOUNTS: [(&str, Option<&str>, &str); 3] = [
     ("alpha-sub", Some("alpha"), "mail.sub.test"),
 ];
 
+/// A receiver's habit, and a name that makes its path its own.
+type Place = (&'static str, &'static str);
+
 /// Webhooks that stay: domain, event type, and the receivers' paths.
-const WEBHOOKS: [(&str, &str, &[(&str, &str)]); 6] = [
+const WEBHOOKS: [(&str, &str, &[Place]); 6] = [
     ("mail.alpha.test", "clicked", &[("ok", "c1"), ("flaky", "c2"), ("fails", "c3")]),
     ("mail.alpha.test", "opened", &[("rejects", "o1"), ("knows", "o2"), ("slow", "o3")]),
     ("mail.alpha.test", "complained", &[("hangs", "x1"), ("busy", "x2"), ("cuts", "x3")]),

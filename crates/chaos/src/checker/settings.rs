@@ -18,12 +18,12 @@ fn disabled_only_when_exhausted(known: &Known, violations: &mut Vec<Violation>) 
             ends.iter().any(|end| end.outcome == "exhausted")
                 && !posts.iter().any(|post| (200..300).contains(&post.status))
         };
-        let of_it = known.posts.iter().filter(|(_, posts)| {
+        let mut of_it = known.posts.iter().filter(|(_, posts)| {
             posts.first().is_some_and(|post| {
                 post.url == setting.url && post.event_type == setting.event_type
             })
         });
-        if !of_it.map(exhausted).any(|is| is) {
+        if !of_it.any(exhausted) {
             violations.push(Violation {
                 invariant: "I5",
                 what: format!(

@@ -79,7 +79,7 @@ fn twenty_returns_of_one_delivery_alone_end_poisoned() {
 fn an_outage_of_ours_poisons_nothing_and_every_delivery_still_ends() {
     for (waits, hours) in [(EIGHT_HOURS.as_slice(), 8..=10), (&[1, 1], 2..=2)] {
         let faults = OurFaults::default();
-        let mut works: Vec<_> = (0..3).map(|id| (at(id), work(id as u32, waits))).collect();
+        let mut works: Vec<_> = (0..3_u32).map(|id| (at(id.into()), work(id, waits))).collect();
         let mut ends = Vec::new();
         while let Some(place) = (0..works.len()).min_by_key(|place| works[*place].0) {
             let (now, work) = &mut works[place];

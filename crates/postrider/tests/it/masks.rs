@@ -1,5 +1,5 @@
-//! Promises that two mechanisms keep, or that one process keeps by chance: here with what
-//! leaves only one of them, and each once more with the bug that has to break it.
+//! Promises that one process keeps by chance, here with two or with a watch that is late; and
+//! once more with the bug that has to break them.
 
 use std::time::Duration;
 
@@ -15,11 +15,9 @@ const SLOW: usize = 6;
 
 /// How often a receiver that takes longer than the lease is asked, with two dispatchers: one
 /// alone would recognise what it is at, whatever became of the lease.
-async fn posts_to_a_slow_receiver(mutant: Option<&str>) -> usize {
+async fn posts_to_a_slow_receiver() -> usize {
     let mut system = System::start_apart(&[("EGRESS_TIMEOUT", "20s")]).await;
-    system.kill9("dispatcher").await;
-    system.run("dispatcher", mutant).await;
-    system.run_another("dispatcher", "dispatcher-2", mutant).await;
+    system.run_another("dispatcher", "dispatcher-2", None).await;
     let url = system.receiver.url("/slow");
     system.receiver.on_post("/slow", [Reply::status(200).after(Duration::from_secs(7))]);
     system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
@@ -35,13 +33,7 @@ async fn posts_to_a_slow_receiver(mutant: Option<&str>) -> usize {
 
 #[tokio::test]
 async fn with_two_dispatchers_a_slow_receiver_keeps_its_lease_and_is_asked_once() {
-    assert_eq!(posts_to_a_slow_receiver(None).await, SLOW);
-}
-
-#[tokio::test]
-async fn without_prolonged_leases_a_slow_receiver_is_asked_by_both_dispatchers() {
-    let mutant = "mutant.keep_no_lease=return";
-    assert!(posts_to_a_slow_receiver(Some(mutant)).await > SLOW, "the mutant was not found");
+    assert_eq!(posts_to_a_slow_receiver().await, SLOW);
 }
 
 /// How often receivers are asked while outcomes are refused for three leases.
@@ -58,7 +50,8 @@ async fn posts_while_outcomes_are_refused(mutant: Option<&str>) -> usize {
     for n in 0..10 {
         system.publish(clicked(&format!("refused-{n}"))).await;
     }
-    system.receiver.wait_for_posts("/hook", 10, SOON).await;
+    // Whoever cannot store an outcome begins nothing new: a few are under way, not all.
+    system.receiver.wait_for_posts("/hook", 1, SOON).await;
     tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(9)).into()).await;
     set_largest_message(&nats, &stream, -1).await;
     eventually(LONG, "every delivery to end", || async {

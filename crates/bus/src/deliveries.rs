@@ -40,7 +40,7 @@ impl Bus {
         let shard = shard_of(target_id, self.0.config.shards);
         let subject = names.due(shard, target_id, &delivery.delivery_id);
         let places = names.places_of(&subject).ok_or_else(|| no_place(&subject))?;
-        let payload = Bytes::from(delivery.encode_to_vec());
+        let mut payload = Bytes::from(delivery.encode_to_vec());
         let nothing_there = Some((0, places));
         let only_while =
             nothing_there.filter(|_| !chassis::mutant("mutant.first_write_unconditional"));
@@ -58,6 +58,9 @@ impl Bus {
                 Err(BusError::Occupied) => Stored::Duplicate,
                 Err(error @ BusError::Unavailable(_)) => {
                     last = error;
+                    // It may be stored all the same, and have ended before the next try.
+                    let again = Delivery { may_exist: true, ..delivery.clone() };
+                    payload = again.encode_to_vec().into();
                     continue;
                 }
                 other => other?,

@@ -18,6 +18,8 @@ use crate::attempt::{Answer, Work};
 use crate::settle::{ACCOUNT_BACKLOG, MAY_HAVE_ARRIVED, exhausted_setting, moment, timestamp};
 use crate::targets::Wait;
 
+/// How long ago fanout may have made a delivery that it makes once more.
+const FANOUT_AWAY: TimeDelta = TimeDelta::minutes(5);
 /// Clocks of the broker's nodes agree within this.
 const CLOCK_MARGIN: TimeDelta = TimeDelta::seconds(5);
 /// For how long it is looked for what came of a try after all that was repeated.
@@ -56,6 +58,10 @@ impl Dispatcher {
             } else if !may_repeat {
                 return Next::Try;
             }
+        } else if delivery.may_exist && delivery.generation == 0 {
+            // fanout has made it once more: what it had made before may have ended since.
+            // Resends are all marked so, and are not looked up.
+            since = since - FANOUT_AWAY;
         } else if !may_repeat {
             return Next::Try;
         }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::mutants;
 use crate::workspace::{Metadata, TEST_FEATURES, cargo, root, run};
 
 /// A mutant that is not found within this is not found.
@@ -51,6 +53,9 @@ pub(crate) struct Options {
     /// Keep the files of runs that passed as well
     #[arg(long)]
     keep: bool,
+    /// Say only how each run ended
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// A chaos binary, and the product with crash points and mutants in it.
@@ -91,15 +96,14 @@ fn runs(binaries: &Binaries, options: &Options) -> Result<()> {
 }
 
 /// For `cargo xtask test`, which has built everything: fresh seeds for as long as this, with
-/// one broker and with three by turns, then these mutants.
+/// three brokers and with one by turns, and beside them these mutants, which have to be found.
 pub(crate) fn for_a_while(lasting: Duration, mutants: &[&str]) -> Result<()> {
     let binaries = built()?;
-    let began = Instant::now();
-    let mut options = Options {
+    let options = |brokers| Options {
         seed: None,
         runs: 1,
         seconds: 40,
-        brokers: 3,
+        brokers,
         rate: 12,
         mutant: None,
         disasters: false,
@@ -108,16 +112,28 @@ pub(crate) fn for_a_while(lasting: Duration, mutants: &[&str]) -> Result<()> {
         nemesis: None,
         shrink: false,
         keep: false,
+        quiet: true,
     };
-    while began.elapsed() < lasting {
-        runs(&binaries, &options)?;
-        options.brokers = 4 - options.brokers;
-    }
-    mutants.iter().try_for_each(|mutant| find(&binaries, &options, mutant))
+    thread::scope(|scope| {
+        let seeds = scope.spawn(|| {
+            let began = Instant::now();
+            let mut brokers = 3;
+            while began.elapsed() < lasting {
+                runs(&binaries, &options(brokers))?;
+                brokers = 4 - brokers;
+            }
+            Ok(())
+        });
+        let found = mutants.iter().try_for_each(|mutant| find(&binaries, &options(3), mutant));
+        seeds
+            .join()
+            .unwrap_or_else(|_| bail!("the runs with fresh seeds ended in a panic"))
+            .and(found)
+    })
 }
 
 /// The mutants that a run finds within minutes; `docs/chaos.md` has all of them.
-const QUICK_MUTANTS: [&str; 6] = [
+pub(crate) const QUICK_MUTANTS: [&str; 6] = [
     "same_id_after_window",
     "route_record_before_writes",
     "forget_outcomes",
@@ -127,12 +143,10 @@ const QUICK_MUTANTS: [&str; 6] = [
 ];
 
 /// Two of them, others with every commit.
-pub(crate) fn mutants_by_turns() -> Result<[&'static str; 2]> {
-    let mut git = Command::new("git");
-    let count = git.args(["rev-list", "--count", "HEAD"]).current_dir(root()).output()?;
-    let turn = String::from_utf8_lossy(&count.stdout).trim().parse::<usize>().unwrap_or(0);
+pub(crate) fn mutants_by_turns() -> [&'static str; 2] {
     let mutant = |number: usize| QUICK_MUTANTS[number % QUICK_MUTANTS.len()];
-    Ok([mutant(2 * turn), mutant(2 * turn + 1)])
+    let turn = mutants::turn();
+    [mutant(2 * turn), mutant(2 * turn + 1)]
 }
 
 fn build() -> Result<Binaries> {
@@ -171,11 +185,22 @@ fn one(
     if directory.exists() {
         fs::remove_dir_all(directory)?;
     }
-    let status = command.status().context("cannot run chaos")?;
-    if !status.success() && !directory.join("verdict.json").exists() {
+    let succeeded = if options.quiet {
+        let output = command.output().context("cannot run chaos")?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let summary = printed.lines().next().unwrap_or("no verdict");
+        println!("seed {seed}, {} brokers: {summary}", options.brokers);
+        if !output.status.success() && options.mutant.is_none() {
+            println!("{}{printed}", String::from_utf8_lossy(&output.stderr));
+        }
+        output.status.success()
+    } else {
+        command.status().context("cannot run chaos")?.success()
+    };
+    if !succeeded && !directory.join("verdict.json").exists() {
         bail!("seed {seed} did not come to a verdict: {}", directory.display());
     }
-    Ok(status.success())
+    Ok(succeeded)
 }
 
 /// Runs with a mutant until it is found.

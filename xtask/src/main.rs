@@ -15,6 +15,7 @@ mod config_docs;
 mod deny;
 mod deploy;
 mod lint;
+mod mutants;
 mod rig;
 mod sbom;
 mod sqlx;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Options),
     /// Break the platform by a seed, and check what must always hold
     Chaos(chaos::Options),
+    /// Run the test that each mutant has to turn red, with the mutant switched on
+    Mutants(mutants::Options),
     /// Format the code
     Fmt {
         /// Only say what is not formatted
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::test(&options),
         Command::Bench(options) => bench::bench(options),
         Command::Chaos(options) => chaos::chaos(&options),
+        Command::Mutants(options) => mutants::mutants(&options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),
         Command::Tidy => tidy::tidy(),

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{alerts, bench, chaos, config_docs, deny, deploy, lint, sqlx, tidy};
+pub(crate) use runner::Servers;
 
-#[derive(Args)]
+use crate::{alerts, bench, chaos, config_docs, deny, deploy, lint, mutants, sqlx, tidy};
+
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// Only the tests of this package or test target, without the checks
     #[arg(long)]
@@ -54,15 +56,17 @@ const TESTS: [Step; 2] = [
 ];
 
 /// After the build of the tests, whose binary they use or at least share.
-const LATE_CHECKS: [Step; 2] = [
+const LATE_CHECKS: [Step; 4] = [
+    Step { name: "mutants", budget: secs(120), run: |_| check(mutants::by_turns()) },
+    Step { name: "chaos", budget: secs(360), run: |_| check(short_chaos()) },
     Step { name: "config-docs", budget: secs(60), run: |_| check(config_docs::config_docs(true)) },
-    Step { name: "deny", budget: secs(240), run: |_| check(deny::deny(false)) },
+    Step { name: "deny", budget: secs(30), run: |_| check(deny::deny(false)) },
 ];
 
-/// With --long: what takes a machine of its own to say anything, and chaos, which is not
-/// silent yet.
-const MEASUREMENTS: [Step; 6] = [
-    Step { name: "chaos", budget: secs(3600), run: |_| check(chaos()) },
+/// With --long: what takes a machine of its own to say anything, and what takes hours.
+const MEASUREMENTS: [Step; 7] = [
+    Step { name: "all mutants", budget: secs(1200), run: |_| check(mutants::all()) },
+    Step { name: "long chaos", budget: secs(3600), run: |_| check(long_chaos()) },
     Step { name: "noisy", budget: secs(2700), run: |_| check(bench::noisy()) },
     Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
     Step { name: "resend", budget: secs(600), run: |_| check(bench::long_resend()) },
@@ -124,9 +128,14 @@ fn line(step: &Step, took: Duration, failed: bool) -> String {
     line
 }
 
-/// Half an hour of chaos with fresh seeds, and two mutants that have to be found.
-fn chaos() -> Result<()> {
-    chaos::for_a_while(secs(1800), &chaos::mutants_by_turns()?)
+/// Four minutes of chaos with fresh seeds, and two mutants that have to be found.
+fn short_chaos() -> Result<()> {
+    chaos::for_a_while(secs(240), &chaos::mutants_by_turns())
+}
+
+/// An hour, and every mutant that a run finds.
+fn long_chaos() -> Result<()> {
+    chaos::for_a_while(secs(3600), &chaos::QUICK_MUTANTS)
 }
 
 fn check(result: Result<()>) -> Result<Count> {

@@ -217,7 +217,7 @@ impl Projection {
                     () = &mut tick => break,
                 }
             }
-            if !chassis::mutant("mutant.archive_keeps_no_lease") {
+            if !chassis::mutant("archive_keeps_no_lease") {
                 held.still_working().await;
                 came.still_working().await;
             }
@@ -266,7 +266,7 @@ impl Projection {
     /// ack, so that it is purged there, whoever dies.
     async fn store_chunk(&self, chunk: &[&Pulled], pause: Duration) -> Result<(), Trouble> {
         crash_point("archive.pulled");
-        if chassis::mutant("mutant.archive_ack_before_commit") {
+        if chassis::mutant("archive_ack_before_commit") {
             for pulled in chunk {
                 pulled.ack().await;
             }
@@ -284,7 +284,7 @@ impl Projection {
         for pulled in chunk {
             match &written {
                 Ok(_) => pulled.ack().await,
-                Err(_) if chassis::mutant("mutant.archive_acks_what_failed") => pulled.ack().await,
+                Err(_) if chassis::mutant("archive_acks_what_failed") => pulled.ack().await,
                 Err(_) => pulled.nak(pause).await,
             }
         }

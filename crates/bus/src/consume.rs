@@ -385,7 +385,7 @@ pub async fn keeping_leases<T>(
 ) -> T {
     let alive = async {
         loop {
-            let every = if chassis::mutant("mutant.keep_no_lease") { lease * 3 } else { lease / 3 };
+            let every = if chassis::mutant("keep_no_lease") { lease * 3 } else { lease / 3 };
             clock.sleep(every).await;
             for message in pulled {
                 message.still_working().await;

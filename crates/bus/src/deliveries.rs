@@ -35,6 +35,17 @@ impl Bus {
     /// Stores a delivery's first hop, due now, unless the delivery is due or waits for its
     /// retry already, at whatever hop: then it says `Duplicate`.
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<Stored, BusError> {
+        self.write_first(delivery, message_id(delivery)).await
+    }
+
+    /// As [`Bus::publish_delivery`], of a delivery that the broker has lost: whatever it was
+    /// told of it under the same hop does not count.
+    pub async fn put_delivery_back(&self, delivery: &Delivery) -> Result<Stored, BusError> {
+        let fresh = hex::encode(chassis::entropy::bytes::<4>());
+        self.write_first(delivery, format!("{}:{fresh}", message_id(delivery))).await
+    }
+
+    async fn write_first(&self, delivery: &Delivery, id: String) -> Result<Stored, BusError> {
         let names = &self.0.config.names;
         let target_id = delivery.target.as_ref().map_or("", |target| target.id.as_str());
         let shard = shard_of(target_id, self.0.config.shards);
@@ -42,14 +53,13 @@ impl Bus {
         let places = names.places_of(&subject).ok_or_else(|| no_place(&subject))?;
         let mut payload = Bytes::from(delivery.encode_to_vec());
         let nothing_there = Some((0, places));
-        let only_while =
-            nothing_there.filter(|_| !chassis::mutant("mutant.first_write_unconditional"));
+        let only_while = nothing_there.filter(|_| !chassis::mutant("first_write_unconditional"));
         let mut last = BusError::Unavailable("not tried".into());
         for attempt in 0..TRIES {
             self.pause_before(attempt).await;
             let write = Write {
                 subject: subject.clone(),
-                id: message_id(delivery),
+                id: id.clone(),
                 payload: payload.clone(),
                 only_while: only_while.clone(),
                 schedule: None,
@@ -59,7 +69,8 @@ impl Bus {
                 Err(error @ BusError::Unavailable(_)) => {
                     last = error;
                     // It may be stored all the same, and have ended before the next try.
-                    let again = Delivery { may_exist: true, ..delivery.clone() };
+                    let may_exist = !chassis::mutant("repeat_unmarked");
+                    let again = Delivery { may_exist, ..delivery.clone() };
                     payload = again.encode_to_vec().into();
                     continue;
                 }
@@ -99,8 +110,7 @@ impl Bus {
         let subject = names.retry_of(due).ok_or_else(|| no_place(due))?;
         let places = names.places_of(due).ok_or_else(|| no_place(due))?;
         let held_is_last = Some((held.stream_sequence(), places));
-        let only_while =
-            held_is_last.filter(|_| !chassis::mutant("mutant.reschedule_unconditional"));
+        let only_while = held_is_last.filter(|_| !chassis::mutant("reschedule_unconditional"));
         let mut id = message_id.clone();
         let mut last = BusError::Unavailable("not tried".into());
         for attempt in 0..TRIES {
@@ -161,6 +171,26 @@ impl Bus {
             return Ok(false);
         }
         Ok(last_on(&stream, &places).await? == Some(held.stream_sequence()))
+    }
+
+    /// Whether the broker has this delivery, due or waiting, at whatever hop.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    pub async fn has_delivery(&self, delivery: &Delivery) -> Result<bool, BusError> {
+        let names = &self.0.config.names;
+        let target_id = delivery.target.as_ref().map_or("", |target| target.id.as_str());
+        let shard = shard_of(target_id, self.0.config.shards);
+        let due = names.due(shard, target_id, &delivery.delivery_id);
+        let places = [names.places_of(&due), names.old_retry_of(&due)];
+        let stream = self.0.jetstream.get_stream_no_info(names.deliveries_stream(shard)).await;
+        let stream = stream.map_err(BusError::unavailable)?;
+        for place in places.into_iter().flatten() {
+            if last_on(&stream, &place).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A breath before a write is repeated.

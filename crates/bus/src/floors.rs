@@ -88,7 +88,7 @@ impl Consumer {
             "the durable consumer was gone; it is made anew from its noted ack floor, and what \
              was acked in the seconds before its loss is worked on again"
         );
-        if chassis::mutant("mutant.consumer_from_the_beginning") {
+        if chassis::mutant("consumer_from_the_beginning") {
             return Ok((DeliverPolicy::All, 0));
         }
         Ok((DeliverPolicy::ByStartSequence { start_sequence: floor + 1 }, floor))

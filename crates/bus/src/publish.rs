@@ -65,7 +65,7 @@ impl Bus {
         }
         if let Some((at, target)) = write.schedule {
             // Rounded up to the next millisecond, because a retry is never early.
-            let up = if chassis::mutant("mutant.retry_early") { 0 } else { 999 };
+            let up = if chassis::mutant("retry_early") { 0 } else { 999 };
             let at = at + chrono::TimeDelta::microseconds(up);
             let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
             headers.insert(NATS_SCHEDULE, format!("@at {at}"));

@@ -68,7 +68,7 @@ impl Sentinel {
     /// # Errors
     /// [`BusError::Unavailable`]; what was written until then is written.
     pub async fn look(&mut self) -> Result<Found, BusError> {
-        if chassis::mutant("mutant.no_sentinel") {
+        if chassis::mutant("no_sentinel") {
             return Ok(Found::default());
         }
         let name = self.bus.0.config.names.deliveries_stream(self.shard);

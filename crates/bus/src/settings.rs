@@ -70,7 +70,7 @@ impl Bus {
         if document.len() + HEADERS > self.max_payload_bytes() {
             return Err(BusError::TooLarge);
         }
-        let backwards = chassis::mutant("mutant.outbox_put_backwards");
+        let backwards = chassis::mutant("outbox_put_backwards");
         let bucket = self.settings_bucket().await?;
         for _ in 0..PUT_TRIES {
             let there = bucket.entry(&key).await.map_err(BusError::unavailable)?;

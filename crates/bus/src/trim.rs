@@ -106,7 +106,7 @@ impl Trimmer {
         // leader's copy of the stream may be a moment behind, but not a minute.
         let done_to = |consumer: &jetstream::consumer::Info| {
             let has_unacked =
-                consumer.num_ack_pending > 0 && !chassis::mutant("mutant.trim_ignores_unacked");
+                consumer.num_ack_pending > 0 && !chassis::mutant("trim_ignores_unacked");
             let idle = consumer.num_pending == 0 && !has_unacked;
             if idle { settled } else { consumer.ack_floor.stream_sequence }
         };

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::{EventType, delivery_id, event_key, message_target_id};
 use prost::Message as _;
 use protocol::v1::{Delivery, Target};
-use testkit::{NatsCluster, Scratch, eventually};
+use testkit::{NatsCluster, Scratch, Speech, Wire, eventually};
 
 const SOON: Duration = Duration::from_secs(15);
 /// Longer than the window in which the broker knows a write by its id.
@@ -25,12 +25,17 @@ struct World {
 
 impl World {
     async fn new(url: &str, replicas: &str) -> Self {
+        Self::at(url, replicas, &testkit::fresh_region()).await
+    }
+
+    async fn at(url: &str, replicas: &str, region: &str) -> Self {
         let pairs = [
             ("POSTRIDER_NATS_URL", url),
             ("POSTRIDER_NATS_REPLICAS", replicas),
-            ("POSTRIDER_REGION", &testkit::fresh_region()),
+            ("POSTRIDER_REGION", region),
             ("POSTRIDER_LEASE", "1s"),
             ("POSTRIDER_DELIVERIES_DEDUP_WINDOW", "2s"),
+            ("POSTRIDER_NATS_ACK_TIMEOUT", "4s"),
         ];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = BusConfig::read(&mut Env::from_pairs(pairs));
@@ -191,4 +196,30 @@ async fn a_retry_of_the_last_release_is_seen_and_fires() {
     held.ack().await;
     let (fired, _) = world.pull().await;
     assert_eq!(fired.hop, 7);
+}
+
+/// What was not confirmed may have been stored, and have ended, before it is written again
+/// beyond the window: whoever is handed the second one has to look for what came of the first.
+#[tokio::test]
+async fn a_first_write_that_is_repeated_says_that_it_may_exist() {
+    let region = testkit::fresh_region();
+    let nats = testkit::shared_nats_url();
+    let broker = nats.rsplit('/').next().and_then(|address| address.parse().ok()).expect("one");
+    let wire = Wire::lay(broker, Speech::Nats).await.expect("laid");
+    let through = format!("nats://{}", wire.address());
+    let writer = World::at(&through, "1", &region).await;
+    let mut world = World::at(nats, "1", &region).await;
+
+    wire.tamper(|now| now.lose_confirmations = true);
+    let first = delivery();
+    let written = tokio::spawn(async move { writer.bus.publish_delivery(&first).await });
+    let (taken, held) = world.pull().await;
+    assert!(!taken.may_exist, "as it was made");
+    held.ack().await;
+    Clock::system().sleep(BEYOND_THE_WINDOW).await;
+    wire.tamper(|now| now.lose_confirmations = false);
+    assert_eq!(written.await.expect("ran").expect("stored"), Stored::New);
+    let (again, held) = world.pull().await;
+    assert!(again.may_exist, "the first one has ended");
+    held.ack().await;
 }

@@ -2,7 +2,9 @@
 //! state of database and broker.
 
 mod chain;
+mod history;
 mod known;
+mod load;
 mod routing;
 mod settings;
 
@@ -65,11 +67,15 @@ pub(crate) fn check(lines: &[Line], state: &State) -> Result<Verdict> {
     chain::check(&known, &mut violations);
     routing::check(&known, &mut violations);
     settings::check(&known, &mut violations);
+    history::check(&known, &mut violations);
+    load::check(&known, &mut violations);
     let counts = BTreeMap::from([
         ("events sent", known.sends.len()),
         ("deliveries", known.ends.len()),
         ("posts", known.posts.values().map(Vec::len).sum()),
         ("faults", known.faults.len()),
+        ("mails", known.mails.values().map(Vec::len).sum()),
+        ("followed", known.followed.values().map(Vec::len).sum()),
         ("changes", known.changes.values().map(Vec::len).sum()),
     ]);
     Ok(Verdict { violations, counts })

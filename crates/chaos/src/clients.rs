@@ -1,9 +1,9 @@
 //! Callers that hand events over, and customers that change their settings.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,6 +16,11 @@ use crate::chance::Chance;
 use crate::history::{Event, Fact, Recorder, Setup, Subscription};
 use crate::receivers::Receivers;
 use crate::rig::Rig;
+
+/// An account that is erased on the way; its name, its domain, its events and its receivers
+/// have this in them.
+pub(crate) const ERASED: &str = "vanishing";
+const ERASED_DOMAIN: &str = "mail.vanishing.test";
 
 /// Names of accounts, with their parent and their domain.
 const ACCOUNTS: [(&str, Option<&str>, &str); 3] = [
@@ -36,6 +41,9 @@ const WEBHOOKS: [(&str, &str, &[Place]); 6] = [
     ("mail.beta.test", "delivered", &[("ok", "b3"), ("fails", "b4")]),
     ("mail.sub.test", "clicked", &[("ok", "s1"), ("flaky", "s2")]),
 ];
+
+/// Events at once, for a receiver that takes its time: nothing is broken yet.
+const BURST: usize = 60;
 
 /// Webhooks of accounts, which stay. By those beside webhooks that come and go it can be
 /// told when an event was routed.
@@ -83,6 +91,8 @@ pub(crate) struct Clients {
     ops: AtomicU64,
     ids: AtomicU64,
     stopping: AtomicBool,
+    /// When each follower has last asked and found nothing new, by domain.
+    caught_up: Mutex<BTreeMap<&'static str, u64>>,
     apis: Vec<SocketAddr>,
     ingests: Vec<SocketAddr>,
     /// Events a second, over all callers.
@@ -104,6 +114,7 @@ impl Clients {
             ops: AtomicU64::new(0),
             ids: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            caught_up: Mutex::default(),
             apis: addresses("settings-api", |replica| replica.http),
             ingests: addresses("ingest", |replica| replica.ingest_http),
             rate: rate.max(1),
@@ -140,6 +151,20 @@ impl Clients {
                 self.was_made(account, "", event_type, &url);
             }
         }
+        rig.admin(&["account", "create", ERASED, "--key", &format!("key-{ERASED}")])?;
+        rig.admin(&["domain", "create", ERASED_DOMAIN, "--account", ERASED])?;
+        let urls =
+            [("ok", ERASED), ("fails", ERASED)].map(|(habit, name)| receivers.url(habit, name));
+        let mut form = vec![("id", "clicked")];
+        form.extend(urls.iter().map(|url| ("url", url.as_str())));
+        let path = format!("/v3/domains/{ERASED_DOMAIN}/webhooks");
+        self.must(ERASED, http::post(self.api(0, &path)).form(&form)).await?;
+        let mail = json!({
+            "event_type": "ip_listed", "channel": "email",
+            "settings": {"emails": ["ops@beta.test", "cto@beta.test"]},
+        });
+        let request = http::post(self.api(0, "/v1/alerts/settings/events")).json(&mail);
+        self.must("beta", request).await?;
         for (account, event_type, habit, name) in ALERTS {
             let url = receivers.url(habit, name);
             let setting =
@@ -182,10 +207,31 @@ impl Clients {
         }
         let clients = Arc::clone(self);
         tasks.spawn(async move { clients.resend().await });
+        let clients = Arc::clone(self);
+        tasks.spawn(async move { clients.burst().await });
+        let clients = Arc::clone(self);
+        tasks.spawn(async move { clients.hand_over_what_vanishes().await });
+        for (account, _, domain) in ACCOUNTS {
+            let clients = Arc::clone(self);
+            tasks.spawn(async move { clients.follow(account, domain).await });
+        }
     }
 
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Domains whose followers have not asked since this moment and found nothing new.
+    pub(crate) fn behind(&self, since: u64) -> Vec<String> {
+        let caught_up = self.caught_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_behind = |domain: &&str| caught_up.get(domain).is_none_or(|at| *at < since);
+        let domains = ACCOUNTS.iter().map(|(_, _, domain)| *domain);
+        domains.filter(is_behind).map(str::to_owned).collect()
+    }
+
+    fn has_caught_up(&self, domain: &'static str, asked_at: u64) {
+        let mut caught_up = self.caught_up.lock().unwrap_or_else(PoisonError::into_inner);
+        caught_up.insert(domain, asked_at);
     }
 
     fn is_stopping(&self) -> bool {
@@ -319,6 +365,76 @@ impl Clients {
             // What has failed, or says that it is so already, is followed by its opposite.
             on = !on;
             self.pause(chance.between(500, 3_000)).await;
+        }
+    }
+
+    /// Many at once, before anything is broken.
+    async fn burst(&self) {
+        self.pause(2_000).await;
+        let event = |_| Event {
+            account: "alpha".to_owned(),
+            domain: "mail.alpha.test".to_owned(),
+            event_type: "opened".to_owned(),
+            id: format!("e{}", self.ids.fetch_add(1, Ordering::Relaxed)),
+        };
+        let events: Vec<Event> = (0..BURST).map(event).collect();
+        self.publish(&events, 0).await;
+    }
+
+    /// Events of the account that is erased. They stand in no list of what has to be: nothing
+    /// may be left of them.
+    async fn hand_over_what_vanishes(&self) {
+        let mut chance = Chance::of(self.setup.seed, ERASED);
+        let mut number = 0;
+        while !self.is_stopping() {
+            let event = Event {
+                account: ERASED.to_owned(),
+                domain: ERASED_DOMAIN.to_owned(),
+                event_type: "clicked".to_owned(),
+                id: format!("{ERASED}-{number}"),
+            };
+            number += 1;
+            let url =
+                format!("http://{}/v1/events", self.ingests[chance.below(self.ingests.len())]);
+            let request = http::post(url).json(&Value::Array(vec![as_json(&event)])).send();
+            // Whatever becomes of it.
+            drop(timeout(Duration::from_secs(2), request).await);
+            self.pause(chance.between(300, 900)).await;
+        }
+    }
+
+    /// Someone who follows the events of a domain, without an end.
+    async fn follow(&self, account: &str, domain: &'static str) {
+        let first = format!("/v3/{domain}/events?begin=1&ascending=yes&limit=50");
+        let mut path = first;
+        let mut number = 0;
+        loop {
+            number += 1;
+            let asked_at = self.recorder.now_ms();
+            let request = http::get(self.api(number, &path));
+            let request = request.basic_auth("api", &format!("key-{account}")).send();
+            let answer = timeout(Duration::from_secs(8), request).await;
+            let page = match answer {
+                Ok(Ok(answer)) if answer.status == 200 => {
+                    serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()
+                }
+                _ => Value::Null,
+            };
+            let Some(items) = page["items"].as_array() else {
+                self.pause(500).await;
+                continue;
+            };
+            let ids: Vec<String> =
+                items.iter().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect();
+            let next = page["paging"]["next"].as_str().unwrap_or_default();
+            let next = next.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
+            path = next.unwrap_or(path);
+            if ids.is_empty() {
+                self.has_caught_up(domain, asked_at);
+                self.pause(500).await;
+            } else {
+                self.recorder.note(Fact::Followed { domain: domain.to_owned(), ids });
+            }
         }
     }
 

@@ -75,6 +75,30 @@ pub(crate) enum Fact {
     Answer {
         post: u64,
     },
+    /// The relay has taken a mail.
+    Mail {
+        delivery: String,
+    },
+    /// Someone who follows the events of a domain has got these.
+    Followed {
+        domain: String,
+        ids: Vec<String>,
+    },
+    /// Followers have not come to the end of their lists.
+    NotFollowed {
+        domains: Vec<String>,
+    },
+    /// An account was erased, and the operator has the answer.
+    Erased {
+        account: String,
+    },
+    /// What a process uses: before the first fault, or when everything is at rest.
+    Usage {
+        process: String,
+        resident_kb: u64,
+        files: u64,
+        at_rest: bool,
+    },
     /// The nemesis begins a fault.
     Fault {
         step: usize,
@@ -117,6 +141,9 @@ pub(crate) struct Setup {
     pub(crate) egress_timeout_ms: u64,
     pub(crate) events_max_bytes: u64,
     pub(crate) outcomes_max_bytes: u64,
+    /// Tries at one target at once, over all dispatchers.
+    #[serde(default)]
+    pub(crate) target_concurrency: u64,
 }
 
 /// Somebody who wants to hear of something at a place.

@@ -20,6 +20,7 @@ mod nemesis;
 mod receivers;
 mod rig;
 mod sampler;
+mod soak;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
+use testkit::Mailbox;
 use tokio::task::JoinSet;
 
 use crate::clients::Clients;
@@ -42,6 +44,8 @@ use crate::state::State;
 const REGION: &str = "us";
 /// After the last fault everything has to end within the longest schedule and this.
 const REST_WITHIN: Duration = Duration::from_secs(60);
+/// Then whoever follows a list comes to its end within this.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Parser)]
 #[command(about = "Breaks Postrider in every way that can be thought of, and checks what is left")]
@@ -54,6 +58,8 @@ struct Cli {
 enum What {
     /// One run, and its judgement
     Run(Run),
+    /// Days in hours, in which nothing may grow
+    Soak(soak::Soak),
     /// Judges a run again from its files
     Check {
         /// The directory of the run
@@ -98,7 +104,8 @@ struct Run {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().what {
-        What::Run(options) => begin(options),
+        What::Run(options) => begin(run(options)),
+        What::Soak(options) => begin(soak::run(options)),
         What::Check { directory } => judge(&directory),
     };
     match done {
@@ -110,38 +117,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn begin(options: Run) -> Result<()> {
+fn begin(work: impl Future<Output = Result<()>>) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(2).enable_all().build()?.block_on(run(options))
+    runtime.worker_threads(2).enable_all().build()?.block_on(work)
 }
 
 async fn run(options: Run) -> Result<()> {
     clients::check_examples()?;
     dev_servers::create_open_dir(&options.directory)?;
-    let setup = Setup {
-        seed: options.seed,
-        brokers: options.brokers,
-        seconds: options.seconds,
-        mutant: options.mutant.clone(),
-        lease_ms: 2_000,
-        events_window_ms: 8_000,
-        deliveries_window_ms: 3_000,
-        send_waits_ms: vec![1_000, 1_000, 2_000, 4_000, 8_000],
-        alert_waits_ms: vec![1_000, 2_000, 4_000, 8_000],
-        egress_timeout_ms: 1_500,
-        events_max_bytes: 16 << 20,
-        outcomes_max_bytes: 16 << 20,
-    };
+    let setup = setup(options.seed, options.brokers, options.seconds, options.mutant.clone());
     let recorder = Recorder::create(&options.directory.join("history.jsonl"))?;
     recorder.say(format!("seed {}", setup.seed));
-    let plan = Plan {
-        binary: options.binary.clone(),
-        old_binary: options.old_binary.clone(),
-        brokers: options.brokers,
-        settings: settings(&setup),
-        failpoints: options.mutant.as_ref().map(|name| format!("mutant.{name}=return")),
-        directory: options.directory.clone(),
-    };
+    let mailbox = Mailbox::start().await;
+    let old_binary = options.old_binary.as_deref();
+    let plan = plan(&options.binary, old_binary, &setup, &options.directory, &mailbox);
     let mut rig = Rig::start(plan).await?;
     let epoch_ms = rig.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
     let epoch_ms = epoch_ms.trim().parse::<u64>()? - recorder.now_ms();
@@ -162,6 +151,7 @@ async fn run(options: Run) -> Result<()> {
     let mut tasks = JoinSet::new();
     clients.start(&receivers, &mut tasks);
     tasks.spawn(sampler::watch(rig.brokers.urls(), recorder.clone()));
+    tasks.spawn(sampler::read_mail(mailbox, recorder.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let file = options.directory.join("state.json");
@@ -173,11 +163,14 @@ async fn run(options: Run) -> Result<()> {
                 recorder: recorder.clone(),
                 region: REGION.to_owned(),
                 runtime,
+                is_erased: false,
             };
             nemesis.run(&steps)?;
             clients.stop();
             recorder.say("calm");
             rest(&nemesis, &setup)?;
+            catch_up(&clients, &recorder);
+            nemesis.note_usage(true);
             State::of(&nemesis)?.save(&file)?;
             recorder.flush()
         }
@@ -227,6 +220,58 @@ fn rest(nemesis: &Nemesis<'_>, setup: &Setup) -> Result<()> {
     }
 }
 
+/// Waits until whoever follows a list has asked once more and found nothing new.
+fn catch_up(clients: &Clients, recorder: &Recorder) {
+    let (since, began) = (recorder.now_ms(), std::time::Instant::now());
+    loop {
+        let behind = clients.behind(since);
+        if behind.is_empty() {
+            return;
+        }
+        if began.elapsed() > FOLLOWED_WITHIN {
+            return recorder.note(Fact::NotFollowed { domains: behind });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn setup(seed: u64, brokers: usize, seconds: u64, mutant: Option<String>) -> Setup {
+    Setup {
+        seed,
+        brokers,
+        seconds,
+        mutant,
+        lease_ms: 2_000,
+        events_window_ms: 8_000,
+        deliveries_window_ms: 3_000,
+        send_waits_ms: vec![1_000, 1_000, 2_000, 4_000, 8_000],
+        alert_waits_ms: vec![1_000, 2_000, 4_000, 8_000],
+        egress_timeout_ms: 1_500,
+        events_max_bytes: 16 << 20,
+        outcomes_max_bytes: 16 << 20,
+        target_concurrency: 8,
+    }
+}
+
+fn plan(
+    binary: &Path,
+    old_binary: Option<&Path>,
+    setup: &Setup,
+    directory: &Path,
+    mailbox: &Mailbox,
+) -> Plan {
+    let mut settings = settings(setup);
+    settings.push(("SMTP_URL", mailbox.url()));
+    Plan {
+        binary: binary.to_owned(),
+        old_binary: old_binary.map(Path::to_owned),
+        brokers: setup.brokers,
+        settings,
+        mutant: setup.mutant.clone(),
+        directory: directory.to_owned(),
+    }
+}
+
 fn settings(setup: &Setup) -> Vec<(&'static str, String)> {
     let ms = |ms: u64| format!("{ms}ms");
     let schedule = |waits: &[u64]| waits.iter().map(|wait| ms(*wait)).collect::<Vec<_>>().join(",");
@@ -246,6 +291,10 @@ fn settings(setup: &Setup) -> Vec<(&'static str, String)> {
         ("EVENTS_REPLAY_BYTES", (256 << 10).to_string()),
         ("OUTCOMES_MAX_BYTES", setup.outcomes_max_bytes.to_string()),
         ("OUTCOMES_REPLAY_BYTES", (256 << 10).to_string()),
+        ("TARGET_CONCURRENCY", setup.target_concurrency.to_string()),
+        ("MAIL_FROM", "Postrider <alerts@postrider.test>".to_owned()),
+        ("SMTP_TIMEOUT", ms(1_800)),
+        ("SMTP_CONNECT_TIMEOUT", ms(1_000)),
         ("SETTINGS_RATE_LIMIT", "100000".to_owned()),
         ("DRAIN_TIMEOUT", "8s".to_owned()),
         ("LOG", "info".to_owned()),

@@ -11,6 +11,7 @@ use testkit::broker::try_jetstream;
 use tokio::runtime::Handle;
 
 use crate::chance::Chance;
+use crate::clients::ERASED;
 use crate::history::{Fact, Recorder};
 use crate::rig::{Rig, send};
 
@@ -100,6 +101,9 @@ pub(crate) enum Fault {
     },
 }
 
+/// For so long nothing is broken: what an ordinary load does can be told by it.
+const QUIET_MS: u64 = 8_000;
+
 /// The streams whose leaders are looked for, without their region.
 const STREAMS: [&str; 5] = ["EVENTS", "DELIVERIES_0", "OUTCOMES", "KV_settings", "KV_targets"];
 /// Streams with their consumers' roles.
@@ -126,7 +130,8 @@ pub(crate) fn plan(seed: u64, seconds: u64, rig: &Rig, kinds: Kinds) -> Vec<Step
     let mut steps = Vec::new();
     let mut at_ms = 0;
     loop {
-        let after_ms = chance.between(200, 3_500);
+        let quiet_ms = if steps.is_empty() { QUIET_MS } else { 0 };
+        let after_ms = quiet_ms + chance.between(200, 3_500);
         let fault = draw(&mut chance, rig, kinds);
         let for_ms = length(&fault, &mut chance);
         at_ms += after_ms + for_ms;
@@ -232,12 +237,19 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) recorder: Recorder,
     pub(crate) region: String,
     pub(crate) runtime: Handle,
+    pub(crate) is_erased: bool,
 }
 
 impl Nemesis<'_> {
     pub(crate) fn run(&mut self, steps: &[Step]) -> Result<()> {
         for (number, step) in steps.iter().enumerate() {
             pause(step.after_ms);
+            if number == 0 {
+                self.note_usage(false);
+            }
+            if number == steps.len() / 2 {
+                self.erase();
+            }
             self.revive()?;
             self.step(number, step).with_context(|| format!("step {number}: {:?}", step.fault))?;
         }
@@ -253,6 +265,36 @@ impl Nemesis<'_> {
         self.strike(step, &on)?;
         self.recorder.note(Fact::Healed { step: number });
         Ok(())
+    }
+
+    /// Has the account erased; somebody who gets no answer asks again later.
+    fn erase(&mut self) {
+        let admin = |arguments: &[&str]| {
+            self.rig.admin(arguments).map_err(|error| self.recorder.say(format!("{error:#}")))
+        };
+        self.is_erased = self.is_erased
+            || (admin(&["account", "set-status", ERASED, "closed"]).is_ok()
+                && admin(&["account", "erase", ERASED]).is_ok());
+        if self.is_erased {
+            self.recorder.note(Fact::Erased { account: ERASED.to_owned() });
+        }
+    }
+
+    pub(crate) fn note_usage(&self, at_rest: bool) {
+        for replica in &self.rig.replicas {
+            let Some(pid) = replica.pid() else { continue };
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let resident = resident.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count);
+            let Some(resident_kb) = resident else { continue };
+            self.recorder.note(Fact::Usage {
+                process: replica.name.clone(),
+                resident_kb,
+                files: files.map_or(0, |files| u64::try_from(files).unwrap_or(u64::MAX)),
+                at_rest,
+            });
+        }
     }
 
     /// What is hit, by name.
@@ -313,7 +355,7 @@ impl Nemesis<'_> {
             }
             Fault::WrongClock { replica, seconds } => {
                 let point = format!("clock.offset=return({seconds})");
-                let wrong = self.rig.failpoints_with(&point);
+                let wrong = ("FAILPOINTS".to_owned(), point);
                 self.rig.kill9(*replica);
                 self.rig.replicas[*replica].own_settings.push(wrong);
                 self.rig.launch(*replica)?;
@@ -514,6 +556,13 @@ impl Nemesis<'_> {
             if let Err(error) = self.rig.wait_ready(at) {
                 self.recorder.say(format!("{error:#}"));
             }
+        }
+        for _ in 0..20 {
+            if self.is_erased {
+                break;
+            }
+            self.erase();
+            pause(500);
         }
         self.recorder.note(Fact::Calm);
         Ok(())

@@ -66,6 +66,12 @@ pub(crate) struct Replica {
     pub(crate) binary: PathBuf,
 }
 
+impl Replica {
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(ManagedProcess::pid)
+    }
+}
+
 /// What is to run.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -75,8 +81,8 @@ pub(crate) struct Plan {
     pub(crate) brokers: usize,
     /// Without their prefix.
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// For the `fail` crate.
-    pub(crate) failpoints: Option<String>,
+    /// A bug that is switched on: see `chassis::mutant`.
+    pub(crate) mutant: Option<String>,
     pub(crate) directory: PathBuf,
 }
 
@@ -265,20 +271,12 @@ impl Rig {
         for name in environment::names_with_prefix("POSTRIDER_") {
             command.env_remove(name);
         }
-        command.env_remove("FAILPOINTS");
+        command.env_remove("FAILPOINTS").env_remove("MUTANT");
         let settings = self.plan.settings.iter();
         command.envs(settings.map(|(name, value)| (format!("POSTRIDER_{name}"), value)));
         command.env("POSTRIDER_NATS_REPLICAS", self.plan.brokers.to_string());
-        if let Some(failpoints) = &self.plan.failpoints {
-            command.env("FAILPOINTS", failpoints);
-        }
+        command.envs(self.plan.mutant.iter().map(|mutant| ("MUTANT", mutant)));
         command
-    }
-
-    /// What a process has to have in `FAILPOINTS` besides what all have.
-    pub(crate) fn failpoints_with(&self, more: &str) -> (String, String) {
-        let all = self.plan.failpoints.iter().map(String::as_str).chain([more]);
-        ("FAILPOINTS".to_owned(), all.collect::<Vec<_>>().join(";"))
     }
 }
 

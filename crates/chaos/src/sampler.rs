@@ -1,9 +1,10 @@
-//! Looks at the broker while everything runs.
+//! Looks at the broker, and at the mail, while everything runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use testkit::Mailbox;
 use testkit::broker::try_jetstream;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -30,5 +31,19 @@ pub(crate) async fn watch(brokers: Vec<String>, recorder: Recorder) {
             recorder.note(Fact::Twice { deliveries });
             break;
         }
+    }
+}
+
+/// Notes the mails that came. Runs until it is aborted.
+pub(crate) async fn read_mail(mailbox: Mailbox, recorder: Recorder) {
+    let mut seen = 0;
+    loop {
+        sleep_until(Instant::now() + EVERY).await;
+        let letters = mailbox.letters();
+        for letter in &letters[seen..] {
+            let delivery = letter.header("X-Postrider-Delivery").unwrap_or_default();
+            recorder.note(Fact::Mail { delivery });
+        }
+        seen = letters.len();
     }
 }

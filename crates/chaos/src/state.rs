@@ -1,16 +1,19 @@
 //! The last state: what database and broker hold once everything has come to rest.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::REGION;
+use crate::clients::ERASED;
 use crate::nemesis::Nemesis;
 
 /// Rows of history and settings that the checker reads.
-const QUERIES: [(&str, &str); 6] = [
+const QUERIES: [(&str, &str); 9] = [
     (
         "events",
         "SELECT event_key, event_id, event_type, a.name AS account, \
@@ -24,12 +27,12 @@ const QUERIES: [(&str, &str); 6] = [
     ),
     (
         "ends",
-        "SELECT delivery_id, event_key, outcome, reason, attempts, generation, target_id, \
+        "SELECT delivery_id, account_id, event_key, outcome, reason, attempts, generation, target_id, \
          (extract(epoch FROM ended_at) * 1000)::bigint AS at_ms FROM ends",
     ),
     (
         "attempts",
-        "SELECT delivery_id, hop, attempt, charged, reason, status, url, generation, \
+        "SELECT delivery_id, account_id, hop, attempt, charged, reason, status, url, generation, \
          (extract(epoch FROM started_at) * 1000)::bigint AS at_ms FROM attempts",
     ),
     (
@@ -39,6 +42,28 @@ const QUERIES: [(&str, &str); 6] = [
          FROM alert_settings s JOIN accounts a USING (account_id)",
     ),
     ("outbox", "SELECT document_key, version FROM settings_outbox"),
+    (
+        "statistics",
+        "SELECT account_id, target_id = '00000000-0000-0000-0000-000000000000' AS is_of_all, \
+         sum(taken)::bigint AS taken, sum(failed)::bigint AS failed, \
+         sum(delivered)::bigint AS delivered, sum(rejected)::bigint AS rejected, \
+         sum(exhausted)::bigint AS exhausted, sum(expired)::bigint AS expired, \
+         sum(suppressed)::bigint AS suppressed, sum(held)::bigint AS held, \
+         sum(poisoned)::bigint AS poisoned FROM statistics GROUP BY 1, 2",
+    ),
+    (
+        "account_settings",
+        "SELECT 'account.' || account_id AS key, version, ARRAY(\
+         SELECT w.url FROM account_webhooks w WHERE w.account_id = a.account_id UNION \
+         SELECT s.url FROM alert_settings s WHERE s.account_id = a.account_id \
+         AND s.url IS NOT NULL ORDER BY 1) AS urls FROM accounts a",
+    ),
+    (
+        "domain_settings",
+        "SELECT 'domain.' || domain_id AS key, version, ARRAY(\
+         SELECT w.url FROM domain_webhooks w WHERE w.domain_id = d.domain_id \
+         GROUP BY 1 ORDER BY 1) AS urls FROM domains d",
+    ),
 ];
 
 /// What the checker knows of the end of a run.
@@ -52,6 +77,12 @@ pub(crate) struct State {
     pub(crate) consumers: BTreeMap<String, Vec<Value>>,
     /// Subjects that still hold a message, of the streams of deliveries.
     pub(crate) waiting: Vec<String>,
+    /// Settings on the broker, by key, in hex.
+    #[serde(default)]
+    pub(crate) documents: BTreeMap<String, String>,
+    /// Where the erased account still stands.
+    #[serde(default)]
+    pub(crate) traces: Vec<String>,
 }
 
 impl State {
@@ -73,7 +104,46 @@ impl State {
             let rows = rows.map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
             state.rows.insert(name.to_owned(), rows.collect::<Result<_>>()?);
         }
+        state.read_messages(nemesis);
+        state.read_traces(nemesis)?;
         Ok(state)
+    }
+
+    /// The documents, and messages that the erased account stands in.
+    fn read_messages(&mut self, nemesis: &Nemesis<'_>) {
+        let url = nemesis.rig.brokers.urls().swap_remove(0);
+        let streams: Vec<String> = self.consumers.keys().cloned().collect();
+        for stream in streams {
+            let messages = nemesis.runtime.block_on(testkit::broker::messages(&url, &stream));
+            for (subject, data) in messages {
+                if let Some(key) = subject.strip_prefix(&format!("$KV.{REGION}_settings.")) {
+                    self.documents.insert(key.to_owned(), hex(&data));
+                }
+                if data.windows(ERASED.len()).any(|window| window == ERASED.as_bytes()) {
+                    self.traces.push(format!("a message on {subject}"));
+                }
+            }
+        }
+    }
+
+    /// Rows that the erased account stands in.
+    fn read_traces(&mut self, nemesis: &Nemesis<'_>) -> Result<()> {
+        let tables = nemesis.rig.query(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' \
+             AND table_name <> '_sqlx_migrations'",
+        )?;
+        for table in tables.lines() {
+            // Bytes are printed in hex.
+            let hex = hex(ERASED.as_bytes());
+            let found = nemesis.rig.query(&format!(
+                "SELECT count(*) FROM {table} t \
+                 WHERE t::text LIKE '%{ERASED}%' OR t::text LIKE '%{hex}%'"
+            ))?;
+            if found.trim() != "0" {
+                self.traces.push(format!("{} rows of {table}", found.trim()));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn of_broker(nemesis: &Nemesis<'_>) -> Self {
@@ -124,4 +194,12 @@ impl State {
         }
         unrest
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

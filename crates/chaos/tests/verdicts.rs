@@ -13,6 +13,10 @@ const URL: &str = "http://127.0.0.1:1/ok/c1";
 struct Run {
     facts: Vec<(u64, Value)>,
     ends: Vec<Value>,
+    /// Of the last state: rows of more tables, documents, traces.
+    more_rows: Value,
+    documents: Value,
+    traces: Value,
 }
 
 impl Run {
@@ -26,7 +30,13 @@ impl Run {
         let event = json!({"account": "a", "domain": "d", "event_type": "clicked", "id": "e1"});
         let subscription =
             json!({"account": "a", "domain": "d", "event_type": "clicked", "url": URL});
-        let mut run = Self { facts: Vec::new(), ends: Vec::new() };
+        let mut run = Self {
+            facts: Vec::new(),
+            ends: Vec::new(),
+            more_rows: json!({}),
+            documents: json!({}),
+            traces: json!([]),
+        };
         run.note(0, json!({"fact": "began", "setup": setup, "epoch_ms": 0}));
         run.note(1, json!({"fact": "change", "op": 0, "subscription": subscription, "on": true}));
         run.note(2, json!({"fact": "changed", "op": 0, "status": 200}));
@@ -54,7 +64,7 @@ impl Run {
 
     fn end(&mut self, outcome: &str, attempts: u64, t: u64) {
         self.ends.push(json!({
-            "delivery_id": "d1", "event_key": "k1", "outcome": outcome, "reason": "ok",
+            "delivery_id": "d1", "account_id": "a", "event_key": "k1", "outcome": outcome, "reason": "ok",
             "attempts": attempts, "generation": 0, "target_id": "t1", "at_ms": t,
         }));
     }
@@ -72,15 +82,15 @@ impl Run {
         let attempts: Vec<Value> = self
             .facts
             .iter()
-            .filter(|(_, fact)| fact["fact"] == "post")
+            .filter(|(_, fact)| fact["fact"] == "post" && fact["event_id"] == "e1")
             .map(|(t, fact)| {
                 json!({
-                    "delivery_id": "d1", "hop": 0, "attempt": fact["number"], "charged": true,
-                    "reason": "status", "status": fact["status"], "url": URL, "at_ms": t,
+                    "delivery_id": "d1", "account_id": "a", "hop": 0, "attempt": fact["number"], "charged": true,
+                    "reason": if fact["status"] == 200 { "ok" } else { "status" }, "status": fact["status"], "url": URL, "at_ms": t,
                 })
             })
             .collect();
-        let state = json!({
+        let mut state = json!({
             "rows": {
                 "events": [{"event_key": "k1", "event_id": "e1", "event_type": "clicked", "at_ms": 10}],
                 "decisions": [{"event_key": "k1", "verdict": "chosen", "url": URL, "delivery_id": "d1"}],
@@ -88,7 +98,11 @@ impl Run {
                 "attempts": attempts,
             },
             "streams": [], "consumers": {}, "waiting": [],
+            "documents": self.documents, "traces": self.traces,
         });
+        for (name, rows) in self.more_rows.as_object().expect("tables") {
+            state["rows"][name] = rows.clone();
+        }
         fs::write(scratch.path().join("history.jsonl"), history).expect("written");
         fs::write(scratch.path().join("state.json"), state.to_string()).expect("written");
         let mut checker = Command::new(env!("CARGO_BIN_EXE_chaos"));
@@ -183,4 +197,107 @@ fn an_event_that_is_stored_twice_within_its_window_breaks_i20() {
     run.note(500, json!({"fact": "publish", "op": 2, "events": [event]}));
     run.note(501, json!({"fact": "published", "op": 2, "results": ["stored"]}));
     assert_eq!(run.broken(), ["I1", "I20"]);
+}
+
+#[test]
+fn statistics_that_are_no_sums_over_history_break_i9() {
+    let mut run = Run::in_order();
+    let statistics = |delivered: u64| {
+        json!({"statistics": [{
+            "account_id": "a", "is_of_all": true, "taken": 1, "failed": 1, "delivered": delivered,
+        }]})
+    };
+    run.more_rows = statistics(1);
+    assert!(run.broken().is_empty());
+    run.more_rows = statistics(2);
+    assert_eq!(run.broken(), ["I9"]);
+}
+
+#[test]
+fn a_list_that_misses_or_repeats_an_event_breaks_i10() {
+    let followed = |ids: &[&str]| {
+        let mut run = Run::in_order();
+        run.note(8000, json!({"fact": "followed", "domain": "d", "ids": ids}));
+        run.broken()
+    };
+    assert!(followed(&["e1"]).is_empty());
+    for ids in [&["e1", "e1"][..], &["e1", "e2"], &[]] {
+        assert_eq!(followed(ids), ["I10"], "{ids:?}");
+    }
+    let mut run = Run::in_order();
+    run.note(8000, json!({"fact": "not_followed", "domains": ["d"]}));
+    assert_eq!(run.broken(), ["I10"]);
+}
+
+#[test]
+fn a_document_that_is_older_or_other_than_the_settings_breaks_i11() {
+    // Field 1, "ab"; field 2, 300; field 3, a URL of 12 bytes.
+    let document = format!("0a02616210ac021a0c{}", hex("http://a/b/c"));
+    let of = |version: u64, url: &str, document: Option<&str>| {
+        let mut run = Run::in_order();
+        let row = json!({"key": "account.ab", "version": version, "urls": [url]});
+        run.more_rows = json!({"account_settings": [row]});
+        if let Some(document) = document {
+            run.documents = json!({"account.ab": document});
+        }
+        run.broken()
+    };
+    assert!(of(300, "http://a/b/c", Some(&document)).is_empty());
+    assert_eq!(of(301, "http://a/b/c", Some(&document)), ["I11"]);
+    assert_eq!(of(300, "http://a/b/d", Some(&document)), ["I11"]);
+    assert_eq!(of(300, "http://a/b/c", None), ["I11"]);
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("written");
+        hex
+    })
+}
+
+#[test]
+fn a_process_that_has_grown_breaks_i15() {
+    let usage = |kb: u64, files: u64| {
+        let mut run = Run::in_order();
+        for (t, kb, files, at_rest) in [(1, 60_000, 20, false), (9001, kb, files, true)] {
+            run.note(
+                t,
+                json!({
+                    "fact": "usage", "process": "fanout-0", "resident_kb": kb, "files": files,
+                    "at_rest": at_rest,
+                }),
+            );
+        }
+        run.broken()
+    };
+    assert!(usage(100_000, 40).is_empty());
+    assert_eq!(usage(200_000, 40), ["I15"]);
+    assert_eq!(usage(100_000, 400), ["I15"]);
+}
+
+#[test]
+fn a_healthy_receiver_that_waits_breaks_i16() {
+    let mut run = Run::in_order();
+    run.facts.retain(|(_, fact)| fact["fact"] != "post" && fact["fact"] != "answer");
+    run.ends.clear();
+    run.post(0, 4000, 1, 200);
+    run.end("delivered", 1, 4001);
+    assert_eq!(run.broken(), ["I16"]);
+}
+
+#[test]
+fn what_is_left_of_an_erased_account_breaks_i19() {
+    let mut run = Run::in_order();
+    run.note(5000, json!({"fact": "erased", "account": "vanishing"}));
+    assert!(run.broken().is_empty());
+    run.traces = json!(["1 rows of events"]);
+    assert_eq!(run.broken(), ["I19"]);
+    let mut run = Run::in_order();
+    run.note(5000, json!({"fact": "erased", "account": "vanishing"}));
+    let post = json!({
+        "fact": "post", "post": 9, "url": URL, "delivery": "d9", "number": 1,
+        "event_id": "vanishing-1", "event_type": "clicked", "status": 200,
+    });
+    run.note(8000, post);
+    assert_eq!(run.broken(), ["I19"]);
 }

@@ -1,9 +1,10 @@
 //! Crash points, at which tests end the process, and mutants, by which they break it.
 //!
 //! Without the feature `failpoints` both are nothing. With it, the environment
-//! variable `FAILPOINTS` says which are armed, in the syntax of the `fail` crate:
-//! `dispatcher.answered=20*off->return` dies on the 21st visit, and
-//! `mutant.keep_no_lease=return` is a build with that one-line bug in it.
+//! variable `FAILPOINTS` says which crash points are armed, in the syntax of the `fail`
+//! crate: `dispatcher.answered=20*off->return` dies on the 21st visit. `MUTANT` names the
+//! one mutant that is switched on: `MUTANT=keep_no_lease` is a build with that one-line
+//! bug in it. It is a variable of its own so that a test can be run with it from outside.
 
 /// Ends this process on the spot, as `kill -9` would, when this point is armed.
 #[cfg(feature = "failpoints")]
@@ -51,7 +52,10 @@ pub fn arm_crash_points() -> impl Sized {}
 /// that keeps a promise: the tests and `cargo xtask chaos` have to find each of them.
 #[cfg(feature = "failpoints")]
 pub fn mutant(name: &'static str) -> bool {
-    fail::eval(name, |_| ()).is_some()
+    #[expect(clippy::disallowed_methods, reason = "a setting of tests, not of the product")]
+    static ON: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("MUTANT").ok());
+    ON.as_deref() == Some(name)
 }
 
 /// Whether the bug of this name is switched on: never, in this build.

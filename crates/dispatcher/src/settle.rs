@@ -45,9 +45,9 @@ impl Dispatcher {
         tried: Tried,
         mut attempted: Attempted,
     ) -> Answer {
-        attempted.charged = !matches!(tried, Tried::Ours | Tried::Relay)
-            || chassis::mutant("mutant.charge_our_faults");
-        if chassis::mutant("mutant.ack_before_outcome") {
+        attempted.charged =
+            !matches!(tried, Tried::Ours | Tried::Relay) || chassis::mutant("charge_our_faults");
+        if chassis::mutant("ack_before_outcome") {
             pulled.ack().await;
         }
         if attempted.reason != "ok" {
@@ -175,7 +175,7 @@ impl Dispatcher {
         let Now { own: now, earliest } = self.clocks.now(&self.clock);
         let first_due = moment(work.delivery.first_due.as_ref()).unwrap_or(now);
         let last_chance = work.policy.last_chance(first_due);
-        if earliest >= last_chance && !chassis::mutant("mutant.park_for_ever") {
+        if earliest >= last_chance && !chassis::mutant("park_for_ever") {
             // What waits for our own relay has nothing to answer for.
             let end = if wait == Wait::Relay { End::Expired } else { End::Exhausted };
             return self.end(work, end, wait.as_str()).await;
@@ -236,7 +236,7 @@ impl Dispatcher {
         primary: Option<&AccountDocument>,
         at: DateTime<Utc>,
     ) -> Answer {
-        if chassis::mutant("mutant.retry_after_ack") {
+        if chassis::mutant("retry_after_ack") {
             pulled.ack().await;
         }
         // The broker fires it, by its own clock.
@@ -286,7 +286,7 @@ impl Dispatcher {
         let family = event_type.family();
         // The receiver may have it, and have refused the repeats for that reason.
         let reason = match delivery.may_have_arrived {
-            Some(_) if end == End::Exhausted && !chassis::mutant("mutant.disable_after_repeat") => {
+            Some(_) if end == End::Exhausted && !chassis::mutant("disable_after_repeat") => {
                 MAY_HAVE_ARRIVED
             }
             _ => reason,

@@ -61,7 +61,7 @@ impl Settled {
     pub(crate) fn begin(&self, hop: HopKey) -> Known {
         let mut state = self.lock();
         if state.finished.contains(&hop) || state.finished_before.contains(&hop) {
-            if chassis::mutant("mutant.settled_forgets") {
+            if chassis::mutant("settled_forgets") {
                 return Known::New;
             }
             return Known::Finished;

@@ -368,7 +368,7 @@ impl Targets {
 
     /// How many tries one target may have under way in this process, of so many that live.
     fn most_at_once(&self, live: u32) -> u32 {
-        let live = if chassis::mutant("mutant.limit_not_shared") { 1 } else { live.max(1) };
+        let live = if chassis::mutant("limit_not_shared") { 1 } else { live.max(1) };
         (self.limits.concurrency / live).max(1)
     }
 

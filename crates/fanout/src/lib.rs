@@ -209,7 +209,7 @@ impl Fanout {
 
     /// Waits for the settings of this moment; returns their revision.
     async fn fence(&self) -> Result<u64, BusError> {
-        if chassis::mutant("mutant.fanout_no_fence") {
+        if chassis::mutant("fanout_no_fence") {
             return Ok(0);
         }
         let found = match self.settings.fence().await {

@@ -58,7 +58,7 @@ impl Fanout {
         span.number("postrider.deliveries", i64::try_from(made).unwrap_or(i64::MAX));
         let traceparent = span.traceparent();
         let may_exist = (pulled.may_be_redelivered() || taken.has_waited())
-            && !chassis::mutant("mutant.fanout_never_may_exist");
+            && !chassis::mutant("fanout_never_may_exist");
         let first_due = self.first_due(taken.stored_at);
         let writes = chosen.into_iter().map(|chosen| {
             let delivery = Delivery {
@@ -90,10 +90,10 @@ impl Fanout {
         // A process that was frozen may thaw here, when another one has the event and is
         // done with it. If nobody has it, it comes back.
         let lease = self.bus.config().lease;
-        if pulled.lease_may_be_lost(lease) && !chassis::mutant("mutant.fanout_thaws_blindly") {
+        if pulled.lease_may_be_lost(lease) && !chassis::mutant("fanout_thaws_blindly") {
             return Answer::Leave;
         }
-        if chassis::mutant("mutant.route_record_before_writes") {
+        if chassis::mutant("route_record_before_writes") {
             let routed = Routed { at: Some(self.clock.now().into()), ..routed.clone() };
             self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
         }
@@ -101,7 +101,7 @@ impl Fanout {
         if let Err(error) = written.into_iter().collect::<Result<Vec<()>, BusError>>() {
             span.fail(&error.to_string());
             tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");
-            if chassis::mutant("mutant.fanout_ack_refused") {
+            if chassis::mutant("fanout_ack_refused") {
                 return Answer::Ack;
             }
             return again(pulled);
@@ -131,7 +131,7 @@ impl Fanout {
     }
 
     fn resolve(&self, event: &AcceptedEvent, event_type: EventType) -> Option<Routing> {
-        let forgets = chassis::mutant("mutant.same_id_after_window");
+        let forgets = chassis::mutant("same_id_after_window");
         let acceptance = if forgets { "" } else { event.acceptance.as_str() };
         let identity = Identity { event_key: &event.event_key, acceptance };
         self.settings.read(|documents| {

@@ -11,9 +11,9 @@ use protocol::v1::{
     CreateAccountRequest, CreateAccountWebhookRequest, CreateDomainRequest, CreateKeyRequest,
     DeleteAccountWebhookRequest, DeleteDomainRequest, EraseAccountRequest, GetAccountRequest,
     GetSigningKeysRequest, GetStatusRequest, ListAccountWebhooksRequest, ListAccountsRequest,
-    ListDomainsRequest, ListKeysRequest, QuotaChange, RepublishProgress, RepublishSettingsRequest,
-    ResealSecretsRequest, RevokeKeyRequest, SetAccountStatusRequest, SetDomainDisabledRequest,
-    UpdateAccountRequest,
+    ListDomainsRequest, ListKeysRequest, QuotaChange, ReconcileProgress, ReconcileRequest,
+    RepublishProgress, RepublishSettingsRequest, ResealSecretsRequest, RevokeKeyRequest,
+    SetAccountStatusRequest, SetDomainDisabledRequest, UpdateAccountRequest,
 };
 use tonic::{Code, Response, Status};
 
@@ -39,6 +39,11 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<ExitCode> {
         Admin::Key(command) => key(command).await,
         Admin::Webhook(command) => webhook(command).await,
         Admin::Settings(SettingsCommand::Republish { to }) => republish(&to).await,
+        Admin::Reconcile { older_than, since, dry_run, to } => {
+            let request =
+                ReconcileRequest { older_than_seconds: older_than, since_seconds: since, dry_run };
+            reconcile(&to, request).await
+        }
         Admin::SigningKeys { account, to } => {
             let request = GetSigningKeysRequest { account_name: account };
             answer(&to, client(&to).await?.get_signing_keys(request).await)
@@ -195,6 +200,22 @@ async fn republish(to: &AdminOptions) -> anyhow::Result<ExitCode> {
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             eprintln!("{} of {} documents are published", now.published, now.documents);
+        }
+        last = now;
+    }
+    answer(to, Ok(Response::new(last)))
+}
+
+/// Tells on standard error how far it is, and on standard output how it ended.
+async fn reconcile(to: &AdminOptions, request: ReconcileRequest) -> anyhow::Result<ExitCode> {
+    let begun = client(to).await?.reconcile(request).await;
+    let mut progress = begun.map_err(refused)?.into_inner();
+    let mut last = ReconcileProgress::default();
+    let mut told = Instant::now();
+    while let Some(now) = progress.message().await.map_err(refused)? {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{} without an end so far, {} made anew", now.open, now.made);
         }
         last = now;
     }

@@ -171,4 +171,17 @@ impl Admin for Service {
         let progress = self.0.republish().map_err(|error| Refused::from(error).into());
         Ok(Response::new(Box::pin(progress)))
     }
+
+    type ReconcileStream =
+        Pin<Box<dyn Stream<Item = Result<v1::ReconcileProgress, Status>> + Send>>;
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Answer<Self::ReconcileStream> {
+        self.0.check_broker().map_err(Refused::from)?;
+        let progress = self.0.reconcile(request.get_ref()).await.map_err(Refused::from)?;
+        let progress = progress.map_err(|error| Refused::from(error).into());
+        Ok(Response::new(Box::pin(progress)))
+    }
 }

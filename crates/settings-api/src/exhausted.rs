@@ -213,7 +213,7 @@ impl SettingsApi {
         // made of it, is not to be punished for that. In this order: what history has by
         // now is only then known to be all.
         let is_archived = self.is_archived(message, chunk).await;
-        if !chassis::mutant("mutant.disable_ignores_ends") {
+        if !chassis::mutant("disable_ignores_ends") {
             let delivery_id = Uuid::try_parse(&exhausted.delivery_id).unwrap_or_default();
             if self.store.was_delivered(delivery_id).await? {
                 metrics::counter!("postrider_alert_reports_refuted_total").increment(1);

@@ -48,6 +48,7 @@ mod outbound;
 mod path;
 mod publish;
 mod rate_limit;
+mod reconcile;
 mod reseal;
 mod resends;
 mod respond;

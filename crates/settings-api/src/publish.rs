@@ -142,7 +142,7 @@ impl SettingsApi {
     }
 
     async fn put(&self, key: &DocumentKey) -> Result<(), PublishError> {
-        if chassis::mutant("mutant.publish_skipped") {
+        if chassis::mutant("publish_skipped") {
             return Ok(());
         }
         let Some(mut publication) = self.store.publication(key).await? else { return Ok(()) };
@@ -151,7 +151,7 @@ impl SettingsApi {
                 Document::Account(document) => self.bus.put_account(document).await,
                 Document::Domain(document) => self.bus.put_domain(document).await,
             };
-            if put.is_err() && chassis::mutant("mutant.relay_forgets_row") {
+            if put.is_err() && chassis::mutant("relay_forgets_row") {
                 break;
             }
             let Put::Newer(version) = put? else { break };

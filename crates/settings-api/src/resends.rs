@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(crate) use self::event::made_anew;
 use self::request::{ChangedResend, ResendForm};
 use self::worker::next_generation;
 use crate::auth::Caller;

@@ -243,7 +243,7 @@ impl Store {
         exhausted: ExhaustedAlert<'_>,
     ) -> Result<bool, StoreError> {
         let ExhaustedAlert { account_id, setting_id, generation, reason, at } = exhausted;
-        let any_generation = chassis::mutant("mutant.disable_ignores_generation");
+        let any_generation = chassis::mutant("disable_ignores_generation");
         let mut tx = self.pool.begin().await?;
         match lock_account(&mut tx, account_id).await {
             Err(StoreError::NotFound(_) | StoreError::AccountClosed) => return Ok(false),

@@ -30,22 +30,58 @@ pub(super) fn build(options: &Options) -> Result<()> {
     run_visibly(nextest()?.args(selection(options)?).arg("--no-run"))
 }
 
-/// Runs them with one NATS and one PostgreSQL for all.
-pub(super) fn run(options: &Options) -> Result<Count> {
-    let scratch = Scratch::new()?;
-    let nats = Nats::start(NatsOptions::new(scratch.path().join("nats")))?;
-    let postgres = Postgres::start(PostgresOptions::new(scratch.path().join("postgres")))?;
+/// Exit status of nextest when tests have failed.
+const TESTS_FAILED: i32 = 100;
 
+/// One NATS and one PostgreSQL for all tests.
+pub(crate) struct Servers {
+    nats: Nats,
+    postgres: Postgres,
+    _scratch: Scratch,
+}
+
+impl Servers {
+    pub(crate) fn start() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let nats = Nats::start(NatsOptions::new(scratch.path().join("nats")))?;
+        let postgres = Postgres::start(PostgresOptions::new(scratch.path().join("postgres")))?;
+        Ok(Self { nats, postgres, _scratch: scratch })
+    }
+
+    /// nextest, told where they are.
+    fn nextest(&self, options: &Options) -> Result<Command> {
+        let mut command = nextest()?;
+        command
+            .args(selection(options)?)
+            .env(NATS_URL, self.nats.url())
+            .env(DATABASE_URL, self.postgres.admin_url());
+        Ok(command)
+    }
+
+    /// Whether this `crate::test` fails when it is run with this variable. What it prints is
+    /// not shown.
+    pub(crate) fn fails(&self, test: &str, variable: (&str, &str)) -> Result<bool> {
+        let (package, name) = test.split_once("::").context("not the name of a test")?;
+        let mut command = self.nextest(&Options::default())?;
+        let filter = format!("package({package}) & test(/(^|::){name}$/)");
+        command.args(["--filterset", &filter]).env(variable.0, variable.1);
+        let output = command.stdin(Stdio::null()).output().context("cannot run nextest")?;
+        match output.status.code() {
+            Some(0) => Ok(false),
+            Some(TESTS_FAILED) => Ok(true),
+            _ => bail!("{test} cannot be run: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+}
+
+/// Runs them all.
+pub(super) fn run(options: &Options) -> Result<Count> {
+    let servers = Servers::start()?;
     // Its output goes through a pipe to be counted, which it takes for nobody watching.
     let colour = if io::stderr().is_terminal() { "always" } else { "never" };
     let profile = if is_long(options) { "long" } else { "default" };
-    let mut command = nextest()?;
-    command
-        .args(selection(options)?)
-        .arg("--no-fail-fast")
-        .args(["--color", colour, "--profile", profile])
-        .env(NATS_URL, nats.url())
-        .env(DATABASE_URL, postgres.admin_url());
+    let mut command = servers.nextest(options)?;
+    command.arg("--no-fail-fast").args(["--color", colour, "--profile", profile]);
     command.args(&options.filter);
 
     let count = watch(&mut command)?;

@@ -11,6 +11,7 @@ const ROUNDING_MS: u64 = 2;
 const LATE_MS: u64 = 1_000;
 
 pub(super) fn check(known: &Known, violations: &mut Vec<Violation>) {
+    let mailed = known.mailed();
     for delivery in known.deliveries() {
         let posts = known.posts.get(delivery).map(Vec::as_slice).unwrap_or_default();
         let mut tell = |invariant, what: String| {
@@ -20,6 +21,10 @@ pub(super) fn check(known: &Known, violations: &mut Vec<Violation>) {
         ends_once(known, delivery, &mut tell);
         counts_up(known, posts, &mut tell);
         is_never_early(known, posts, &mut tell);
+        if mailed.contains(delivery.as_str()) {
+            is_one_mail(known, delivery, &mut tell);
+            continue;
+        }
         stops_at_its_end(known, delivery, posts, &mut tell);
         has_its_tries_in_history(known, delivery, posts, &mut tell);
     }
@@ -91,6 +96,23 @@ fn counts_up(known: &Known, posts: &[Arrival], tell: &mut impl FnMut(&'static st
     }
 }
 
+/// I4 and I9, of mail: it comes once, and again only over a fault.
+fn is_one_mail(known: &Known, delivery: &str, tell: &mut impl FnMut(&'static str, String)) {
+    let mails = known.mails.get(delivery).map(Vec::as_slice).unwrap_or_default();
+    for (again, two) in mails.windows(2).enumerate() {
+        let from = mails[0].saturating_sub(LATE_MS);
+        if known.excuses("dispatcher", from, two[1]) + known.excuses("fanout", from, two[1])
+            < again + 1
+        {
+            tell("I4", format!("a mail came {} times, at {mails:?}", mails.len()));
+        }
+    }
+    let ends = known.ends.get(delivery).map(Vec::as_slice).unwrap_or_default();
+    if mails.is_empty() && ends.iter().any(|end| end.outcome == "delivered") {
+        tell("I9", "delivered, and no mail came".to_owned());
+    }
+}
+
 /// I7: a retry is never early.
 fn is_never_early(known: &Known, posts: &[Arrival], tell: &mut impl FnMut(&'static str, String)) {
     if known.has_wrong_clocks() {
@@ -148,6 +170,11 @@ fn stops_at_its_end(
     let tries = known.setup.egress_timeout_ms * end.attempts.max(1);
     let latest = first.t + schedule * 11 / 10 + tries + 15_000;
     let latest = latest + known.troubled_ms(first.t, end.t);
+    // Who is in trouble is left alone now and then, and what waits for them is tried ever
+    // rarer, until its schedule's time is up: a minute a try besides its waits.
+    let in_trouble = ["/busy/", "/hangs/", "/cuts/"].iter().any(|habit| first.url.contains(habit));
+    let tries = u64::try_from(known.waits_ms(event_type).len() + 1).unwrap_or_default();
+    let latest = latest + if in_trouble { tries * 60_000 } else { 0 };
     if end.t > latest {
         tell("I8", format!("ended {} ms too late", end.t - latest));
     }

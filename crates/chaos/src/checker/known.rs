@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::clients::ERASED;
 use crate::history::{Event, Fact, Line, Setup, Subscription};
 use crate::state::State;
 
@@ -111,9 +112,28 @@ pub(crate) struct Known {
     pub(crate) ends: BTreeMap<String, Vec<End>>,
     pub(crate) attempts: BTreeMap<String, Vec<Attempt>>,
     pub(crate) alert_settings: Vec<AlertSetting>,
-    pub(crate) streams: Vec<Value>,
     /// From when to when a delivery was seen in two places.
     pub(crate) twice: Vec<(String, u64, u64)>,
+    /// When mails came, by delivery.
+    pub(crate) mails: BTreeMap<String, Vec<u64>>,
+    /// Events as followers got them, by domain.
+    pub(crate) followed: BTreeMap<String, Vec<String>>,
+    pub(crate) not_followed: Vec<String>,
+    /// When the operator was told that the account is erased.
+    pub(crate) erased: Option<u64>,
+    /// Requests about its events.
+    pub(crate) erased_posts: Vec<u64>,
+    pub(crate) usages: Vec<Usage>,
+    pub(crate) state: State,
+}
+
+/// What a process has used.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    pub(crate) process: String,
+    pub(crate) resident_kb: u64,
+    pub(crate) files: u64,
+    pub(crate) at_rest: bool,
 }
 
 impl Known {
@@ -134,8 +154,14 @@ impl Known {
             ends: BTreeMap::new(),
             attempts: BTreeMap::new(),
             alert_settings: Vec::new(),
-            streams: state.streams.clone(),
             twice: Vec::new(),
+            mails: BTreeMap::new(),
+            followed: BTreeMap::new(),
+            not_followed: Vec::new(),
+            erased: None,
+            erased_posts: Vec::new(),
+            usages: Vec::new(),
+            state: state.clone(),
         };
         known.read_history(lines);
         known.read_state(state, epoch_ms);
@@ -183,6 +209,22 @@ impl Known {
                         of[*at].answer = Some((t, *status));
                     }
                 }
+                // There has to be nothing of it anywhere, so that nothing can be compared.
+                Fact::Post(post) if post.event_id.starts_with(ERASED) => self.erased_posts.push(t),
+                Fact::Mail { delivery } => {
+                    self.mails.entry(delivery.clone()).or_default().push(t);
+                }
+                Fact::Followed { domain, ids } => {
+                    self.followed.entry(domain.clone()).or_default().extend_from_slice(ids);
+                }
+                Fact::NotFollowed { domains } => self.not_followed.clone_from(domains),
+                Fact::Erased { .. } => self.erased = Some(t),
+                Fact::Usage { process, resident_kb, files, at_rest } => self.usages.push(Usage {
+                    process: process.clone(),
+                    resident_kb: *resident_kb,
+                    files: *files,
+                    at_rest: *at_rest,
+                }),
                 Fact::Post(post) => {
                     let of = self.posts.entry(post.delivery.clone()).or_default();
                     of.push(Arrival {
@@ -287,10 +329,31 @@ impl Known {
         self.faults.iter().filter(hits).count()
     }
 
+    /// Faults that hit a broker between these moments.
+    pub(crate) fn broker_faults(&self, from: u64, to: u64) -> usize {
+        let hits = |fault: &&Fault| {
+            fault.from <= to && fault.to >= from && fault.on.iter().any(|on| on.starts_with("nats"))
+        };
+        self.faults.iter().filter(hits).count()
+    }
+
     /// How much of the time between these moments some fault lasted, in milliseconds.
     pub(crate) fn troubled_ms(&self, from: u64, to: u64) -> u64 {
         let overlap = |fault: &Fault| fault.to.min(to).saturating_sub(fault.from.max(from));
         self.faults.iter().map(overlap).sum()
+    }
+
+    /// The moment up to which nothing was broken.
+    pub(crate) fn first_fault(&self) -> u64 {
+        self.faults.iter().map(|fault| fault.from).min().unwrap_or(u64::MAX)
+    }
+
+    /// Deliveries that go out by mail.
+    pub(crate) fn mailed(&self) -> BTreeSet<&str> {
+        let decisions = self.decisions.values().flatten();
+        let by_mail = decisions.filter(|decision| !decision.url.starts_with("http"));
+        let by_mail = by_mail.map(|decision| decision.delivery.as_str());
+        self.mails.keys().map(String::as_str).chain(by_mail).collect()
     }
 
     pub(crate) fn has_wrong_clocks(&self) -> bool {

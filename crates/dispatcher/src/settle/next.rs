@@ -48,7 +48,7 @@ pub(super) fn next(
         faults.note(&delivery.delivery_id, matches!(tried, Tried::Ours), now.own);
     }
     let first_due = match moment(delivery.first_due.as_ref()) {
-        Some(first_due) if !chassis::mutant("mutant.give_up_never") => first_due,
+        Some(first_due) if !chassis::mutant("give_up_never") => first_due,
         _ => now.earliest,
     };
     let give_up_at = work.policy.give_up_at(first_due);

@@ -6,8 +6,8 @@ use protocol::Timestamp;
 use protocol::v1::{
     Account, AdminAccountWebhook, CreateKeyResponse, DeleteAccountWebhookResponse,
     DeleteDomainResponse, Domain, Key, ListAccountWebhooksResponse, ListAccountsResponse,
-    ListDomainsResponse, ListKeysResponse, QuotaUse, RepublishProgress, ResealSecretsResponse,
-    RevokeKeyResponse, SigningKeys,
+    ListDomainsResponse, ListKeysResponse, QuotaUse, ReconcileProgress, RepublishProgress,
+    ResealSecretsResponse, RevokeKeyResponse, SigningKeys,
 };
 use serde::Serialize;
 
@@ -75,6 +75,20 @@ impl Show for RepublishProgress {
             text.push_str(&format!(
                 "The broker has not confirmed {left}; they follow without being asked for again.\n"
             ));
+        }
+        text
+    }
+}
+
+impl Show for ReconcileProgress {
+    fn show(&self) -> String {
+        let Self { open, on_broker, missing, made, unreadable } = self;
+        let mut text = format!(
+            "{open} deliveries have no end yet. {on_broker} are on the broker and go on by \
+             themselves. {missing} are not, and {made} of these were made anew.\n"
+        );
+        if *unreadable > 0 {
+            text.push_str(&format!("{unreadable} cannot be: their events are kept no longer.\n"));
         }
         text
     }

@@ -31,6 +31,23 @@ pub(crate) enum Admin {
     /// Settings documents on the broker
     #[command(subcommand)]
     Settings(SettingsCommand),
+    /// Make deliveries anew that a disaster has taken from the broker
+    ///
+    /// Those that were decided, have no end in history, and stand or wait nowhere. They go on with their next
+    /// try. Settings need no such thing: what the broker lacks of them is published again by itself.
+    Reconcile {
+        /// Leave alone what was decided less than this many seconds ago [default: an hour]
+        #[arg(long, value_name = "SECONDS")]
+        older_than: Option<u32>,
+        /// Leave alone what was decided more than this many seconds ago [default: two days]
+        #[arg(long, value_name = "SECONDS")]
+        since: Option<u32>,
+        /// Only count
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        to: AdminOptions,
+    },
     /// Show the keys that sign an account's deliveries
     SigningKeys {
         /// Name or id of the account

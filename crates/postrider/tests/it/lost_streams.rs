@@ -6,9 +6,9 @@ use std::time::Duration;
 use protocol::v1::PublishRequest;
 use serde_json::json;
 use testkit::broker::{jetstream, try_jetstream};
-use testkit::{OwnServers, eventually};
+use testkit::{OwnServers, Reply, eventually};
 
-use crate::system::{SOON, System, alert, clicked, payload_event_id};
+use crate::system::{BINARY, SOON, System, alert, clicked, payload_event_id};
 
 /// Longer than it takes until streams are made again that somebody might yet restore.
 const LONG: Duration = Duration::from_secs(120);
@@ -138,4 +138,61 @@ async fn a_role_whose_stream_is_lost_is_not_ready_says_which_and_gets_it_back() 
     .await;
     let ids = publish_through(&system, "after", 5).await;
     wait_until_all_have_come(&system, "/hook", &ids).await;
+}
+
+/// What `admin reconcile` prints, of all that was decided until now.
+async fn reconcile(system: &System, more: &[&str]) -> String {
+    let address = format!("http://{}", system.setting("ADMIN_ADDR"));
+    let arguments = ["admin", "reconcile", "--older-than", "0", "--addr", &address];
+    let none: [(&str, &str); 0] = [];
+    let arguments = [&arguments, more].concat();
+    testkit::process::run(BINARY, &arguments, none).await.expect("reconciled")
+}
+
+#[tokio::test]
+async fn what_was_decided_and_is_on_the_broker_no_more_is_made_anew_once() {
+    let servers = OwnServers::start();
+    let extra = [("SEND_RETRY_SCHEDULE", "1s,1s")];
+    let mut system = System::start_separately(&servers, &extra).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    system.receiver.on_post("/hook", [Reply::status(500), Reply::status(200)]);
+    system.publish(clicked("lost")).await;
+    eventually(SOON, "the first try in history", || async {
+        (servers.sql("SELECT count(*) FROM attempts").trim() == "1").then_some(())
+    })
+    .await;
+    system.kill9("dispatcher").await;
+    let url = servers.nats.url();
+    let subject = format!("STREAM.PURGE.{}_DELIVERIES_0", servers.region);
+    jetstream(&url, &subject, &json!({})).await;
+    system.publish(clicked("waits")).await;
+    eventually(SOON, "both to be decided and overdue", || async {
+        let decided = servers.sql("SELECT count(*) FROM routing_decisions");
+        let overdue = servers.sql("SELECT count(*) FROM attempts WHERE next_attempt_at < now()");
+        (decided.trim() == "2" && overdue.trim() == "1").then_some(())
+    })
+    .await;
+
+    let found = "2 deliveries have no end yet. 1 are on the broker and go on by themselves.";
+    let counted = reconcile(&system, &["--dry-run"]).await;
+    assert_eq!(counted, format!("{found} 1 are not, and 0 of these were made anew.\n"));
+    let made = reconcile(&system, &[]).await;
+    assert_eq!(made, format!("{found} 1 are not, and 1 of these were made anew.\n"));
+    let again = "2 deliveries have no end yet. 2 are on the broker and go on by themselves. 0 are \
+        not, and 0 of these were made anew.\n";
+    assert_eq!(reconcile(&system, &[]).await, again);
+
+    system.run("dispatcher", None).await;
+    eventually(SOON, "both to end", || async {
+        let ends = servers.sql("SELECT count(*) FROM ends WHERE outcome = 'delivered'");
+        (ends.trim() == "2").then_some(())
+    })
+    .await;
+    let tries = "SELECT attempts FROM ends JOIN events USING (event_key) WHERE event_id = 'lost'";
+    assert_eq!(servers.sql(tries).trim(), "2", "it goes on with its second try");
+    assert_eq!(system.receiver.posts("/hook").len(), 3);
+    let ended = "0 deliveries have no end yet. 0 are on the broker and go on by themselves. 0 are \
+        not, and 0 of these were made anew.\n";
+    assert_eq!(reconcile(&system, &[]).await, ended);
 }

@@ -31,7 +31,6 @@ mod resend;
 mod retries;
 mod rig;
 mod routing;
-mod schedules;
 mod settings;
 mod shards;
 mod signing_keys;

@@ -12,9 +12,9 @@ use testkit::{Scratch, http, tools};
 use crate::clients::folder;
 use crate::system::System;
 
-/// Cases for each call and phase. Together they are thousands, in one or two minutes.
-const MOST_EXAMPLES: &str = "60";
-const FEWEST_CASES: u64 = 3_000;
+/// Cases for each call and phase. Together they are thousands, in about a minute.
+const MOST_EXAMPLES: &str = "30";
+const FEWEST_CASES: u64 = 1_500;
 const FUZZING_WITHIN: Duration = Duration::from_secs(480);
 
 /// What must hold for every answer, whatever was asked. The last one asks again

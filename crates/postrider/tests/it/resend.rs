@@ -14,7 +14,7 @@ use crate::system::{SOON, System, clicked, opened, payload_event_id};
 
 const DOMAIN: &str = "mail.demo.example";
 /// How many are sent again.
-const COUNT: u64 = 20_000;
+const COUNT: u64 = 6_000;
 /// How many in a second: the most that a job may ask for.
 const RATE: u64 = 1_000;
 /// What a process that dies may send twice.

@@ -54,6 +54,13 @@ impl SettingsApi {
     }
 }
 
+impl SettingsApi {
+    /// How long archive has been behind; `None` when the broker does not say.
+    pub(crate) async fn history_lag_seconds(&self) -> Option<f64> {
+        history_lag_seconds(&self.bus.status().await, self.clock.now())
+    }
+}
+
 /// Those of which both the stream and its consumer have answered.
 fn shards(broker: &BrokerStatus, now: DateTime<Utc>) -> Vec<v1::ShardStatus> {
     let shards = broker.streams.iter().filter_map(|stream| {

@@ -5,6 +5,7 @@ use tonic::Status;
 
 use crate::ResealError;
 use crate::publish::NotPublished;
+use crate::reconcile::ReconcileError;
 
 /// Why a call of an operator was refused.
 #[derive(Debug)]
@@ -60,6 +61,20 @@ impl From<StoreError> for Refused {
 impl From<NotPublished> for Refused {
     fn from(error: NotPublished) -> Self {
         Self(Status::unavailable(error.to_string()))
+    }
+}
+
+impl From<ReconcileError> for Refused {
+    fn from(error: ReconcileError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReconcileError::Store(error) => error.into(),
+            ReconcileError::Bus(_) => Self(Status::unavailable(message)),
+            ReconcileError::HistoryBehind { .. } | ReconcileError::HistoryUnknown => {
+                Self(Status::failed_precondition(message))
+            }
+            ReconcileError::NoTime => Self(Status::invalid_argument(message)),
+        }
     }
 }
 

@@ -195,40 +195,39 @@ impl SettingsApi {
             _ => return Ok(Choice::Not(NotSent::Delivered)),
         }
         let Some(decision) = story.decision else { return Ok(Choice::Not(NotSent::BodyGone)) };
-        let Some(target) = self.target(caller, event, decision).await? else {
+        let Some(target) = self.target(&caller.account_id, event, decision).await? else {
             return Ok(Choice::Not(NotSent::Deleted));
         };
-        let again = anew(event, story, decision, target);
+        let again = made_anew(event, story.id, story.generation, decision, target);
         Ok(again
             .map_or(Choice::Not(NotSent::Unreadable), |again| Choice::Delivered(Box::new(again))))
     }
 
     /// The target that was chosen. `None` for an alert setting that is gone.
-    async fn target(
+    pub(crate) async fn target(
         &self,
-        caller: &Caller,
+        account_id: &str,
         event: &AcceptedRow,
         decision: &DecisionRow,
-    ) -> Result<Option<Target>> {
+    ) -> std::result::Result<Option<Target>, StoreError> {
         let id = decision.target_id.map(hex).unwrap_or_default();
-        let account_id = event.account_id.clone();
         if event.domain_id.is_some() {
-            let url = decision.url.clone();
+            let (account_id, url) = (event.account_id.clone(), decision.url.clone());
             let kind = TargetKind::Message(MessageTarget { account_id, url });
             return Ok(Some(Target { id, kind: Some(kind) }));
         }
         let setting_id = Uuid::try_parse(&decision.subscription_id).unwrap_or_default();
-        let setting = match self.store.alert_setting(&caller.account_id, setting_id).await {
+        let setting = match self.store.alert_setting(account_id, setting_id).await {
             Ok(setting) => setting,
             Err(StoreError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let channel = match setting.destination {
             AlertDestination::Webhook { .. } => Channel::Webhook,
             AlertDestination::Email { .. } => Channel::Email,
         };
         let kind = TargetKind::Alert(AlertTarget {
-            account_id,
+            account_id: event.account_id.clone(),
             setting_id: decision.subscription_id.clone(),
             // That of now: its failure is one of the setting as it stands.
             setting_generation: setting.generation.try_into().unwrap_or_default(),
@@ -239,9 +238,10 @@ impl SettingsApi {
 }
 
 /// The delivery as it was made. `None` when its event cannot be read.
-fn anew(
+pub(crate) fn made_anew(
     event: &AcceptedRow,
-    story: &Story<'_>,
+    delivery_id: Uuid,
+    generation: u32,
     decision: &DecisionRow,
     target: Target,
 ) -> Option<Delivery> {
@@ -264,10 +264,10 @@ fn anew(
         acceptance: String::new(),
     };
     Some(Delivery {
-        delivery_id: hex(story.id),
+        delivery_id: hex(delivery_id),
         event_key: accepted.event_key.clone(),
         target: Some(target),
-        generation: story.generation,
+        generation,
         level: level.into(),
         accepted_event: accepted.encode_to_vec().into(),
         ..Delivery::default()

@@ -92,7 +92,7 @@ impl SettingsApi {
                 self.clock.sleep(wait).await;
             }
             let Group { looked_at, ids, again } = self.next_group(batch);
-            if chassis::mutant("mutant.resend_notes_first") {
+            if chassis::mutant("resend_notes_first") {
                 batch.looked_at(looked_at, ids);
                 self.note_resent(batch, false).await?;
                 self.store_again(&again).await?;

@@ -67,7 +67,7 @@ pub(super) async fn insert<R: Keyed>(store: &Store, mut rows: Vec<&R>) -> Result
         let mut tx = store.pool.begin().await?;
         leave_out_erased(&mut tx, &mut rows).await?;
         if let Some(lock) = R::LOCK
-            && !chassis::mutant("mutant.archive_no_end_lock")
+            && !chassis::mutant("archive_no_end_lock")
         {
             sqlx::query!("SELECT pg_advisory_xact_lock($1)", lock).execute(&mut *tx).await?;
         }

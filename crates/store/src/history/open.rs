@@ -72,7 +72,11 @@ impl Store {
         if from >= older_than {
             return Ok(OpenDecisions { found: Vec::new(), next: None });
         }
-        // Looked up row by row: planned as one, all ends would be read for each page.
+        // Looked up row by row: planned as one, all ends would be read for each page. And a
+        // planner that finds reading a whole day for one page just as cheap is wrong about the
+        // pages behind it.
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!("SET LOCAL enable_seqscan = off").execute(&mut *tx).await?;
         let rows = sqlx::query!(
             "SELECT d.event_key AS \"event_key!\", d.routed_at AS \"routed_at!\", \
              d.position AS \"position!\", d.account_id AS \"account_id!\", d.delivery_id, \
@@ -97,8 +101,9 @@ impl Store {
             older_than,
             i64::from(limit)
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
+        tx.commit().await?;
         let next = match rows.last() {
             Some(last) if rows.len() == usize::from(limit) => OpenPlace {
                 day,

@@ -131,7 +131,7 @@ impl<'a> Tally<'a> {
 
     /// Counts an end whose row was inserted.
     pub(super) fn end(&mut self, row: &'a EndRow) {
-        let times = if chassis::mutant("mutant.statistics_count_twice") { 2 } else { 1 };
+        let times = if chassis::mutant("statistics_count_twice") { 2 } else { 1 };
         for slot in Slot::of(&row.account_id, row.target_id, row.ended_at) {
             self.0.entry(slot).or_default().counted.outcomes.count(&row.outcome, times);
         }

@@ -19,7 +19,7 @@ impl Table {
         mut first: NaiveDate,
         done: &mut DaysKept,
     ) -> Result<(), StoreError> {
-        if chassis::mutant("mutant.days_drop_too_early") {
+        if chassis::mutant("days_drop_too_early") {
             first = first.succ_opt().unwrap_or(first);
         }
         for day in self.days(session).await?.range(..first) {

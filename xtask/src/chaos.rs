@@ -95,6 +95,36 @@ fn runs(binaries: &Binaries, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// How long eight days last.
+const SOAK_FOR: Duration = Duration::from_secs(7_200);
+
+#[derive(Args, Default)]
+pub(crate) struct SoakOptions {
+    /// How long all days last together, in seconds [default: two hours]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Where its files are kept
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+pub(crate) fn soak(options: &SoakOptions) -> Result<()> {
+    let Binaries { chaos, product } = build()?;
+    let directory = options.directory.clone();
+    let directory = directory.unwrap_or_else(|| std::env::temp_dir().join("postrider-soak"));
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    let seconds = options.seconds.unwrap_or(SOAK_FOR.as_secs());
+    run(Command::new(chaos)
+        .current_dir(root())
+        .args(["soak", "--days", "8", "--seconds", &seconds.to_string()])
+        .arg("--binary")
+        .arg(product)
+        .arg("--directory")
+        .arg(directory))
+}
+
 /// For `cargo xtask test`, which has built everything: fresh seeds for as long as this, with
 /// three brokers and with one by turns, and beside them these mutants, which have to be found.
 pub(crate) fn for_a_while(lasting: Duration, mutants: &[&str]) -> Result<()> {

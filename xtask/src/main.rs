@@ -49,6 +49,8 @@ enum Command {
     Bench(bench::Options),
     /// Break the platform by a seed, and check what must always hold
     Chaos(chaos::Options),
+    /// Eight days in two hours: nothing is broken, and nothing may grow
+    Soak(chaos::SoakOptions),
     /// Run the test that each mutant has to turn red, with the mutant switched on
     Mutants(mutants::Options),
     /// Format the code
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::test(&options),
         Command::Bench(options) => bench::bench(options),
         Command::Chaos(options) => chaos::chaos(&options),
+        Command::Soak(options) => chaos::soak(&options),
         Command::Mutants(options) => mutants::mutants(&options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),

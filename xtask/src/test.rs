@@ -64,9 +64,14 @@ const LATE_CHECKS: [Step; 4] = [
 ];
 
 /// With --long: what takes a machine of its own to say anything, and what takes hours.
-const MEASUREMENTS: [Step; 7] = [
+const MEASUREMENTS: [Step; 8] = [
     Step { name: "all mutants", budget: secs(1200), run: |_| check(mutants::all()) },
     Step { name: "long chaos", budget: secs(3600), run: |_| check(long_chaos()) },
+    Step {
+        name: "soak",
+        budget: secs(7500),
+        run: |_| check(chaos::soak(&chaos::SoakOptions::default())),
+    },
     Step { name: "noisy", budget: secs(2700), run: |_| check(bench::noisy()) },
     Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
     Step { name: "resend", budget: secs(600), run: |_| check(bench::long_resend()) },

@@ -29,6 +29,9 @@ use crate::{Bus, BusError};
 const BATCH: usize = 128;
 /// Bytes in one message, at most, unless one outcome alone is larger.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes of one outcome that every broker takes which is set up as it should be. If one of no
+/// more than that is refused for its size, somebody has limited the stream: it waits.
+const ALWAYS_FITS: usize = 64 * 1024;
 /// Batches under way at once.
 const IN_FLIGHT: usize = 4;
 /// Messages that wait on their own because the broker did not take them, at most. Beyond
@@ -233,13 +236,15 @@ impl Writer {
                     messages.extend(message.halves());
                     continue;
                 }
-                Err(BusError::TooLarge) => match self.write_reduced(&message).await {
-                    Ok(()) => {
-                        message.report_stored();
-                        continue;
+                Err(BusError::TooLarge) if message.payload().len() > ALWAYS_FITS => {
+                    match self.write_reduced(&message).await {
+                        Ok(()) => {
+                            message.report_stored();
+                            continue;
+                        }
+                        Err(error) => error,
                     }
-                    Err(error) => error,
-                },
+                }
                 Err(error) => error,
             };
             let kind = message.kind.as_str();

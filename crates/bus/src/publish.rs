@@ -64,15 +64,31 @@ impl Bus {
             headers.insert(EXPECTED_ON_SUBJECT, subject);
         }
         if let Some((at, target)) = write.schedule {
-            // Rounded up to the next millisecond, because a retry is never early.
-            let up = if chassis::mutant("retry_early") { 0 } else { 999 };
-            let at = at + chrono::TimeDelta::microseconds(up);
-            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
-            headers.insert(NATS_SCHEDULE, format!("@at {at}"));
+            headers.insert(NATS_SCHEDULE, schedule(at));
             headers.insert(NATS_SCHEDULE_TARGET, target);
         }
         let sent = self.0.jetstream.publish_with_headers(write.subject, headers, write.payload);
         let ack = sent.await?.await?;
         Ok(if ack.duplicate { Stored::Duplicate } else { Stored::New })
+    }
+}
+
+/// As NATS reads it. Rounded up to the next millisecond, because a retry is never early.
+fn schedule(at: DateTime<Utc>) -> String {
+    let up = if chassis::mutant("retry_early") { 0 } else { 999 };
+    let at = at + chrono::TimeDelta::microseconds(up);
+    format!("@at {}", at.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_rounded_up() {
+        for (micros, wanted) in [(0, "00.000"), (1, "00.001"), (999, "00.001"), (1_001, "00.002")] {
+            let at = DateTime::from_timestamp_micros(1_800_000_000_000_000 + micros).unwrap();
+            assert_eq!(schedule(at), format!("@at 2027-01-15T08:00:{wanted}Z"));
+        }
     }
 }

@@ -6,10 +6,17 @@
 //! one mutant that is switched on: `MUTANT=keep_no_lease` is a build with that one-line
 //! bug in it. It is a variable of its own so that a test can be run with it from outside.
 
-/// Ends this process on the spot, as `kill -9` would, when this point is armed.
+/// Ends this process on the spot, as `kill -9` would, when this point is armed; with
+/// `return(stop)` it freezes it there, until somebody lets it go on.
 #[cfg(feature = "failpoints")]
 pub fn crash_point(name: &'static str) {
-    fail::eval(name, |_| {
+    fail::eval(name, |what| {
+        if what.as_deref() == Some("stop") {
+            eprintln!("crash point {name} reached, and stopped there");
+            let pid = std::process::id().to_string();
+            let stopped = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+            return stopped.map_or((), drop);
+        }
         // No destructor runs, no buffer is flushed, no connection is closed in order.
         eprintln!("crash point {name} reached");
         std::process::abort()

@@ -8,6 +8,11 @@ use chassis::config::durations;
 use model::{Family, RetryPolicy};
 use protocol::v1::PolicyOverride;
 
+use crate::settings::total_timeout;
+
+/// A schedule's time has room for so many timeouts a try: the request, and what delays it.
+const TIMEOUTS: u32 = 6;
+
 /// One for each family; accounts and URLs can want otherwise.
 #[derive(Clone, Debug)]
 pub struct Policies {
@@ -66,9 +71,10 @@ fn policy(env: &mut Env, family: Family) -> RetryPolicy {
             _ => Err("expected mailgun or resilient".into()),
         },
     );
-    if resilient {
+    let policy = if resilient {
         RetryPolicy::resilient(family, waits)
     } else {
         RetryPolicy::mailgun(family, waits)
-    }
+    };
+    policy.allowing(total_timeout(env) * TIMEOUTS)
 }

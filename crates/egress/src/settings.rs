@@ -1,6 +1,7 @@
 //! The operator's say in how requests are made.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use chassis::Env;
 use chassis::config::duration;
@@ -31,12 +32,7 @@ impl EgressConfig {
                 "How long a connection to a receiver may take, TLS included.",
                 duration,
             ),
-            total_timeout: env.read_with(
-                "POSTRIDER_EGRESS_TIMEOUT",
-                "10s",
-                "How long a request to a receiver may take in all.",
-                duration,
-            ),
+            total_timeout: total_timeout(env),
             extra_ca_pem: env
                 .optional(
                     "POSTRIDER_EGRESS_CA_FILE",
@@ -71,6 +67,16 @@ fn ranges(text: &str) -> Result<Vec<IpNet>, String> {
         })
     };
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(range).collect()
+}
+
+/// How long a request to a receiver may take.
+pub(crate) fn total_timeout(env: &mut Env) -> Duration {
+    env.read_with(
+        "POSTRIDER_EGRESS_TIMEOUT",
+        "10s",
+        "How long a request to a receiver may take in all.",
+        duration,
+    )
 }
 
 #[cfg(test)]

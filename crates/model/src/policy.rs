@@ -11,7 +11,7 @@ use crate::{EventType, Family};
 /// Jitter is added to a wait, up to this share of it; never taken away.
 const JITTER: f64 = 0.1;
 
-/// What one try may take, from its due time to the next wait.
+/// What one try may take, from its due time to the next wait, where a policy does not say.
 const TRY_ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// How deliveries of one family are tried.
@@ -27,6 +27,8 @@ pub struct RetryPolicy {
     pub never_retried: Vec<EventType>,
     /// Whether an alert setting whose schedule is used up is disabled.
     pub disables: bool,
+    /// What one try may take, from its due time to the next wait.
+    pub allowance: Duration,
 }
 
 /// Which HTTP statuses count as taken.
@@ -70,6 +72,7 @@ impl RetryPolicy {
                 stop: vec![406],
                 never_retried: vec![EventType::Delivered],
                 disables: false,
+                allowance: TRY_ALLOWANCE,
             },
             Family::Alert => Self {
                 waits,
@@ -77,6 +80,7 @@ impl RetryPolicy {
                 stop: vec![],
                 never_retried: vec![],
                 disables: true,
+                allowance: TRY_ALLOWANCE,
             },
         }
     }
@@ -85,6 +89,11 @@ impl RetryPolicy {
     pub fn resilient(family: Family, waits: Vec<Duration>) -> Self {
         let mailgun = Self::mailgun(family, waits);
         Self { success: Success::Any2xx, never_retried: vec![], ..mailgun }
+    }
+
+    /// This policy, with this for one try.
+    pub fn allowing(self, allowance: Duration) -> Self {
+        Self { allowance, ..self }
     }
 
     /// This policy with what an account or a URL wants otherwise.
@@ -96,7 +105,8 @@ impl RetryPolicy {
             Preset::Unspecified => self.clone(),
             Preset::Mailgun => Self::mailgun(family, self.waits.clone()),
             Preset::Resilient => Self::resilient(family, self.waits.clone()),
-        };
+        }
+        .allowing(self.allowance);
         if let Some(waits) = &by.waits {
             let seconds = waits.seconds.iter().copied().map(u64::from);
             policy.waits = seconds.map(Duration::from_secs).collect();
@@ -164,8 +174,8 @@ impl RetryPolicy {
     /// The moment after which no further try is planned: first due + all waits,
     /// with all the jitter and with the time that the tries themselves take.
     pub fn give_up_at(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
-        let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(TRY_ALLOWANCE);
-        let first = after(first_due, TRY_ALLOWANCE);
+        let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(self.allowance);
+        let first = after(first_due, self.allowance);
         self.waits.iter().fold(first, |at, wait| after(at, lengthened(wait)))
     }
 
@@ -173,12 +183,11 @@ impl RetryPolicy {
     /// the last time, or given up: early enough that it has ended by
     /// [`RetryPolicy::give_up_at`].
     pub fn last_chance(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
-        self.give_up_at(first_due) - LAST_TRY
+        // What a last try may take, and some time to spare.
+        let last_try = TimeDelta::from_std(self.allowance / 4).unwrap_or(TimeDelta::zero());
+        self.give_up_at(first_due) - last_try
     }
 }
-
-/// What a last try may take, and some time to spare.
-const LAST_TRY: TimeDelta = TimeDelta::seconds(15);
 
 /// When to try again what came back through no fault of the receiver: soon at
 /// first, then less often. `returns` counts from 0.

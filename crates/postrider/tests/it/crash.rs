@@ -14,6 +14,7 @@
 //! A repeated attempt always carries the same event id and the same delivery id.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use protocol::v1::publish_result::Status;
 use protocol::v1::{Event, PublishRequest};
@@ -316,6 +317,48 @@ async fn the_disabling_of_an_alert_survives_every_death() {
         })
         .await;
     }
+}
+
+/// fanout dies between a delivery and the ack of its event, and is away until the broker
+/// has forgotten the delivery, which has ended.
+#[tokio::test]
+async fn a_fanout_that_is_back_after_the_window_sends_nothing_twice() {
+    let servers = OwnServers::start();
+    let extra = [("DELIVERIES_DEDUP_WINDOW", "3s"), ("LEASE", "2s")];
+    let mut system = System::start_separately(&servers, &extra).await;
+    let url = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.process("fanout").terminate(SOON).await;
+    system.run("fanout", Some("fanout.delivery_stored=return")).await;
+    system.publish(clicked("once")).await;
+    let status = system.process("fanout").wait(SOON).await;
+    assert!(!status.success(), "fanout did not die");
+    let ended = "SELECT count(*) FROM ends";
+    eventually(SOON, "the delivery to end", || async {
+        (servers.sql(ended).trim() == "1").then_some(())
+    })
+    .await;
+    tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(5)).into()).await;
+    // The dispatcher that has sent it would recognise it.
+    system.kill9("dispatcher").await;
+    system.run("dispatcher", None).await;
+
+    system.run("fanout", None).await;
+    let decided = "SELECT count(*) FROM routing_decisions WHERE verdict = 'chosen'";
+    eventually(SOON, "the decision", || async {
+        (servers.sql(decided).trim() == "1").then_some(())
+    })
+    .await;
+    // What it has made once more is looked at after the decision, and ends without a try.
+    let (nats, stream) = (servers.nats.url(), format!("{}_DELIVERIES_0", servers.region));
+    eventually(SOON, "nothing to be due", || async {
+        let asked = format!("STREAM.INFO.{stream}");
+        let info = testkit::broker::jetstream(&nats, &asked, &serde_json::json!({})).await;
+        (info["state"]["messages"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/hook").len(), 1);
+    assert_eq!(servers.sql(ended).trim(), "1");
 }
 
 /// A job that sends again dies at each of its steps, goes on by itself, and makes one

@@ -95,3 +95,73 @@ async fn the_event_after_a_2xx_sees_the_change_though_the_watch_is_a_second_late
     .await;
     assert_eq!(chosen, after);
 }
+
+/// A process that is frozen where it is about to do something, for longer than its lease,
+/// while another one does it.
+struct Frozen {
+    servers: OwnServers,
+    system: System,
+}
+
+impl Frozen {
+    /// `role` stops at this point with the one event that there is; another one of it has the
+    /// event, and is done with it, before the first goes on.
+    async fn at(role: &'static str, another: &'static str, point: &str) -> Self {
+        let servers = OwnServers::start();
+        let extra = [("DELIVERIES_DEDUP_WINDOW", "3s"), ("LEASE", "2s")];
+        let mut system = System::start_separately(&servers, &extra).await;
+        let url = system.receiver.url("/hook");
+        system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+        system.process(role).terminate(SOON).await;
+        system.run(role, Some(&format!("{point}=1*return(stop)"))).await;
+        system.publish(clicked("once")).await;
+        eventually(SOON, "the process to stop", || async {
+            system.logs().contains("and stopped there").then_some(())
+        })
+        .await;
+        system.run_another(role, another, None).await;
+        let mut frozen = Self { servers, system };
+        frozen.system.receiver.wait_for_posts("/hook", 1, SOON).await;
+        frozen.is_at_rest().await;
+        if role != "dispatcher" {
+            // One that has sent it would recognise it.
+            frozen.system.kill9("dispatcher").await;
+            frozen.system.run("dispatcher", None).await;
+        }
+        // Until the broker has forgotten the ids of what was written.
+        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(5)).into()).await;
+        frozen.system.process(role).thaw();
+        frozen
+    }
+
+    /// Everything that there is was done, and done with.
+    async fn is_at_rest(&self) {
+        let (nats, region) = (self.servers.nats.url(), &self.servers.region);
+        eventually(LONG, "the only delivery to be done with", || async {
+            let asked = format!("STREAM.INFO.{region}_DELIVERIES_0");
+            let info = jetstream(&nats, &asked, &json!({})).await;
+            let ended = self.servers.sql("SELECT count(*) FROM ends").trim() == "1";
+            (info["state"]["messages"] == 0 && ended).then_some(())
+        })
+        .await;
+    }
+
+    /// It goes on as one that knows that it was away.
+    async fn does_nothing_any_more(self) {
+        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(3)).into()).await;
+        self.is_at_rest().await;
+        assert_eq!(self.system.receiver.posts("/hook").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_fanout_that_thaws_after_its_lease_writes_nothing() {
+    let frozen = Frozen::at("fanout", "fanout-2", "fanout.pulled").await;
+    frozen.does_nothing_any_more().await;
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_thaws_after_its_lease_posts_nothing() {
+    let frozen = Frozen::at("dispatcher", "dispatcher-2", "dispatcher.before_post").await;
+    frozen.does_nothing_any_more().await;
+}

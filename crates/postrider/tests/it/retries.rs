@@ -286,3 +286,27 @@ async fn redirects_are_not_followed_and_private_addresses_are_refused() {
     }
     assert!(strict.receiver.requests().is_empty(), "a private address was reached");
 }
+
+/// Its target is left alone for a minute; the schedule's time is over in two seconds.
+#[tokio::test]
+async fn what_waits_for_its_target_ends_when_its_schedules_time_is_up() {
+    let extra = [
+        ("SEND_RETRY_SCHEDULE", "1s"),
+        ("EGRESS_CONNECT_TIMEOUT", "100ms"),
+        ("EGRESS_TIMEOUT", "100ms"),
+    ];
+    let system = System::start(&extra).await;
+    let url = system.receiver.url("/busy");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.receiver.on_post("/busy", [Reply::status(429).header("Retry-After", "60")]);
+    system.publish(clicked("opens")).await;
+    system.receiver.wait_for_posts("/busy", 1, SOON).await;
+    let waits = std::time::Instant::now();
+    system.publish(clicked("waits")).await;
+    system.wait_for_end("waits", "exhausted").await;
+    assert!(waits.elapsed() < Duration::from_secs(20), "{:?}", waits.elapsed());
+    let reason = "SELECT ends.reason FROM ends JOIN events USING (event_key) \
+                  WHERE event_id = 'waits'";
+    assert_eq!(system.sql(reason).trim(), "breaker_open");
+    assert_eq!(system.receiver.posts("/busy").len(), 1);
+}

@@ -223,6 +223,23 @@ async fn a_delivery_ends_once_whatever_is_reported_later() {
 }
 
 #[tokio::test]
+async fn two_writers_that_end_a_delivery_at_once_leave_one_end() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    for round in 0..10 {
+        let ends = |outcome: &str, seconds: i64| -> Vec<EndRow> {
+            let digits = (0..8).map(|n| format!("{round}{n}"));
+            digits.map(|digits| EndRow { ended_at: at(seconds), ..end(&digits, outcome) }).collect()
+        };
+        let (first, second) = (ends("delivered", 0), ends("exhausted", 5));
+        let (first, second) = tokio::join!(store.insert_ends(&first), store.insert_ends(&second));
+        first.expect("inserted");
+        second.expect("inserted");
+    }
+    assert_eq!(env.sql("SELECT count(*), count(DISTINCT delivery_id) FROM ends"), "80|80");
+}
+
+#[tokio::test]
 async fn ids_that_could_not_be_read_are_left_out() {
     let env = TestEnv::new();
     let store = open(&env).await;

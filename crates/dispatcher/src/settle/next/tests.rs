@@ -123,3 +123,14 @@ fn a_clock_that_is_ahead_gives_nothing_up_and_retries_no_earlier() {
     let next = next(&mut ahead, &Tried::Theirs, &attempted, &faults, now, 0.0);
     assert_eq!(next, Next::Retry { at: at(8 * 3_600 + 60) });
 }
+
+#[test]
+fn a_try_that_fails_when_the_schedules_time_is_up_is_the_last() {
+    let faults = OurFaults::default();
+    // A wait of a minute and two tries have three minutes and a little.
+    let mut in_time = work(1, &[60, 60]);
+    assert!(try_once(&mut in_time, Tried::Theirs, &faults, at(120)).is_ok());
+    let mut too_late = work(2, &[60, 60]);
+    let end = try_once(&mut too_late, Tried::Theirs, &faults, at(3_600));
+    assert_eq!(end, Err((End::Exhausted, "give_up_at".to_owned())));
+}

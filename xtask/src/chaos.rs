@@ -59,9 +59,9 @@ pub(crate) struct Options {
 }
 
 /// A chaos binary, and the product with crash points and mutants in it.
-struct Binaries {
-    chaos: PathBuf,
-    product: PathBuf,
+pub(crate) struct Binaries {
+    pub(crate) chaos: PathBuf,
+    pub(crate) product: PathBuf,
 }
 
 pub(crate) fn chaos(options: &Options) -> Result<()> {
@@ -179,14 +179,14 @@ pub(crate) fn mutants_by_turns() -> [&'static str; 2] {
     [mutant(2 * turn), mutant(2 * turn + 1)]
 }
 
-fn build() -> Result<Binaries> {
+pub(crate) fn build() -> Result<Binaries> {
     run(cargo()
         .args(["build", "--package", "postrider", "--package", "chaos"])
         .args(TEST_FEATURES))?;
     built()
 }
 
-fn built() -> Result<Binaries> {
+pub(crate) fn built() -> Result<Binaries> {
     let target = Metadata::read()?.target_directory().join("debug");
     Ok(Binaries { chaos: target.join("chaos"), product: target.join("postrider") })
 }
@@ -290,7 +290,7 @@ fn directory(seed: u64) -> PathBuf {
 }
 
 /// The process and the moment are enough: it has to be another one each time, not a secret one.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(std::process::id()) % 1_000_000_000
 }

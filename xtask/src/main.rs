@@ -16,6 +16,7 @@ mod deny;
 mod deploy;
 mod lint;
 mod mutants;
+mod powercut;
 mod rig;
 mod sbom;
 mod sqlx;
@@ -53,6 +54,8 @@ enum Command {
     Soak(chaos::SoakOptions),
     /// Run the test that each mutant has to turn red, with the mutant switched on
     Mutants(mutants::Options),
+    /// Cut the power of the brokers under load, and count what they have forgotten
+    Powercut(powercut::Options),
     /// Format the code
     Fmt {
         /// Only say what is not formatted
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::chaos(&options),
         Command::Soak(options) => chaos::soak(&options),
         Command::Mutants(options) => mutants::mutants(&options),
+        Command::Powercut(options) => powercut::powercut(&options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),
         Command::Tidy => tidy::tidy(),

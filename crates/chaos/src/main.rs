@@ -17,6 +17,7 @@ mod checker;
 mod clients;
 mod history;
 mod nemesis;
+mod powercut;
 mod receivers;
 mod rig;
 mod sampler;
@@ -65,6 +66,8 @@ enum What {
         /// The directory of the run
         directory: PathBuf,
     },
+    /// Cuts the power of the brokers, and counts what they have forgotten
+    Powercut(powercut::Options),
 }
 
 #[derive(Args)]
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         What::Run(options) => begin(run(options)),
         What::Soak(options) => begin(soak::run(options)),
         What::Check { directory } => judge(&directory),
+        What::Powercut(options) => begin(powercut::run(options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -190,7 +190,8 @@ fn name(port: u16) -> String {
 /// full the developer's disk is.
 fn config(name: &str, port: u16, options: &NatsOptions) -> String {
     let sync = match options.sync {
-        NatsSync::Lazy => "2m",
+        // Without the quotes this would be two millions: of seconds.
+        NatsSync::Lazy => "\"2m\"",
         NatsSync::Always => "always",
     };
     format!(

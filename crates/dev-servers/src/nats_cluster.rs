@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::rig::answers;
-use crate::{Nats, NatsOptions, ports};
+use crate::{Nats, NatsOptions, NatsSync, ports};
 
 /// Nodes of a cluster: the fewest of which one may be away.
 const NODES: usize = 3;
@@ -32,6 +32,15 @@ impl NatsCluster {
     ///
     /// As [`Nats::start`].
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, NatsSync::Lazy)
+    }
+
+    /// As [`NatsCluster::start`], with another setting for when the nodes flush to the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nats::start`].
+    pub fn start_with(dir: &Path, sync: NatsSync) -> Result<Self> {
         let routes: Vec<u16> = (0..NODES).map(|_| ports::free_port()).collect::<Result<_>>()?;
         let all: Vec<String> =
             routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
@@ -40,6 +49,7 @@ impl NatsCluster {
             .collect::<Result<_>>()?;
         let nodes = routes.iter().zip(&monitors).enumerate().map(|(number, (port, monitor))| {
             let mut options = NatsOptions::new(dir.join(format!("nats-{number}")));
+            options.sync = sync;
             options.more = format!(
                 "http: \"{monitor}\"\n\
                  cluster {{\n  name: postrider\n  listen: \"127.0.0.1:{port}\"\n  routes: [{}]\n}}",

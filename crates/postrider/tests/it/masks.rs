@@ -114,6 +114,8 @@ impl Frozen {
         system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
         system.process(role).terminate(SOON).await;
         system.run(role, Some(&format!("{point}=1*return(stop)"))).await;
+        // Until it believes that what comes now was never handed out.
+        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(7)).into()).await;
         system.publish(clicked("once")).await;
         eventually(SOON, "the process to stop", || async {
             system.logs().contains("and stopped there").then_some(())
@@ -128,8 +130,9 @@ impl Frozen {
             frozen.system.kill9("dispatcher").await;
             frozen.system.run("dispatcher", None).await;
         }
-        // Until the broker has forgotten the ids of what was written.
-        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(5)).into()).await;
+        // Until the broker has forgotten the ids of what was written, and the dispatcher
+        // believes that what comes now was never handed out.
+        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(12)).into()).await;
         frozen.system.process(role).thaw();
         frozen
     }

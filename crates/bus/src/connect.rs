@@ -96,6 +96,11 @@ impl Bus {
         Ok(bus)
     }
 
+    /// When the present connection to the broker was made, or the last one was.
+    pub fn connected_since(&self) -> DateTime<Utc> {
+        *self.0.connected.borrow()
+    }
+
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
         self.0.client.connection_state() == State::Connected

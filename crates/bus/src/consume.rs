@@ -51,6 +51,9 @@ pub struct Pull {
     /// See [`Found::since`].
     since: DateTime<Utc>,
     lease: Duration,
+    /// When it was asked for.
+    asked_at: Instant,
+    clock: Clock,
 }
 
 /// A message that was handed out and waits for its ack.
@@ -61,7 +64,8 @@ pub struct Pulled {
     stored_at: DateTime<Utc>,
     times_handed_out: u64,
     handed_out_before: HandedOut,
-    /// Whether it was stored before this connection was made.
+    /// Whether it was stored before this connection was made, or was on its way for so long
+    /// that somebody else has it.
     stood_before: bool,
     lease: Duration,
     /// When the broker last knew that somebody is at it; `None` once it heard of nobody
@@ -79,7 +83,8 @@ enum HandedOut {
     No,
     /// It says no. But the message was there before this connection was made, or before
     /// the consumer had its present leader: a broker that crashed forgets what it has
-    /// handed out lately, along with the acks, and so does a leader that has just begun.
+    /// handed out lately, along with the acks, and so does a leader that has just begun. Or
+    /// it was on its way for longer than its lease, and was handed out again meanwhile.
     Perhaps,
 }
 
@@ -186,10 +191,13 @@ impl Consumer {
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
         let (since, lease) = (found.since, self.config.ack_wait);
+        let clock = self.bus.0.clock.clone();
         let pull = found.consumer.batch().max_messages(max).max_bytes(max_bytes).expires(within);
+        let asked_at = Instant::now();
         match pull.messages().await {
             Ok(batch) => {
-                Ok(Pull { messages: batch.ready_chunks(max.max(1)), connected, since, lease })
+                let messages = batch.ready_chunks(max.max(1));
+                Ok(Pull { messages, connected, since, lease, asked_at, clock })
             }
             Err(error) => {
                 self.forget();
@@ -209,6 +217,7 @@ impl Pull {
     /// pull is over. An error ends it too.
     pub async fn next(&mut self) -> Option<Result<Vec<Pulled>, BusError>> {
         let surely_since = (*self.connected.borrow()).max(self.since) + CLOCK_MARGIN;
+        let (lease, asked_at) = (self.lease, self.asked_at);
         let chunk = tokio::select! {
             biased;
             chunk = self.messages.next() => chunk?,
@@ -220,7 +229,11 @@ impl Pull {
         let mut pulled = Vec::with_capacity(chunk.len());
         for message in chunk {
             match message {
-                Ok(message) => match Pulled::new(message, surely_since, self.lease) {
+                Ok(message) => match Pulled::new(message, surely_since, lease, |stored_at| {
+                    // It was handed out after it was stored, and after it was asked for.
+                    let stood = (self.clock.now() - stored_at).to_std().unwrap_or_default();
+                    asked_at.elapsed().min(stood)
+                }) {
                     Ok(message) => pulled.push(message),
                     Err(error) => {
                         tracing::error!(%error, "a message without JetStream's reply subject")
@@ -253,13 +266,16 @@ impl Pulled {
         message: async_nats::jetstream::Message,
         surely_since: DateTime<Utc>,
         lease: Duration,
+        on_its_way: impl Fn(DateTime<Utc>) -> Duration,
     ) -> Result<Self, BusError> {
         let info = message.info().map_err(|error| BusError::Malformed(error.to_string()))?;
         let stream_sequence = info.stream_sequence;
         let stored_at = moment(info.published);
+        // On a slow way for longer than its lease, it was handed to somebody else since.
+        let was_late = on_its_way(stored_at) >= lease * 3 / 4 && !chassis::mutant("late_is_fresh");
         let handed_out_before = match info.delivered {
             2.. => HandedOut::Yes,
-            _ if stored_at > surely_since => HandedOut::No,
+            _ if stored_at > surely_since && !was_late => HandedOut::No,
             _ => HandedOut::Perhaps,
         };
         let times_handed_out = u64::try_from(info.delivered).unwrap_or(1);
@@ -270,7 +286,7 @@ impl Pulled {
             stored_at,
             times_handed_out,
             handed_out_before,
-            stood_before: stored_at <= surely_since - CLOCK_MARGIN,
+            stood_before: stored_at <= surely_since - CLOCK_MARGIN || was_late,
             lease,
             last_sign,
             is_answered: AtomicBool::new(false),

@@ -223,3 +223,37 @@ async fn a_first_write_that_is_repeated_says_that_it_may_exist() {
     assert!(again.may_exist, "the first one has ended");
     held.ack().await;
 }
+
+/// What was on its way for longer than its lease was handed to somebody else meanwhile, who
+/// may be done with it: the broker says of it that it was never handed out before.
+#[tokio::test]
+async fn what_comes_later_than_its_lease_may_have_been_worked_on() {
+    let region = testkit::fresh_region();
+    let nats = testkit::shared_nats_url();
+    let broker = nats.rsplit('/').next().and_then(|address| address.parse().ok()).expect("one");
+    let wire = Wire::lay(broker, Speech::Nats).await.expect("laid");
+    let mut slow = World::at(&format!("nats://{}", wire.address()), "1", &region).await;
+    let mut other = World::at(nats, "1", &region).await;
+    other.due.ensure().await.expect("found");
+    // Longer than clocks may differ: before that, nothing is believed to be new.
+    Clock::system().sleep(Duration::from_secs(6)).await;
+
+    let mut pull = slow.due.pull(1).await.expect("asked");
+    Clock::system().sleep(Duration::from_millis(300)).await;
+    wire.tamper(|now| now.hold_to_process = true);
+    other.bus.publish_delivery(&delivery()).await.expect("stored");
+    Clock::system().sleep(Duration::from_millis(1_500)).await;
+    let (_, held) = other.pull().await;
+    held.ack().await;
+    wire.tamper(|now| now.hold_to_process = false);
+    let late = pull.next().await.expect("it comes").expect("read").remove(0);
+    assert!(late.may_be_redelivered() && late.may_have_been_tried());
+
+    // What comes at once is new, however long it was waited for.
+    let mut pull = slow.due.pull(1).await.expect("asked");
+    Clock::system().sleep(Duration::from_millis(1_500)).await;
+    let next = Delivery { delivery_id: "ab".repeat(16), ..delivery() };
+    other.bus.publish_delivery(&next).await.expect("stored");
+    let fresh = pull.next().await.expect("it comes").expect("read").remove(0);
+    assert!(!fresh.may_be_redelivered() && !fresh.may_have_been_tried());
+}

@@ -180,7 +180,7 @@ impl Admin for Service {
         request: Request<v1::ReconcileRequest>,
     ) -> Answer<Self::ReconcileStream> {
         self.0.check_broker().map_err(Refused::from)?;
-        let progress = self.0.reconcile(request.get_ref()).await.map_err(Refused::from)?;
+        let progress = self.0.reconcile(request.get_ref()).map_err(Refused::from)?;
         let progress = progress.map_err(|error| Refused::from(error).into());
         Ok(Response::new(Box::pin(progress)))
     }

@@ -33,6 +33,7 @@ pub struct SettingsApi {
     pub(crate) policies: Policies,
     /// How long a signing key that is replaced also signs, where the call does not say.
     pub(crate) signing_key_overlap: Duration,
+    pub(crate) reconcile_after: Duration,
     secret_key: Arc<SecretKey>,
 }
 
@@ -62,6 +63,7 @@ impl SettingsApi {
             webhooks: config.webhooks,
             policies: config.policies.clone(),
             signing_key_overlap: config.signing_key_overlap,
+            reconcile_after: config.reconcile_after,
             secret_key: Arc::new(config.secret_key.clone()),
         })
     }

@@ -38,6 +38,9 @@ pub struct SettingsApiConfig {
     pub mail: Option<MailConfig>,
     /// Where the links of mails lead to.
     pub console_url: Option<String>,
+    /// How long after each connection to the broker it is looked for what was lost; zero for
+    /// not at all.
+    pub reconcile_after: Duration,
 }
 
 impl SettingsApiConfig {
@@ -72,6 +75,12 @@ impl SettingsApiConfig {
                 },
             ),
             secret_key: secret_key(env),
+            reconcile_after: env.read_with(
+                "POSTRIDER_RECONCILE_AFTER",
+                "15m",
+                "How long after a connection to NATS was made deliveries are looked for that were decided before, have no end, and are on the broker no more; they are made anew, as by `postrider admin reconcile`. 0s for never.",
+                chassis::config::duration,
+            ),
         }
     }
 }

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use bus::{BucketState, BusError, InBucket};
 use chassis::Tasks;
+use chrono::{DateTime, TimeDelta, Utc};
+use protocol::v1;
 use store::{DocumentKey, KnownBucket, StoreError};
 use uuid::Uuid;
 
 use crate::SettingsApi;
 use crate::publish::Republishing;
+use crate::reconcile::Reconciling;
 
 /// How often to look; a page of documents is compared each time.
 const LOOK_EVERY: Duration = Duration::from_secs(6);
@@ -23,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often that is done before all of it begins anew.
 const TRIES: u32 = 10;
+/// How long one look goes on comparing decisions with the broker.
+const RECONCILE_FOR: TimeDelta = TimeDelta::seconds(2);
 /// Documents that a page has at most.
 const PAGE: usize = 100;
 
@@ -50,13 +55,17 @@ struct Guard {
     walk: Walk,
     /// The bucket was not there at the last look.
     is_gone: bool,
+    /// The connection after which it was looked for what the broker has lost, and how far
+    /// that is if it is not done.
+    reconciled: Option<(DateTime<Utc>, Option<Reconciling>)>,
 }
 
 impl SettingsApi {
     /// Runs until a stop is asked for.
     pub(crate) async fn guard_bucket(&self, tasks: &Tasks) {
         let me = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
-        let mut guard = Guard { me, walk: Walk::Accounts(String::new()), is_gone: false };
+        let mut guard =
+            Guard { me, walk: Walk::Accounts(String::new()), is_gone: false, reconciled: None };
         while !tasks.is_stopping() {
             if let Err(error) = self.look(&mut guard, tasks).await {
                 tracing::warn!(%error, "the settings on the broker cannot be looked after");
@@ -90,7 +99,9 @@ impl SettingsApi {
         match trouble(&known, &bucket) {
             None => {
                 self.store.note_bucket(bucket.created_ms, bucket.last_sequence).await?;
-                self.walk_on(guard).await
+                self.walk_on(guard).await?;
+                self.reconcile_on(guard).await;
+                Ok(())
             }
             Some(why) => {
                 if known.complete.is_some() {
@@ -142,6 +153,37 @@ impl SettingsApi {
         let documents = republishing.done.published;
         tracing::info!(documents, "all settings are on the broker");
         Ok(self.store.note_bucket(after.created_ms, after.last_sequence).await?)
+    }
+
+    /// Looks, for a while, for deliveries that the broker may have lost before the present
+    /// connection to it was made.
+    async fn reconcile_on(&self, guard: &mut Guard) {
+        let (after, connected) = (self.reconcile_after, self.bus.connected_since());
+        let now = self.clock.now();
+        if after.is_zero() || (now - connected).to_std().is_ok_and(|since| since < after) {
+            return;
+        }
+        let is_new = guard.reconciled.as_ref().is_none_or(|(at, _)| *at != connected);
+        if is_new {
+            guard.reconciled = Some((connected, Some(Reconciling::after_connection(connected))));
+        }
+        let Some((_, state)) = &mut guard.reconciled else { return };
+        while let Some(reconciling) = state
+            && self.clock.now() - now < RECONCILE_FOR
+        {
+            match self.reconcile_page(reconciling).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let v1::ReconcileProgress { open, made, .. } = reconciling.done;
+                    tracing::info!(open, made, "looked for what the broker may have lost");
+                    *state = None;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for what the broker may have lost");
+                    return;
+                }
+            }
+        }
     }
 
     /// Compares the next page.

@@ -1,12 +1,21 @@
-//! After a disaster: what was decided, has no end, and is on the broker no more, is made anew.
+//! What was decided, has no end, and is on the broker no more, is made anew.
+//!
+//! A broker whose power was cut loses deliveries that wait, also one that flushes every
+//! write: that was seen with NATS 2.15.1. So some time after each connection to it was made
+//! one replica looks through the decisions of before, and operators have it done when they
+//! want.
 //!
 //! What a delivery was is known from history: its event, its decision, its tries. It goes on
 //! with the number of its next try, and is marked as one that may have arrived: nobody knows
 //! what had come of it, so that its end disables nothing.
 //!
-//! May be asked for again and again, and dying on the way leaves the rest for the next time:
-//! a delivery that the broker has is left alone, and the first write of one is refused where
-//! it stands or waits.
+//! What is missing is looked at twice, the second time when history has caught up: it may
+//! have ended in between. Dying on the way leaves the rest for the next time; a delivery that
+//! the broker has is left alone, and the first write of one is refused where it stands or
+//! waits.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use bus::{BusError, Stored};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +24,7 @@ use protocol::v1;
 use protocol::v1::target::Kind as TargetKind;
 use protocol::v1::{AlertTarget, Delivery, Target};
 use store::StoreError;
-use store::history::{AcceptedRow, DecisionRow, Journey, OpenDecision, OpenPlace};
+use store::history::{AcceptedRow, DecisionRow, Journey, OpenDecision, OpenPlace, Uuid};
 
 use crate::SettingsApi;
 use crate::journeys::hex;
@@ -26,6 +35,12 @@ const PAGE: u16 = 1000;
 /// Unless the call says otherwise.
 const OLDER_THAN: TimeDelta = TimeDelta::hours(1);
 const SINCE: TimeDelta = TimeDelta::days(2);
+/// How far back is looked after a connection: longer than every schedule.
+const LONGEST: TimeDelta = TimeDelta::hours(12);
+/// How long to wait before what is missing is looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// By how much history may be behind at the second look.
+const CAUGHT_UP_S: f64 = 5.0;
 
 /// Why nothing can be said of what is missing.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +50,10 @@ pub(crate) enum ReconcileError {
     #[error("the broker is not available; what was made anew until then is made. Try again")]
     Bus(#[from] BusError),
     #[error(
-        "history is {lag_s:.0} seconds behind, and what was decided {older_than_s} seconds ago may \
-         have ended meanwhile: wait, or ask for what is older"
+        "history is {lag_s:.0} seconds behind, and what is missing may have ended meanwhile; what \
+         was made anew until then is made. Try again when archive has caught up"
     )]
-    HistoryBehind { lag_s: f64, older_than_s: i64 },
+    HistoryBehind { lag_s: f64 },
     #[error(
         "archive is not known to have caught up: its consumers do not answer. Wait until `admin \
          status` tells how far history is behind"
@@ -48,81 +63,114 @@ pub(crate) enum ReconcileError {
     NoTime,
 }
 
-/// What is to be looked at.
-struct Range {
+/// Which decisions are looked at, and how far that is.
+#[derive(Clone)]
+pub(crate) struct Reconciling {
+    place: Option<OpenPlace>,
     since: DateTime<Utc>,
     older_than: DateTime<Utc>,
+    is_trial: bool,
+    pub(crate) done: v1::ReconcileProgress,
+}
+
+impl Reconciling {
+    fn new(since: DateTime<Utc>, older_than: DateTime<Utc>, is_trial: bool) -> Self {
+        let place = Some(OpenPlace::since(since));
+        Self { place, since, older_than, is_trial, done: v1::ReconcileProgress::default() }
+    }
+
+    /// All that may have been under way when this connection was made.
+    pub(crate) fn after_connection(at: DateTime<Utc>) -> Self {
+        Self::new(at - LONGEST, at, false)
+    }
 }
 
 impl SettingsApi {
     /// Looks at all decisions of that time, and says again and again how far it is.
-    pub(crate) async fn reconcile(
+    pub(crate) fn reconcile(
         &self,
         request: &v1::ReconcileRequest,
     ) -> Result<
         impl Stream<Item = Result<v1::ReconcileProgress, ReconcileError>> + use<>,
         ReconcileError,
     > {
-        let range = self.range(request).await?;
-        let api = self.clone();
-        let is_trial = request.dry_run;
-        let place = Some(OpenPlace::since(range.since));
-        let begun = (api, place, v1::ReconcileProgress::default());
-        Ok(stream::try_unfold(begun, move |(api, place, mut done)| {
-            let (since, older_than) = (range.since, range.older_than);
-            async move {
-                let Some(place) = place else { return Ok(None) };
-                let page = api.store.decided_without_end(place, older_than, PAGE).await?;
-                let found = page.found.into_iter().filter(|open| open.routed_at >= since);
-                for open in found {
-                    api.look_at(&open, is_trial, &mut done).await?;
-                }
-                Ok(Some((done, (api, page.next, done))))
-            }
-        }))
-    }
-
-    async fn range(&self, request: &v1::ReconcileRequest) -> Result<Range, ReconcileError> {
         let seconds = |given: Option<u32>| given.map(|seconds| TimeDelta::seconds(seconds.into()));
         let older_than = seconds(request.older_than_seconds).unwrap_or(OLDER_THAN);
         let since = seconds(request.since_seconds).unwrap_or(SINCE);
         if older_than >= since {
             return Err(ReconcileError::NoTime);
         }
-        // An end that history does not have yet would be one that is missing.
-        let lag_s = self.history_lag_seconds().await.ok_or(ReconcileError::HistoryUnknown)?;
-        let older_than_s = older_than.num_seconds();
-        if lag_s > older_than_s as f64 {
-            return Err(ReconcileError::HistoryBehind { lag_s, older_than_s });
-        }
         let now = self.clock.now();
-        Ok(Range { since: now - since, older_than: now - older_than })
+        let begun = Reconciling::new(now - since, now - older_than, request.dry_run);
+        Ok(stream::try_unfold((self.clone(), begun), |(api, mut reconciling)| async move {
+            let goes_on = api.reconcile_page(&mut reconciling).await?;
+            Ok(goes_on.then(|| (reconciling.done, (api, reconciling))))
+        }))
     }
 
-    async fn look_at(
+    /// Looks at the next page. Whether there was one.
+    pub(crate) async fn reconcile_page(
         &self,
-        open: &OpenDecision,
+        reconciling: &mut Reconciling,
+    ) -> Result<bool, ReconcileError> {
+        let Some(place) = reconciling.place else { return Ok(false) };
+        let page = self.store.decided_without_end(place, reconciling.older_than, PAGE).await?;
+        let mut found = page.found;
+        found.retain(|open| open.routed_at >= reconciling.since);
+        let done = &mut reconciling.done;
+        done.open += found.len() as u64;
+        let mut missing = Vec::new();
+        for open in found {
+            match self.as_history_knows(&open).await? {
+                Some(delivery) if self.bus.has_delivery(&delivery).await? => done.on_broker += 1,
+                Some(delivery) => missing.push((open.delivery_id, delivery)),
+                None => {
+                    tracing::warn!(delivery.id = %open.delivery_id, "what it was made of is gone");
+                    done.unreadable += 1;
+                }
+            }
+        }
+        if !missing.is_empty() {
+            self.look_again(missing, reconciling.is_trial, done).await?;
+        }
+        reconciling.place = page.next;
+        Ok(true)
+    }
+
+    /// Of what was missing a moment ago, makes anew what still is.
+    async fn look_again(
+        &self,
+        missing: Vec<(Uuid, Delivery)>,
         is_trial: bool,
         done: &mut v1::ReconcileProgress,
     ) -> Result<(), ReconcileError> {
-        done.open += 1;
-        let Some(delivery) = self.as_history_knows(open).await? else {
-            tracing::warn!(delivery.id = %open.delivery_id, "what it was made of is gone");
-            done.unreadable += 1;
-            return Ok(());
-        };
-        if self.bus.has_delivery(&delivery).await? {
-            done.on_broker += 1;
-            return Ok(());
+        self.clock.sleep(AGAIN).await;
+        let lag_s = self.history_lag_seconds().await.ok_or(ReconcileError::HistoryUnknown)?;
+        if lag_s > CAUGHT_UP_S {
+            return Err(ReconcileError::HistoryBehind { lag_s });
         }
-        done.missing += 1;
-        if is_trial {
-            return Ok(());
+        let ids: Vec<Uuid> = missing.iter().map(|(id, _)| *id).collect();
+        let ended: HashSet<Uuid> = self.store.ended_among(&ids).await?.into_iter().collect();
+        for (id, delivery) in missing {
+            if ended.contains(&id) {
+                done.open -= 1;
+            } else if self.bus.has_delivery(&delivery).await? {
+                done.on_broker += 1;
+            } else {
+                done.missing += 1;
+                if !is_trial && self.put_back(delivery).await? {
+                    done.made += 1;
+                }
+            }
         }
-        let first_due = Some(self.clock.now().into());
-        let delivery = Delivery { first_due, may_have_arrived: first_due, ..delivery };
-        if self.bus.put_delivery_back(&delivery).await? == Stored::New {
-            done.made += 1;
+        Ok(())
+    }
+
+    async fn put_back(&self, delivery: Delivery) -> Result<bool, BusError> {
+        let now = Some(self.clock.now().into());
+        let delivery = Delivery { first_due: now, may_have_arrived: now, ..delivery };
+        let is_new = self.bus.put_delivery_back(&delivery).await? == Stored::New;
+        if is_new {
             metrics::counter!("postrider_deliveries_made_anew_total").increment(1);
             tracing::warn!(
                 delivery.id = delivery.delivery_id,
@@ -130,7 +178,7 @@ impl SettingsApi {
                 "a delivery that the broker had lost is made anew"
             );
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// `None` where its event or its decision is kept no longer.

@@ -132,7 +132,8 @@ impl Frozen {
         }
         // Until the broker has forgotten the ids of what was written, and the dispatcher
         // believes that what comes now was never handed out.
-        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(12)).into()).await;
+        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(12)).into())
+            .await;
         frozen.system.process(role).thaw();
         frozen
     }

@@ -63,6 +63,18 @@ impl Store {
         Ok(delivered.fetch_one(&self.pool).await?)
     }
 
+    /// Those of these deliveries that have ended, as far as history knows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ended_among(&self, deliveries: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let ended = sqlx::query_scalar!(
+            "SELECT DISTINCT delivery_id AS \"delivery_id!\" FROM ends WHERE delivery_id = ANY($1)",
+            deliveries
+        );
+        Ok(ended.fetch_all(&self.pool).await?)
+    }
+
     /// Inserts those ends that are not there yet, counts them, and keeps with each of
     /// them the body that is to be kept. Of two ends of one delivery that lie within two days
     /// the first to come counts, in one batch the earlier one, and a body only ever comes with its own end:

@@ -54,8 +54,7 @@ pub struct OpenDecisions {
 
 impl Store {
     /// Looks at up to `limit` decisions behind this place that are older than this moment.
-    /// Left out is what has ended, and what has failed and waits for a try that was due after
-    /// that moment. Whether anything else waits is known to the broker alone.
+    /// Left out is what has ended. Whether the rest is under way is known to the broker alone.
     ///
     /// # Errors
     /// Those of the database.
@@ -81,17 +80,13 @@ impl Store {
             "SELECT d.event_key AS \"event_key!\", d.routed_at AS \"routed_at!\", \
              d.position AS \"position!\", d.account_id AS \"account_id!\", d.delivery_id, \
              (d.verdict = 'chosen' AND d.routed_at < $6 AND d.delivery_id IS NOT NULL \
-             AND e.is_there IS NULL AND a.is_there IS NULL) AS \"is_open!\" \
+             AND e.is_there IS NULL) AS \"is_open!\" \
              FROM (SELECT * FROM routing_decisions WHERE routed_at >= $1 AND routed_at < $2 \
              AND (event_key, routed_at, position) > ($3, $4, $5) \
              ORDER BY event_key, routed_at, position LIMIT $7) d \
              LEFT JOIN LATERAL (SELECT true AS is_there FROM ends \
              WHERE delivery_id = d.delivery_id \
              AND ended_at >= d.routed_at - interval '1 day' LIMIT 1) e ON true \
-             LEFT JOIN LATERAL (SELECT true AS is_there FROM attempts \
-             WHERE event_key = d.event_key AND delivery_id = d.delivery_id \
-             AND started_at >= d.routed_at - interval '1 day' AND next_attempt_at > $6 LIMIT 1) a \
-             ON true \
              ORDER BY d.event_key, d.routed_at, d.position",
             from,
             to,

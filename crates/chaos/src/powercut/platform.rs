@@ -185,6 +185,7 @@ impl Platform {
             ("LEASE", "5s".to_owned()),
             ("SEND_RETRY_SCHEDULE", "4s,4s,8s,8s,16s".to_owned()),
             ("SETTINGS_RATE_LIMIT", "100000".to_owned()),
+            ("RECONCILE_AFTER", "10s".to_owned()),
             ("LOG", "info".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
         ];

@@ -212,7 +212,8 @@ async fn a_first_write_that_is_repeated_says_that_it_may_exist() {
 
     wire.tamper(|now| now.lose_confirmations = true);
     let first = delivery();
-    let written = tokio::spawn(async move { writer.bus.publish_delivery(&first).await });
+    let tasks = Tasks::new();
+    let written = tasks.spawn(async move { writer.bus.publish_delivery(&first).await });
     let (taken, held) = world.pull().await;
     assert!(!taken.may_exist, "as it was made");
     held.ack().await;

@@ -104,7 +104,7 @@ impl SettingsApi {
         let begun = Reconciling::new(now - since, now - older_than, request.dry_run);
         Ok(stream::try_unfold((self.clone(), begun), |(api, mut reconciling)| async move {
             let goes_on = api.reconcile_page(&mut reconciling).await?;
-            Ok(goes_on.then(|| (reconciling.done, (api, reconciling))))
+            Ok(goes_on.then_some((reconciling.done, (api, reconciling))))
         }))
     }
 

@@ -160,16 +160,25 @@ impl Consumer {
         self.pull_bounded(max, 0, PULL_EXPIRES).await
     }
 
-    /// As [`Self::pull`], for what comes within this time.
-    pub async fn pull_within(&mut self, max: usize, within: Duration) -> Result<Pull, BusError> {
-        self.pull_bounded(max, 0, within).await
+    /// As [`Self::pull_bytes`], for what comes within this time.
+    pub async fn pull_bytes_within(
+        &mut self,
+        max: usize,
+        max_bytes: usize,
+        within: Duration,
+    ) -> Result<Pull, BusError> {
+        self.pull_bounded(max, max_bytes.max(self.one_message()), within).await
     }
 
     /// As [`Self::pull`], and for no more than about so many bytes: as many as one message
     /// can have, at least, because the broker never sends a message that alone is larger.
     pub async fn pull_bytes(&mut self, max: usize, max_bytes: usize) -> Result<Pull, BusError> {
-        let one = self.bus.0.client.server_info().max_payload + MESSAGE_OVERHEAD;
-        self.pull_bounded(max, max_bytes.max(one), PULL_EXPIRES).await
+        self.pull_bounded(max, max_bytes.max(self.one_message()), PULL_EXPIRES).await
+    }
+
+    /// Bytes of the largest message that there can be.
+    fn one_message(&self) -> usize {
+        self.bus.0.client.server_info().max_payload + MESSAGE_OVERHEAD
     }
 
     async fn pull_bounded(

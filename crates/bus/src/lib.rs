@@ -13,6 +13,7 @@
 
 mod address;
 mod bucket;
+mod budget;
 mod clock;
 mod config;
 mod connect;
@@ -35,6 +36,7 @@ mod unrouted;
 
 pub use address::BrokerUrl;
 pub use bucket::{BucketState, InBucket};
+pub use budget::{Budget, Held};
 pub use config::BusConfig;
 pub use connect::Bus;
 pub use consume::{Consumer, Pull, Pulled, keeping_leases};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis::Env;
-use chassis::config::{console_url, duration, secret_key};
+use chassis::config::{console_url, duration, secret_key, size_bytes};
 use egress::Policies;
 use egress::mail::MailConfig;
 use signing::SecretKey;
@@ -13,6 +13,8 @@ use signing::SecretKey;
 pub struct DispatcherConfig {
     /// Deliveries in work at once in this process.
     pub slots: usize,
+    /// Bytes of deliveries in work at once in this process.
+    pub bytes: u64,
     /// Deliveries asked for in one pull.
     pub batch: usize,
     /// Tries at one target at once, over all dispatchers.
@@ -43,6 +45,12 @@ impl DispatcherConfig {
                 "POSTRIDER_DISPATCHER_SLOTS",
                 "4096",
                 "Deliveries that one dispatcher process works on at once.",
+            ),
+            bytes: env.read_with(
+                "POSTRIDER_DISPATCHER_BYTES",
+                "64MiB",
+                "Bytes of deliveries that one dispatcher process works on at once; each takes a few times its size.",
+                size_bytes,
             ),
             batch: env.read(
                 "POSTRIDER_DISPATCHER_BATCH",

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use bus::{Bus, OutcomeWriter, RecentOutcomes, Settings, TargetBoard};
+use bus::{Budget, Bus, OutcomeWriter, RecentOutcomes, Settings, TargetBoard};
 use chassis::{Clock, Readiness, Tasks};
 use protocol::v1::DispatcherBeat;
 use tokio::sync::Semaphore;
@@ -62,7 +62,7 @@ pub async fn run(
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
     let recent = RecentOutcomes::start(bus.clone(), &tasks, past::is_try);
     let shards = bus.config().shards;
-    let slots = config.slots;
+    let (slots, bytes) = (config.slots, usize::try_from(config.bytes)?);
     let targets = Targets::new(TargetLimits {
         concurrency: config.target_concurrency,
         rate: (config.target_rate > 0.0).then_some(config.target_rate),
@@ -80,6 +80,7 @@ pub async fn run(
     let post = mail::Post::new(&config, &clock)?;
     let dispatcher = Arc::new(Dispatcher {
         slots: Arc::new(Semaphore::new(slots)),
+        bytes: Budget::new(bytes),
         busy_shards: AtomicUsize::new(0),
         alone: alone::place(),
         acks: Arc::new(acks::Acks::new(bus.clone(), clock.clone(), tasks.clone())),
@@ -137,6 +138,8 @@ pub(crate) struct Dispatcher {
     pub(crate) board: TargetBoard,
     pub(crate) tasks: Tasks,
     slots: Arc<Semaphore>,
+    /// Of deliveries in work.
+    bytes: Arc<Budget>,
     /// Shards that are pulling what is due; the others wait for something to come.
     busy_shards: AtomicUsize,
     /// The place of the one suspect that is worked on.

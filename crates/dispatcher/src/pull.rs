@@ -100,7 +100,8 @@ impl Dispatcher {
 
     /// One pull of as many messages as this shard has slots for now.
     async fn pull_share(self: &Arc<Self>, consumer: &mut Consumer) -> anyhow::Result<Came> {
-        // Pull only what there is a slot for.
+        // Pull only what there is a slot for, and memory.
+        let room_bytes = self.bytes.room().await;
         let mut slots = Arc::clone(&self.slots).acquire_owned().await?;
         let busy = self.busy_shards.load(Ordering::Relaxed).max(1);
         let share = (self.slots.available_permits() / busy).min(self.config.batch - 1);
@@ -108,7 +109,8 @@ impl Dispatcher {
             slots.merge(more);
         }
         let mut came = Came::Nothing;
-        let mut pull = consumer.pull_within(slots.num_permits(), KEEPS_SLOTS).await?;
+        let (most, room_bytes) = (slots.num_permits(), room_bytes / busy);
+        let mut pull = consumer.pull_bytes_within(most, room_bytes, KEEPS_SLOTS).await?;
         while slots.num_permits() > 0 {
             let chunk = tokio::select! {
                 chunk = pull.next() => chunk,
@@ -137,11 +139,11 @@ impl Dispatcher {
             return;
         }
         for pulled in chunk {
-            let slot = slots.split(1);
+            let taken = (slots.split(1), self.bytes.hold(pulled.payload().len()));
             let dispatcher = Arc::clone(self);
             self.tasks.spawn(async move {
                 dispatcher.handle(pulled).await;
-                drop(slot);
+                drop(taken);
             });
         }
     }

@@ -10,6 +10,8 @@ use chassis::config::{duration, size_bytes};
 pub struct FanoutConfig {
     /// Events in work at once in this process.
     pub slots: usize,
+    /// Bytes of events in work at once in this process.
+    pub bytes: u64,
     /// Events asked for in one pull.
     pub batch: usize,
     /// Deliveries waiting above which no more are made.
@@ -41,6 +43,12 @@ impl FanoutConfig {
                 "POSTRIDER_FANOUT_SLOTS",
                 "1024",
                 "Events that one fanout process works on at once.",
+            ),
+            bytes: env.read_with(
+                "POSTRIDER_FANOUT_BYTES",
+                "32MiB",
+                "Bytes of events that one fanout process works on at once; each takes its size again for each delivery that is being written.",
+                size_bytes,
             ),
             batch: env.read(
                 "POSTRIDER_FANOUT_BATCH",

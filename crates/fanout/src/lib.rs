@@ -16,7 +16,7 @@ mod unrouted;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, BusError, Consumer, Documents, OutcomeWriter, Pulled, Settings};
+use bus::{Budget, Bus, BusError, Consumer, Documents, OutcomeWriter, Pulled, Settings};
 use chassis::{Clock, Readiness, Tasks};
 use tokio::sync::{Semaphore, watch};
 
@@ -62,6 +62,7 @@ pub async fn run(
     tasks.background(lag::tell(bus.events_consumer("fanout", max_pending), clock.clone()));
     let fanout = Arc::new(Fanout {
         room: unrouted::Room::default(),
+        bytes: Budget::new(usize::try_from(config.bytes)?),
         config,
         bus,
         settings,
@@ -93,6 +94,8 @@ pub(crate) struct Fanout {
     pub(crate) outcomes: OutcomeWriter,
     pub(crate) clock: Clock,
     pub(crate) room: unrouted::Room,
+    /// Of events in work.
+    bytes: Arc<Budget>,
     tasks: Tasks,
     high_water: watch::Receiver<bool>,
 }
@@ -145,13 +148,14 @@ impl Fanout {
             readiness.set("fanout", true);
         }
 
-        // Pull only what there is a slot for: the lease begins when the broker sends.
+        // Pull only what there is a slot for, and memory: the lease begins when the broker sends.
+        let room_bytes = self.bytes.room().await;
         let mut slots = Arc::clone(all_slots).acquire_owned().await?;
         let more = all_slots.available_permits().min(self.config.batch.saturating_sub(1));
         if let Ok(more) = Arc::clone(all_slots).try_acquire_many_owned(u32::try_from(more)?) {
             slots.merge(more);
         }
-        let mut pull = consumer.pull(slots.num_permits()).await?;
+        let mut pull = consumer.pull_bytes(slots.num_permits(), room_bytes).await?;
         loop {
             let chunk = tokio::select! {
                 chunk = pull.next() => chunk,
@@ -164,6 +168,8 @@ impl Fanout {
             let Some(taken) = slots.split(chunk.len()) else {
                 anyhow::bail!("the broker sent more than was asked for");
             };
+            let bytes = chunk.iter().map(|event| event.payload().len()).sum();
+            let taken = (taken, self.bytes.hold(bytes));
             let fanout = Arc::clone(self);
             self.tasks.spawn(async move {
                 fanout.handle(is_accepted, chunk).await;

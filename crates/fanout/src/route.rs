@@ -4,6 +4,7 @@ use bus::{BusError, Pulled};
 use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt as _, stream};
 use metrics::Counter;
 use model::{EventType, Family, Identity, Routing, Scope, route};
 use protocol::v1::{AcceptedEvent, Delivery, Routed, outcome};
@@ -19,6 +20,8 @@ static MADE: Handles<Counter, 2> = Handles::new(
     |family| metrics::counter!("postrider_deliveries_made_total", "family" => Family::ALL[family].as_str()),
 );
 
+/// Deliveries of one event that are written at once: each has a copy of it.
+const WRITES_AT_ONCE: usize = 32;
 /// How far the broker's clock may be ahead of ours and is still believed.
 const BROKER_AHEAD: TimeDelta = TimeDelta::days(1);
 
@@ -97,7 +100,7 @@ impl Fanout {
             let routed = Routed { at: Some(self.clock.now().into()), ..routed.clone() };
             self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
         }
-        let written = futures_util::future::join_all(writes).await;
+        let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE).collect().await;
         if let Err(error) = written.into_iter().collect::<Result<Vec<()>, BusError>>() {
             span.fail(&error.to_string());
             tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::v1::event::Kind;
 use protocol::v1::{Event, QuotaChange, UpdateAccountRequest};
 use testkit::proxy::{Manner, Proxy};
 use testkit::verify::Verifier;
@@ -309,4 +310,32 @@ async fn what_waits_for_its_target_ends_when_its_schedules_time_is_up() {
                   WHERE event_id = 'waits'";
     assert_eq!(system.sql(reason).trim(), "breaker_open");
     assert_eq!(system.receiver.posts("/busy").len(), 1);
+}
+
+/// Of sixty deliveries that are large, a dispatcher has no more in work than it has room
+/// for, however many slots there are.
+#[tokio::test]
+async fn large_deliveries_take_their_room() {
+    const COUNT: usize = 60;
+    const PARTS: usize = 50;
+    const PART_BYTES: usize = 4_000;
+    let system = System::start(&[("DISPATCHER_BYTES", "1MiB"), ("FANOUT_BYTES", "1MiB")]).await;
+    let url = system.receiver.url("/large");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    // A target that has taken something may have all slots at once.
+    system.publish(clicked("first")).await;
+    system.receiver.wait_for_posts("/large", 1, SOON).await;
+    system.receiver.on_post("/large", [Reply::status(200).after(Duration::from_millis(300))]);
+    for n in 0..COUNT {
+        let mut event = clicked(&format!("large-{n}"));
+        let Some(Kind::Clicked(clicked)) = &mut event.kind else { panic!("another kind") };
+        let labels = clicked.labels.get_or_insert_default();
+        labels.user_variables =
+            (0..PARTS).map(|part| (format!("part-{part}"), "x".repeat(PART_BYTES))).collect();
+        system.publish(event).await;
+    }
+    system.receiver.wait_for_posts("/large", COUNT + 1, SOON).await;
+    // Five fit; a pull goes beyond by one message, and a second one may be on its way.
+    let most = system.receiver.most_at_once("/large");
+    assert!((3..=12).contains(&most), "{most} at once");
 }

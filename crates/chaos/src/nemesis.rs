@@ -94,6 +94,8 @@ pub(crate) enum Fault {
         role: String,
     },
     LoseSettings,
+    /// A stream of deliveries more, for which every process is started again in good order.
+    MoreShards,
     /// A process starts again with a clock that is wrong.
     WrongClock {
         replica: usize,
@@ -203,7 +205,8 @@ fn draw(chance: &mut Chance, rig: &Rig, kinds: Kinds) -> Fault {
                 Fault::DeleteConsumer { stream: stream.to_owned(), role: role.to_owned() }
             }
             97..98 if kinds.disasters => Fault::LoseSettings,
-            98..100 if kinds.clocks => {
+            98..99 => Fault::MoreShards,
+            99..100 if kinds.clocks => {
                 let seconds = if chance.is(50) { 3_600 } else { -3_600 };
                 Fault::WrongClock { replica, seconds }
             }
@@ -224,7 +227,10 @@ fn length(fault: &Fault, chance: &mut Chance) -> u64 {
             chance.between(300, 4_500)
         }
         Fault::FreezeBroker { .. } | Fault::FreezeLeader { .. } => chance.between(500, 7_000),
-        Fault::RestartRole { .. } | Fault::DeleteConsumer { .. } | Fault::LoseSettings => 0,
+        Fault::RestartRole { .. }
+        | Fault::DeleteConsumer { .. }
+        | Fault::LoseSettings
+        | Fault::MoreShards => 0,
         Fault::RefuseWrites { .. } => chance.between(1_000, 10_000),
         Fault::HoldToBroker { .. } | Fault::HoldFromBroker { .. } => chance.between(500, 9_000),
         _ => chance.between(500, 6_000),
@@ -331,6 +337,9 @@ impl Nemesis<'_> {
             Fault::RefuseWrites { .. } | Fault::DeleteConsumer { .. } | Fault::LoseSettings => {
                 vec!["nats".to_owned()]
             }
+            Fault::MoreShards => {
+                self.rig.replicas.iter().map(|replica| replica.name.clone()).collect()
+            }
         }
     }
 
@@ -352,6 +361,15 @@ impl Nemesis<'_> {
             Fault::RestartRole { replica } => {
                 self.rig.stop(*replica);
                 self.rig.launch(*replica)
+            }
+            Fault::MoreShards => {
+                self.rig.add_shard();
+                for at in 0..self.rig.replicas.len() {
+                    self.rig.stop(at);
+                    self.rig.launch(at)?;
+                    self.rig.wait_ready(at)?;
+                }
+                Ok(())
             }
             Fault::WrongClock { replica, seconds } => {
                 let point = format!("clock.offset=return({seconds})");

@@ -17,6 +17,7 @@ use rustix::process::{Pid, kill_process};
 use testkit::{Speech, Wire};
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
+const SHARDS: &str = "DELIVERY_SHARDS";
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// The brokers.
@@ -93,6 +94,8 @@ pub(crate) struct Rig {
     pub(crate) brokers: Brokers,
     pub(crate) postgres: Postgres,
     pub(crate) database: String,
+    /// Streams of deliveries.
+    shards: u32,
     plan: Plan,
 }
 
@@ -106,7 +109,7 @@ impl Rig {
         };
         let postgres = Postgres::start(PostgresOptions::new(directory.join("postgres")))?;
         let database = postgres.create_database("postrider")?;
-        let mut rig = Self { replicas: Vec::new(), brokers, postgres, database, plan };
+        let mut rig = Self { replicas: Vec::new(), brokers, postgres, database, shards: 1, plan };
         rig.migrate()?;
         for role in ROLES {
             for number in 0..2 {
@@ -224,6 +227,13 @@ impl Rig {
         if let Some(process) = &self.replicas[at].process {
             send(process.pid(), signal);
         }
+    }
+
+    /// From their next start on, processes have one stream of deliveries more.
+    pub(crate) fn add_shard(&mut self) {
+        self.shards += 1;
+        self.plan.settings.retain(|(name, _)| *name != SHARDS);
+        self.plan.settings.push((SHARDS, self.shards.to_string()));
     }
 
     /// Ends a process on the spot.

@@ -10,6 +10,8 @@ use crate::workspace::Metadata;
 
 /// The page that binds each promise to the tests that keep it.
 const GUARANTEES: &str = "docs/guarantees.md";
+/// The page that says what each mutant is, and what finds it.
+const CHAOS: &str = "docs/chaos.md";
 
 /// A promise is worth what its test is worth: every test that the page names
 /// must exist. Links between the pages must lead somewhere, too.
@@ -26,6 +28,7 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
         }
     }
     let mut problems = missing_tests(&text, &tests);
+    problems.extend(unnamed_mutants(root, metadata, &text)?);
 
     let mut pages = files(&root.join("docs"), "md")?;
     pages.push(root.join("README.md"));
@@ -35,6 +38,26 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
         let name = page.strip_prefix(root).unwrap_or(&page).display();
         let dead = links(&text).filter(|link| !folder.join(link).exists());
         problems.extend(dead.map(|link| format!("{name}: {link} is not there")));
+    }
+    Ok(problems)
+}
+
+/// Mutants that the code has and one of the pages does not name.
+fn unnamed_mutants(root: &Path, metadata: &Metadata, guarantees: &str) -> Result<Vec<String>> {
+    let chaos = fs::read_to_string(root.join(CHAOS))?;
+    let mut problems = Vec::new();
+    for package in metadata.packages() {
+        for file in files(&package.directory().join("src"), "rs")? {
+            let source = fs::read_to_string(&file)?;
+            let calls = source.split("chassis::mutant(\"").skip(1);
+            for name in calls.filter_map(|rest| rest.split('"').next()) {
+                for (page, text) in [(GUARANTEES, guarantees), (CHAOS, &chaos)] {
+                    if !text.contains(&format!("`{name}`")) {
+                        problems.push(format!("{page}: does not name the mutant {name}"));
+                    }
+                }
+            }
+        }
     }
     Ok(problems)
 }

@@ -128,41 +128,40 @@ async fn furnished() -> (System, Mailbox) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_for_everybody_in_both_themes_on_both_widths() {
     let (axe, (system, _mailbox), browser) = tokio::join!(axe(), furnished(), Browser::start());
-    for (width, look) in [("phone", Look::PHONE), ("desk", Look::DESK)] {
-        for dark in [false, true] {
-            let page = browser.page(Look { dark, ..look }).await;
-            let theme = if dark { "dark" } else { "light" };
-            page.go(&system.url("/console/sign-in")).await;
-            looked_at(&page, &axe, &format!("sign-in-{width}-{theme}")).await;
-            sign_in(&page, &system, "key-demo").await;
-            for (name, path) in PAGES {
-                let name = format!("{name}-{width}-{theme}");
-                page.go(&system.url(path)).await;
-                looked_at(&page, &axe, &name).await;
-                if page.eval("!!document.querySelector('dialog')").await == true {
-                    page.click("[popovertarget=add]").await;
-                    looked_at(&page, &axe, &format!("{name}-add")).await;
-                }
+    // Each width and each theme; what is of both together is of one of them.
+    for (width, look, dark) in [("phone", Look::PHONE, true), ("desk", Look::DESK, false)] {
+        let page = browser.page(Look { dark, ..look }).await;
+        let theme = if dark { "dark" } else { "light" };
+        page.go(&system.url("/console/sign-in")).await;
+        looked_at(&page, &axe, &format!("sign-in-{width}-{theme}")).await;
+        sign_in(&page, &system, "key-demo").await;
+        for (name, path) in PAGES {
+            let name = format!("{name}-{width}-{theme}");
+            page.go(&system.url(path)).await;
+            looked_at(&page, &axe, &name).await;
+            if page.eval("!!document.querySelector('dialog')").await == true {
+                page.click("[popovertarget=add]").await;
+                looked_at(&page, &axe, &format!("{name}-add")).await;
             }
-            for (name, list, link) in [
-                ("event", "/console/failures", "tbody td a"),
-                ("webhook", "/console/webhooks", "tbody td a"),
-                ("alert", "/console/alerts", "tbody td a"),
-                ("event-of-all", "/console/events", "tbody th a"),
-            ] {
-                page.go(&system.url(list)).await;
-                page.click_to(link).await;
-                looked_at(&page, &axe, &format!("{name}-{width}-{theme}")).await;
-            }
-            page.go(&system.url("/console/webhook?url=nothing")).await;
-            looked_at(&page, &axe, &format!("trouble-{width}-{theme}")).await;
-            let foreign = page.sent().into_iter().map(|sent| sent.url);
-            let foreign: Vec<_> = foreign.filter(|url| !url.starts_with(&system.url(""))).collect();
-            // Pictures that stand in their own URL are the browser's, of what it draws itself.
-            let is_none = |url: &String| url.starts_with("about:") || url.starts_with("data:");
-            assert!(foreign.iter().all(is_none), "{foreign:?}");
-            assert_eq!(page.complaints(), [""; 0], "{width}, {theme}");
         }
+        for (name, list, link) in [
+            ("event", "/console/failures", "tbody td a"),
+            ("webhook", "/console/webhooks", "tbody td a"),
+            ("alert", "/console/alerts", "tbody td a"),
+            ("event-of-all", "/console/events", "tbody th a"),
+        ] {
+            page.go(&system.url(list)).await;
+            page.click_to(link).await;
+            looked_at(&page, &axe, &format!("{name}-{width}-{theme}")).await;
+        }
+        page.go(&system.url("/console/webhook?url=nothing")).await;
+        looked_at(&page, &axe, &format!("trouble-{width}-{theme}")).await;
+        let foreign = page.sent().into_iter().map(|sent| sent.url);
+        let foreign: Vec<_> = foreign.filter(|url| !url.starts_with(&system.url(""))).collect();
+        // Pictures that stand in their own URL are the browser's, of what it draws itself.
+        let is_none = |url: &String| url.starts_with("about:") || url.starts_with("data:");
+        assert!(foreign.iter().all(is_none), "{foreign:?}");
+        assert_eq!(page.complaints(), [""; 0], "{width}, {theme}");
     }
 }
 

@@ -199,6 +199,10 @@ fn rest(nemesis: &Nemesis<'_>, setup: &Setup) -> Result<()> {
                 "SELECT count(*) FROM resends WHERE state = 'running'",
                 "jobs of sending again are not done",
             ),
+            (
+                "SELECT count(*) FROM erasures WHERE purged < found OR passes = 0",
+                "accounts are not erased yet",
+            ),
         ] {
             let count = nemesis.rig.query(query)?;
             if count.trim() != "0" {

@@ -49,7 +49,9 @@ fn the_healthy_do_not_wait(known: &Known, violations: &mut Vec<Violation>) {
         .map(|(post, sent)| post.t.saturating_sub(sent))
         .collect();
     waits.sort_unstable();
-    let Some(slow) = waits.get(waits.len() * 99 / 100) else { return };
+    // One may be late in any case: a minute has less than a hundred of them.
+    let at = (waits.len() * 99 / 100).min(waits.len().saturating_sub(2));
+    let Some(slow) = waits.get(at) else { return };
     if *slow > HEALTHY_MS {
         let what = format!(
             "of {} deliveries to receivers in no trouble one in a hundred took {slow} ms",

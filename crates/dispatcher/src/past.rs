@@ -45,7 +45,8 @@ impl Dispatcher {
     /// Finds out what is known of a copy, and marks its delivery if nothing is.
     pub(crate) async fn look_back(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
         let may_repeat = pulled.may_be_redelivered();
-        if (may_repeat || delivery.may_exist)
+        let is_late = self.was_written_late(pulled, delivery);
+        if (may_repeat || is_late || delivery.may_exist)
             && let Some(answer) = self.if_superseded(pulled).await
         {
             return Next::Answer(answer);
@@ -58,9 +59,9 @@ impl Dispatcher {
             } else if !may_repeat {
                 return Next::Try;
             }
-        } else if delivery.may_exist && delivery.generation == 0 {
-            // fanout has made it once more: what it had made before may have ended since.
-            // Resends are all marked so, and are not looked up.
+        } else if is_late || (delivery.may_exist && delivery.generation == 0) {
+            // It was made once more: what was made before may have ended since. Resends are
+            // all marked so, and are looked up only where they are late.
             since -= FANOUT_AWAY;
         } else if !may_repeat {
             return Next::Try;
@@ -70,6 +71,16 @@ impl Dispatcher {
             self.mark(delivery);
         }
         next
+    }
+
+    /// Whether a first write was stored so long after it was made that somebody else may have
+    /// made the same delivery meanwhile, and it may have ended: its writer was frozen, or its
+    /// bytes were held back. The writer cannot know.
+    pub(crate) fn was_written_late(&self, pulled: &Pulled, delivery: &Delivery) -> bool {
+        let Some(made_at) = moment(delivery.first_due.as_ref()) else { return false };
+        let lease = TimeDelta::from_std(self.lease).unwrap_or(TimeDelta::MAX);
+        let is_late = delivery.hop == 0 && pulled.stored_at() - made_at >= lease / 2;
+        is_late && !chassis::mutant("late_write_is_fresh")
     }
 
     /// As [`Dispatcher::look_back`], directly before a try: a process that was frozen may

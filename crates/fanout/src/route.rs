@@ -100,6 +100,7 @@ impl Fanout {
             let routed = Routed { at: Some(self.clock.now().into()), ..routed.clone() };
             self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
         }
+        chassis::crash_point("fanout.before_writes");
         let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE).collect().await;
         if let Err(error) = written.into_iter().collect::<Result<Vec<()>, BusError>>() {
             span.fail(&error.to_string());

@@ -164,6 +164,14 @@ async fn a_fanout_that_thaws_after_its_lease_writes_nothing() {
     frozen.does_nothing_any_more().await;
 }
 
+/// It has looked whether it has lost its lease, and is frozen, or its bytes are held back, before
+/// the broker has what it writes.
+#[tokio::test]
+async fn a_delivery_that_is_written_late_is_not_sent_again() {
+    let frozen = Frozen::at("fanout", "fanout-2", "fanout.before_writes").await;
+    frozen.does_nothing_any_more().await;
+}
+
 #[tokio::test]
 async fn a_dispatcher_that_thaws_after_its_lease_posts_nothing() {
     let frozen = Frozen::at("dispatcher", "dispatcher-2", "dispatcher.before_post").await;

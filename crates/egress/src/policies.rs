@@ -76,5 +76,5 @@ fn policy(env: &mut Env, family: Family) -> RetryPolicy {
     } else {
         RetryPolicy::mailgun(family, waits)
     };
-    policy.allowing(total_timeout(env) * TIMEOUTS)
+    policy.with_tries_of(total_timeout(env) * TIMEOUTS)
 }

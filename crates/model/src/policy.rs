@@ -11,7 +11,8 @@ use crate::{EventType, Family};
 /// Jitter is added to a wait, up to this share of it; never taken away.
 const JITTER: f64 = 0.1;
 
-/// What one try may take, from its due time to the next wait, where a policy does not say.
+/// What one try may take, from its due time to the next wait, unless a request may take so long
+/// that it needs more, or all waits are so short that this would be most of the schedule.
 const TRY_ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// How deliveries of one family are tried.
@@ -27,8 +28,8 @@ pub struct RetryPolicy {
     pub never_retried: Vec<EventType>,
     /// Whether an alert setting whose schedule is used up is disabled.
     pub disables: bool,
-    /// What one try may take, from its due time to the next wait.
-    pub allowance: Duration,
+    /// What one try may take at least, from its due time to the next wait.
+    pub try_takes: Duration,
 }
 
 /// Which HTTP statuses count as taken.
@@ -72,7 +73,7 @@ impl RetryPolicy {
                 stop: vec![406],
                 never_retried: vec![EventType::Delivered],
                 disables: false,
-                allowance: TRY_ALLOWANCE,
+                try_takes: TRY_ALLOWANCE,
             },
             Family::Alert => Self {
                 waits,
@@ -80,7 +81,7 @@ impl RetryPolicy {
                 stop: vec![],
                 never_retried: vec![],
                 disables: true,
-                allowance: TRY_ALLOWANCE,
+                try_takes: TRY_ALLOWANCE,
             },
         }
     }
@@ -91,9 +92,9 @@ impl RetryPolicy {
         Self { success: Success::Any2xx, never_retried: vec![], ..mailgun }
     }
 
-    /// This policy, with this for one try.
-    pub fn allowing(self, allowance: Duration) -> Self {
-        Self { allowance, ..self }
+    /// This policy, where one try may take so long.
+    pub fn with_tries_of(self, try_takes: Duration) -> Self {
+        Self { try_takes, ..self }
     }
 
     /// This policy with what an account or a URL wants otherwise.
@@ -106,7 +107,7 @@ impl RetryPolicy {
             Preset::Mailgun => Self::mailgun(family, self.waits.clone()),
             Preset::Resilient => Self::resilient(family, self.waits.clone()),
         }
-        .allowing(self.allowance);
+        .with_tries_of(self.try_takes);
         if let Some(waits) = &by.waits {
             let seconds = waits.seconds.iter().copied().map(u64::from);
             policy.waits = seconds.map(Duration::from_secs).collect();
@@ -174,9 +175,16 @@ impl RetryPolicy {
     /// The moment after which no further try is planned: first due + all waits,
     /// with all the jitter and with the time that the tries themselves take.
     pub fn give_up_at(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
-        let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(self.allowance);
-        let first = after(first_due, self.allowance);
+        let allowance = self.allowance();
+        let lengthened = |wait: &Duration| jittered(*wait, 1.0).saturating_add(allowance);
+        let first = after(first_due, allowance);
         self.waits.iter().fold(first, |at, wait| after(at, lengthened(wait)))
+    }
+
+    /// What one try may take: a minute, if the longest wait is of some minutes.
+    fn allowance(&self) -> Duration {
+        let longest = self.waits.iter().max().copied().unwrap_or_default();
+        self.try_takes.max(TRY_ALLOWANCE.min(longest / 4))
     }
 
     /// The moment at which a delivery whose target could not take it is tried for
@@ -184,7 +192,7 @@ impl RetryPolicy {
     /// [`RetryPolicy::give_up_at`].
     pub fn last_chance(&self, first_due: DateTime<Utc>) -> DateTime<Utc> {
         // What a last try may take, and some time to spare.
-        let last_try = TimeDelta::from_std(self.allowance / 4).unwrap_or(TimeDelta::zero());
+        let last_try = TimeDelta::from_std(self.allowance() / 4).unwrap_or(TimeDelta::zero());
         self.give_up_at(first_due) - last_try
     }
 }

@@ -351,3 +351,17 @@ fn what_an_account_wants_otherwise_is_laid_over_a_preset() {
     let policy = policy.overridden(Family::Message, &of_url);
     assert!(policy.never_retried.is_empty() && policy.waits.len() == 2);
 }
+
+#[test]
+fn a_short_timeout_takes_no_time_away_from_a_long_schedule() {
+    let policy = |waits: &[u64], tries: f64| {
+        let waits = waits.iter().copied().map(Duration::from_secs).collect();
+        RetryPolicy::mailgun(Family::Message, waits).with_tries_of(Duration::from_secs_f64(tries))
+    };
+    let room = |policy: RetryPolicy| (policy.give_up_at(FIRST_DUE) - FIRST_DUE).num_seconds();
+    // One wait with its jitter, and two tries.
+    assert_eq!(room(policy(&[600], 60.0)), 660 + 120);
+    assert_eq!(room(policy(&[600], 6.0)), 660 + 120);
+    assert_eq!(room(policy(&[600], 180.0)), 660 + 360);
+    assert_eq!(room(policy(&[10], 0.5)), 11 + 5);
+}

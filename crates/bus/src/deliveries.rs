@@ -6,6 +6,7 @@
 //! broker checks that with the write itself. A copy that has been acked, or that has a
 //! successor, can write nothing any more.
 
+use std::iter;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -177,17 +178,19 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Unavailable`].
-    pub async fn has_delivery(&self, delivery: &Delivery) -> Result<bool, BusError> {
+    pub async fn has_delivery(&self, target_id: &str, delivery_id: &str) -> Result<bool, BusError> {
         let names = &self.0.config.names;
-        let target_id = delivery.target.as_ref().map_or("", |target| target.id.as_str());
-        let shard = shard_of(target_id, self.0.config.shards);
-        let due = names.due(shard, target_id, &delivery.delivery_id);
-        let places = [names.places_of(&due), names.old_retry_of(&due)];
-        let stream = self.0.jetstream.get_stream_no_info(names.deliveries_stream(shard)).await;
-        let stream = stream.map_err(BusError::unavailable)?;
-        for place in places.into_iter().flatten() {
-            if last_on(&stream, &place).await?.is_some() {
-                return Ok(true);
+        let shards = self.0.config.shards;
+        let own = shard_of(target_id, shards);
+        // Where it was made while there were fewer shards, it stands elsewhere until it ends.
+        for shard in iter::once(own).chain((0..shards).filter(|shard| *shard != own)) {
+            let due = names.due(shard, target_id, delivery_id);
+            let stream = self.0.jetstream.get_stream_no_info(names.deliveries_stream(shard)).await;
+            let stream = stream.map_err(BusError::unavailable)?;
+            for place in [names.places_of(&due), names.old_retry_of(&due)].into_iter().flatten() {
+                if last_on(&stream, &place).await?.is_some() {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

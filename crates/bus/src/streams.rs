@@ -122,9 +122,12 @@ impl Bus {
         }
     }
 
-    /// A shard that no longer counts but still holds deliveries would be
-    /// forgotten by fanout: refuse to start instead.
-    async fn refuse_forgotten_shards(&self) -> Result<(), BusError> {
+    /// A shard that this process does not count but that holds deliveries would be
+    /// forgotten: refuse to go on instead.
+    ///
+    /// # Errors
+    /// [`BusError::Unsuitable`] if there is one; [`BusError::Unavailable`].
+    pub async fn refuse_forgotten_shards(&self) -> Result<(), BusError> {
         use futures_util::TryStreamExt as _;
         let names: Vec<String> =
             self.0.jetstream.stream_names().try_collect().await.map_err(BusError::unavailable)?;

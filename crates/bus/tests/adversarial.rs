@@ -254,13 +254,15 @@ async fn a_growing_number_of_shards_does_not_fork_a_delivery() {
     let mut first = delivery("grown");
     let moved = (0..).map(|n: u32| message_target_id("account", &n.to_string()));
     let target_id = moved.into_iter().find(|id| model::shard_of(id, 2) == 1).expect("one");
-    first.target = Some(Target { id: target_id, kind: None });
+    first.target = Some(Target { id: target_id.clone(), kind: None });
     assert_eq!(old.publish_delivery(&first).await.expect("stored"), Stored::New);
     // A, of the old size, writes the retry and dies before its ack.
     let mut consumer = old.due_consumer(0, 100);
     let (mut hop, ghost) = pull_one(&mut consumer).await;
     hop.hop = 1;
     assert_eq!(old.reschedule(&hop, &ghost, in_ms(60_000)).await.expect("ok"), Rescheduled::Stored);
+    let is_there = new.has_delivery(&target_id, &first.delivery_id).await.expect("answered");
+    assert!(is_there, "it waits in the old stream");
     // B, of the new size, is handed the ghost.
     let mut consumer = new.due_consumer(0, 100);
     let (mut again, pulled) = pull_one(&mut consumer).await;

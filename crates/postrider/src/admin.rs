@@ -15,7 +15,7 @@ use protocol::v1::{
     RepublishProgress, RepublishSettingsRequest, ResealSecretsRequest, RevokeKeyRequest,
     SetAccountStatusRequest, SetDomainDisabledRequest, UpdateAccountRequest,
 };
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 use self::show::Show;
 use crate::address::{Connection, connect};
@@ -190,32 +190,35 @@ async fn webhook(command: WebhookCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Tells on standard error how far it is, and on standard output how it ended.
 async fn republish(to: &AdminOptions) -> anyhow::Result<ExitCode> {
     let begun = client(to).await?.republish_settings(RepublishSettingsRequest {}).await;
-    let mut progress = begun.map_err(refused)?.into_inner();
-    let mut last = RepublishProgress::default();
-    let mut told = Instant::now();
-    while let Some(now) = progress.message().await.map_err(refused)? {
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            eprintln!("{} of {} documents are published", now.published, now.documents);
-        }
-        last = now;
-    }
-    answer(to, Ok(Response::new(last)))
+    follow(to, begun, |RepublishProgress { published, documents, .. }| {
+        format!("{published} of {documents} documents are published")
+    })
+    .await
+}
+
+async fn reconcile(to: &AdminOptions, request: ReconcileRequest) -> anyhow::Result<ExitCode> {
+    let begun = client(to).await?.reconcile(request).await;
+    follow(to, begun, |ReconcileProgress { open, made, .. }| {
+        format!("{open} without an end so far, {made} made anew")
+    })
+    .await
 }
 
 /// Tells on standard error how far it is, and on standard output how it ended.
-async fn reconcile(to: &AdminOptions, request: ReconcileRequest) -> anyhow::Result<ExitCode> {
-    let begun = client(to).await?.reconcile(request).await;
+async fn follow<T: Show + Default>(
+    to: &AdminOptions,
+    begun: Result<Response<Streaming<T>>, Status>,
+    so_far: impl Fn(&T) -> String,
+) -> anyhow::Result<ExitCode> {
     let mut progress = begun.map_err(refused)?.into_inner();
-    let mut last = ReconcileProgress::default();
+    let mut last = T::default();
     let mut told = Instant::now();
     while let Some(now) = progress.message().await.map_err(refused)? {
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            eprintln!("{} without an end so far, {} made anew", now.open, now.made);
+            eprintln!("{}", so_far(&now));
         }
         last = now;
     }

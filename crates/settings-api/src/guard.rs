@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bus::{BucketState, BusError, InBucket};
 use chassis::Tasks;
-use chrono::{DateTime, TimeDelta, Utc};
-use protocol::v1;
+use chrono::{DateTime, Utc};
 use store::{DocumentKey, KnownBucket, StoreError};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::SettingsApi;
 use crate::publish::Republishing;
-use crate::reconcile::Reconciling;
 
 /// How often to look; a page of documents is compared each time.
 const LOOK_EVERY: Duration = Duration::from_secs(6);
@@ -26,8 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often that is done before all of it begins anew.
 const TRIES: u32 = 10;
-/// How long one look goes on comparing decisions with the broker.
-const RECONCILE_FOR: TimeDelta = TimeDelta::seconds(2);
 /// Documents that a page has at most.
 const PAGE: usize = 100;
 
@@ -55,17 +52,23 @@ struct Guard {
     walk: Walk,
     /// The bucket was not there at the last look.
     is_gone: bool,
-    /// The connection after which it was looked for what the broker has lost, and how far
-    /// that is if it is not done.
-    reconciled: Option<(DateTime<Utc>, Option<Reconciling>)>,
+    /// The connection after which it was looked for what the broker has lost.
+    reconciled: Option<DateTime<Utc>>,
+    /// Whoever does that.
+    reconciling: Option<JoinHandle<()>>,
 }
 
 impl SettingsApi {
     /// Runs until a stop is asked for.
     pub(crate) async fn guard_bucket(&self, tasks: &Tasks) {
         let me = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
-        let mut guard =
-            Guard { me, walk: Walk::Accounts(String::new()), is_gone: false, reconciled: None };
+        let mut guard = Guard {
+            me,
+            walk: Walk::Accounts(String::new()),
+            is_gone: false,
+            reconciled: None,
+            reconciling: None,
+        };
         while !tasks.is_stopping() {
             if let Err(error) = self.look(&mut guard, tasks).await {
                 tracing::warn!(%error, "the settings on the broker cannot be looked after");
@@ -99,9 +102,8 @@ impl SettingsApi {
         match trouble(&known, &bucket) {
             None => {
                 self.store.note_bucket(bucket.created_ms, bucket.last_sequence).await?;
-                self.walk_on(guard).await?;
-                self.reconcile_on(guard).await;
-                Ok(())
+                self.look_for_lost(guard, tasks);
+                self.walk_on(guard).await
             }
             Some(why) => {
                 if known.complete.is_some() {
@@ -155,35 +157,24 @@ impl SettingsApi {
         Ok(self.store.note_bucket(after.created_ms, after.last_sequence).await?)
     }
 
-    /// Looks, for a while, for deliveries that the broker may have lost before the present
-    /// connection to it was made.
-    async fn reconcile_on(&self, guard: &mut Guard) {
+    /// Some time after each connection to the broker, has it looked for deliveries that the
+    /// broker has lost before: beside everything else, and once at a time.
+    fn look_for_lost(&self, guard: &mut Guard, tasks: &Tasks) {
         let (after, connected) = (self.reconcile_after, self.bus.connected_since());
-        let now = self.clock.now();
-        if after.is_zero() || (now - connected).to_std().is_ok_and(|since| since < after) {
+        let stood = (self.clock.now() - connected).to_std().unwrap_or_default();
+        let is_running = guard.reconciling.as_ref().is_some_and(|it| !it.is_finished());
+        if after.is_zero() || stood < after || is_running || guard.reconciled == Some(connected) {
             return;
         }
-        let is_new = guard.reconciled.as_ref().is_none_or(|(at, _)| *at != connected);
-        if is_new {
-            guard.reconciled = Some((connected, Some(Reconciling::after_connection(connected))));
-        }
-        let Some((_, state)) = &mut guard.reconciled else { return };
-        while let Some(reconciling) = state
-            && self.clock.now() - now < RECONCILE_FOR
-        {
-            match self.reconcile_page(reconciling).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let v1::ReconcileProgress { open, made, .. } = reconciling.done;
-                    tracing::info!(open, made, "looked for what the broker may have lost");
-                    *state = None;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot look for what the broker may have lost");
-                    return;
-                }
+        guard.reconciled = Some(connected);
+        let (api, stopping) = (self.clone(), tasks.stop_token());
+        guard.reconciling = Some(tasks.spawn(async move {
+            tokio::select! {
+                () = api.reconcile_after(connected) => {}
+                // What is left is done after the next start.
+                () = stopping.cancelled() => {}
             }
-        }
+        }));
     }
 
     /// Compares the next page.

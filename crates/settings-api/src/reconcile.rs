@@ -37,6 +37,11 @@ const OLDER_THAN: TimeDelta = TimeDelta::hours(1);
 const SINCE: TimeDelta = TimeDelta::days(2);
 /// How far back is looked after a connection: longer than every schedule.
 const LONGEST: TimeDelta = TimeDelta::hours(12);
+/// Between two pages, where nobody waits.
+const PACE: Duration = Duration::from_millis(100);
+/// After a failure, where nobody waits; and how often in a row.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_FAILURES: u32 = 60;
 /// How long to wait before what is missing is looked at again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// By how much history may be behind at the second look.
@@ -59,18 +64,20 @@ pub(crate) enum ReconcileError {
          status` tells how far history is behind"
     )]
     HistoryUnknown,
+    #[error("{0}")]
+    ForgottenShards(String),
     #[error("older_than_seconds has to be less than since_seconds")]
     NoTime,
 }
 
 /// Which decisions are looked at, and how far that is.
 #[derive(Clone)]
-pub(crate) struct Reconciling {
+struct Reconciling {
     place: Option<OpenPlace>,
     since: DateTime<Utc>,
     older_than: DateTime<Utc>,
     is_trial: bool,
-    pub(crate) done: v1::ReconcileProgress,
+    done: v1::ReconcileProgress,
 }
 
 impl Reconciling {
@@ -78,14 +85,37 @@ impl Reconciling {
         let place = Some(OpenPlace::since(since));
         Self { place, since, older_than, is_trial, done: v1::ReconcileProgress::default() }
     }
-
-    /// All that may have been under way when this connection was made.
-    pub(crate) fn after_connection(at: DateTime<Utc>) -> Self {
-        Self::new(at - LONGEST, at, false)
-    }
 }
 
 impl SettingsApi {
+    /// Looks at everything that was decided before this connection. What stands in its way is
+    /// waited for, within bounds: then an operator has to.
+    pub(crate) async fn reconcile_after(&self, connected: DateTime<Utc>) {
+        let mut reconciling = Reconciling::new(connected - LONGEST, connected, false);
+        let mut failures = 0;
+        while failures < MOST_FAILURES {
+            match self.reconcile_page(&mut reconciling).await {
+                Ok(true) => {
+                    failures = 0;
+                    self.clock.sleep(PACE).await;
+                }
+                Ok(false) => {
+                    let v1::ReconcileProgress { open, made, .. } = reconciling.done;
+                    tracing::info!(open, made, "it was looked for what the broker may have lost");
+                    return;
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, "cannot look for what the broker may have lost");
+                    self.clock.sleep(PATIENCE).await;
+                }
+            }
+        }
+        tracing::error!(
+            "it was not looked for what the broker may have lost: run `postrider admin reconcile`"
+        );
+    }
+
     /// Looks at all decisions of that time, and says again and again how far it is.
     pub(crate) fn reconcile(
         &self,
@@ -109,38 +139,39 @@ impl SettingsApi {
     }
 
     /// Looks at the next page. Whether there was one.
-    pub(crate) async fn reconcile_page(
-        &self,
-        reconciling: &mut Reconciling,
-    ) -> Result<bool, ReconcileError> {
+    async fn reconcile_page(&self, reconciling: &mut Reconciling) -> Result<bool, ReconcileError> {
         let Some(place) = reconciling.place else { return Ok(false) };
+        // What stands in a stream that this process does not know of would be missing.
+        match self.bus.refuse_forgotten_shards().await {
+            Err(BusError::Unsuitable(why)) => return Err(ReconcileError::ForgottenShards(why)),
+            counted => counted?,
+        }
         let page = self.store.decided_without_end(place, reconciling.older_than, PAGE).await?;
-        let mut found = page.found;
-        found.retain(|open| open.routed_at >= reconciling.since);
-        let done = &mut reconciling.done;
-        done.open += found.len() as u64;
+        let mut done = reconciling.done;
         let mut missing = Vec::new();
-        for open in found {
-            match self.as_history_knows(&open).await? {
-                Some(delivery) if self.bus.has_delivery(&delivery).await? => done.on_broker += 1,
-                Some(delivery) => missing.push((open.delivery_id, delivery)),
-                None => {
-                    tracing::warn!(delivery.id = %open.delivery_id, "what it was made of is gone");
-                    done.unreadable += 1;
-                }
+        for open in page.found.into_iter().filter(|open| open.routed_at >= reconciling.since) {
+            done.open += 1;
+            if self.is_on_broker(&open).await? {
+                done.on_broker += 1;
+            } else {
+                missing.push(open);
             }
         }
         if !missing.is_empty() {
-            self.look_again(missing, reconciling.is_trial, done).await?;
+            self.look_again(missing, reconciling.is_trial, &mut done).await?;
         }
-        reconciling.place = page.next;
+        (reconciling.place, reconciling.done) = (page.next, done);
         Ok(true)
+    }
+
+    async fn is_on_broker(&self, open: &OpenDecision) -> Result<bool, BusError> {
+        self.bus.has_delivery(&hex(open.target_id), &hex(open.delivery_id)).await
     }
 
     /// Of what was missing a moment ago, makes anew what still is.
     async fn look_again(
         &self,
-        missing: Vec<(Uuid, Delivery)>,
+        missing: Vec<OpenDecision>,
         is_trial: bool,
         done: &mut v1::ReconcileProgress,
     ) -> Result<(), ReconcileError> {
@@ -149,18 +180,25 @@ impl SettingsApi {
         if lag_s > CAUGHT_UP_S {
             return Err(ReconcileError::HistoryBehind { lag_s });
         }
-        let ids: Vec<Uuid> = missing.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<Uuid> = missing.iter().map(|open| open.delivery_id).collect();
         let ended: HashSet<Uuid> = self.store.ended_among(&ids).await?.into_iter().collect();
-        for (id, delivery) in missing {
-            if ended.contains(&id) {
+        for open in missing {
+            if ended.contains(&open.delivery_id) {
                 done.open -= 1;
-            } else if self.bus.has_delivery(&delivery).await? {
+                continue;
+            }
+            if self.is_on_broker(&open).await? {
                 done.on_broker += 1;
-            } else {
-                done.missing += 1;
-                if !is_trial && self.put_back(delivery).await? {
-                    done.made += 1;
-                }
+                continue;
+            }
+            let Some(delivery) = self.as_history_knows(&open).await? else {
+                tracing::warn!(delivery.id = %open.delivery_id, "what it was made of is gone");
+                done.unreadable += 1;
+                continue;
+            };
+            done.missing += 1;
+            if !is_trial && self.put_back(delivery).await? {
+                done.made += 1;
             }
         }
         Ok(())

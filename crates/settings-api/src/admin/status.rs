@@ -70,9 +70,9 @@ impl From<ReconcileError> for Refused {
         match error {
             ReconcileError::Store(error) => error.into(),
             ReconcileError::Bus(_) => Self(Status::unavailable(message)),
-            ReconcileError::HistoryBehind { .. } | ReconcileError::HistoryUnknown => {
-                Self(Status::failed_precondition(message))
-            }
+            ReconcileError::HistoryBehind { .. }
+            | ReconcileError::HistoryUnknown
+            | ReconcileError::ForgottenShards(_) => Self(Status::failed_precondition(message)),
             ReconcileError::NoTime => Self(Status::invalid_argument(message)),
         }
     }

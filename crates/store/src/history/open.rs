@@ -14,6 +14,8 @@ use crate::{Store, StoreError};
 pub struct OpenDecision {
     /// Which delivery: of the first generation.
     pub delivery_id: Uuid,
+    /// Whom it is for.
+    pub target_id: Uuid,
     /// The event that it carries.
     pub event_key: Uuid,
     /// Whose it is.
@@ -78,7 +80,7 @@ impl Store {
         sqlx::query!("SET LOCAL enable_seqscan = off").execute(&mut *tx).await?;
         let rows = sqlx::query!(
             "SELECT d.event_key AS \"event_key!\", d.routed_at AS \"routed_at!\", \
-             d.position AS \"position!\", d.account_id AS \"account_id!\", d.delivery_id, \
+             d.position AS \"position!\", d.account_id AS \"account_id!\", d.delivery_id, d.target_id, \
              (d.verdict = 'chosen' AND d.routed_at < $6 AND d.delivery_id IS NOT NULL \
              AND e.is_there IS NULL) AS \"is_open!\" \
              FROM (SELECT * FROM routing_decisions WHERE routed_at >= $1 AND routed_at < $2 \
@@ -111,6 +113,7 @@ impl Store {
         let found = rows.into_iter().filter(|row| row.is_open).filter_map(|row| {
             Some(OpenDecision {
                 delivery_id: row.delivery_id?,
+                target_id: row.target_id?,
                 event_key: row.event_key,
                 account_id: row.account_id,
                 routed_at: row.routed_at,

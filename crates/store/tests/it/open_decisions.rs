@@ -11,9 +11,9 @@ use crate::world::{at, connections_ended, open};
 
 /// Four in five have ended.
 const FILL: &str = "INSERT INTO routing_decisions (event_key, routed_at, position, verdict, level, \
-    subscription_id, url, delivery_id, account_id, settings_revision) \
+    subscription_id, url, delivery_id, target_id, account_id, settings_revision) \
     SELECT md5(n::text)::uuid, to_timestamp(1760000000 + n), 0, 'chosen', 'domain', 's', '', \
-    md5('d' || n)::uuid, 'one', 1 FROM generate_series(1, 20000) n; \
+    md5('d' || n)::uuid, md5('t')::uuid, 'one', 1 FROM generate_series(1, 20000) n; \
     INSERT INTO ends (delivery_id, account_id, generation, hop, outcome, reason, ended_at, attempts) \
     SELECT delivery_id, 'one', 0, 0, 'delivered', '', routed_at, 1 FROM routing_decisions \
     WHERE extract(epoch FROM routed_at)::bigint % 5 <> 0; \

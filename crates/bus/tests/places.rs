@@ -198,8 +198,8 @@ async fn a_retry_of_the_last_release_is_seen_and_fires() {
     assert_eq!(fired.hop, 7);
 }
 
-/// What was not confirmed may have been stored, and have ended, before it is written again
-/// beyond the window: whoever is handed the second one has to look for what came of the first.
+/// A write that was not confirmed may have been stored, and its delivery have ended, before it
+/// is repeated beyond the window: the end is to be looked for.
 #[tokio::test]
 async fn a_first_write_that_is_repeated_says_that_it_may_exist() {
     let region = testkit::fresh_region();
@@ -225,8 +225,8 @@ async fn a_first_write_that_is_repeated_says_that_it_may_exist() {
     held.ack().await;
 }
 
-/// What was on its way for longer than its lease was handed to somebody else meanwhile, who
-/// may be done with it: the broker says of it that it was never handed out before.
+/// A message that was on its way for longer than its lease was handed to somebody else
+/// meanwhile, who may be done with it: the broker says that it was never handed out before.
 #[tokio::test]
 async fn what_comes_later_than_its_lease_may_have_been_worked_on() {
     let region = testkit::fresh_region();
@@ -250,7 +250,7 @@ async fn what_comes_later_than_its_lease_may_have_been_worked_on() {
     let late = pull.next().await.expect("it comes").expect("read").remove(0);
     assert!(late.may_be_redelivered() && late.may_have_been_tried());
 
-    // What comes at once is new, however long it was waited for.
+    // A message that comes at once is new, however long it was waited for.
     let mut pull = slow.due.pull(1).await.expect("asked");
     Clock::system().sleep(Duration::from_millis(1_500)).await;
     let next = Delivery { delivery_id: "ab".repeat(16), ..delivery() };

@@ -1,4 +1,4 @@
-//! What a real broker loses sight of is found, and handed out again.
+//! The sentinel finds deliveries that a real broker has lost sight of.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

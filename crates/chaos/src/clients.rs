@@ -397,7 +397,7 @@ impl Clients {
             let url =
                 format!("http://{}/v1/events", self.ingests[chance.below(self.ingests.len())]);
             let request = http::post(url).json(&Value::Array(vec![as_json(&event)])).send();
-            // Whatever becomes of it.
+            // Its answer does not matter.
             drop(timeout(Duration::from_secs(2), request).await);
             self.pause(chance.between(300, 900)).await;
         }

@@ -170,7 +170,7 @@ fn stops_at_its_end(
     let tries = known.setup.egress_timeout_ms * end.attempts.max(1);
     let latest = first.t + schedule * 11 / 10 + tries + 15_000;
     let latest = latest + known.troubled_ms(first.t, end.t);
-    // Who is in trouble is left alone now and then, and what waits for them is tried ever
+    // A receiver in trouble is left alone now and then, and its deliveries are tried ever
     // rarer, until its schedule's time is up: a minute a try besides its waits.
     let in_trouble = ["/busy/", "/hangs/", "/cuts/"].iter().any(|habit| first.url.contains(habit));
     let tries = u64::try_from(known.waits_ms(event_type).len() + 1).unwrap_or_default();

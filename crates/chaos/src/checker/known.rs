@@ -127,7 +127,7 @@ pub(crate) struct Known {
     pub(crate) state: State,
 }
 
-/// What a process has used.
+/// Memory and files of a process at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
     pub(crate) process: String,

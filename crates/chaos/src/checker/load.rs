@@ -1,12 +1,12 @@
-//! What an ordinary load costs, and what is left of it.
+//! The cost of an ordinary load, and its remains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::known::Known;
 
-/// What a delivery to a receiver that is in no trouble may take, from its sending, in 99 of
-/// 100 cases, while only others are in trouble.
+/// Time from the sending of an event to a receiver in no trouble, at most in 99 of 100 cases,
+/// while only others are in trouble.
 const HEALTHY_MS: u64 = 2_000;
 /// How much a process may use more at rest than before the first fault: half as much again,
 /// and what a start-up allocates once.
@@ -36,7 +36,7 @@ fn the_healthy_do_not_wait(known: &Known, violations: &mut Vec<Violation>) {
         let firsts = known.posts.values().filter_map(|posts| posts.first());
         firsts.filter_map(|post| Some((post, *sent.get(post.event_id.as_str())?)))
     };
-    // Who is sent more at once than a target takes at once has a queue of its own making.
+    // A receiver that is sent more at once than it takes at once has a queue.
     let mut at_once: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     for (post, sent) in firsts() {
         *at_once.entry((&post.url, sent)).or_default() += 1;
@@ -71,7 +71,7 @@ fn targets_keep_their_limit(known: &Known, violations: &mut Vec<Violation>) {
         at.push((post.answered.unwrap_or(until), -1));
     }
     for (url, mut changes) in changes {
-        // What is over is over before the next begins.
+        // At one moment, ends come before beginnings.
         changes.sort_unstable();
         let mut now = 0;
         let most = changes.iter().map(|(_, change)| {

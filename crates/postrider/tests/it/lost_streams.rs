@@ -140,7 +140,22 @@ async fn a_role_whose_stream_is_lost_is_not_ready_says_which_and_gets_it_back() 
     wait_until_all_have_come(&system, "/hook", &ids).await;
 }
 
-/// What `admin reconcile` prints, of all that was decided until now.
+/// A platform with one delivery, which has failed once and waits for its second try.
+async fn one_that_waits(extra: &[(&str, &str)]) -> (OwnServers, System) {
+    let servers = OwnServers::start();
+    let system = System::start_separately(&servers, extra).await;
+    let hook = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
+    system.receiver.on_post("/hook", [Reply::status(500), Reply::status(200)]);
+    system.publish(clicked("lost")).await;
+    eventually(SOON, "the first try in history", || async {
+        (servers.sql("SELECT count(*) FROM attempts").trim() == "1").then_some(())
+    })
+    .await;
+    (servers, system)
+}
+
+/// The words that `admin reconcile` prints, of all that was decided until now.
 async fn reconcile(system: &System, more: &[&str]) -> String {
     let address = format!("http://{}", system.setting("ADMIN_ADDR"));
     let arguments = ["admin", "reconcile", "--older-than", "0", "--addr", &address];
@@ -151,17 +166,7 @@ async fn reconcile(system: &System, more: &[&str]) -> String {
 
 #[tokio::test]
 async fn what_was_decided_and_is_on_the_broker_no_more_is_made_anew_once() {
-    let servers = OwnServers::start();
-    let extra = [("SEND_RETRY_SCHEDULE", "1s,1s")];
-    let mut system = System::start_separately(&servers, &extra).await;
-    let hook = system.receiver.url("/hook");
-    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
-    system.receiver.on_post("/hook", [Reply::status(500), Reply::status(200)]);
-    system.publish(clicked("lost")).await;
-    eventually(SOON, "the first try in history", || async {
-        (servers.sql("SELECT count(*) FROM attempts").trim() == "1").then_some(())
-    })
-    .await;
+    let (servers, mut system) = one_that_waits(&[("SEND_RETRY_SCHEDULE", "20s,1s")]).await;
     system.kill9("dispatcher").await;
     let url = servers.nats.url();
     let subject = format!("STREAM.PURGE.{}_DELIVERIES_0", servers.region);
@@ -198,17 +203,8 @@ async fn what_was_decided_and_is_on_the_broker_no_more_is_made_anew_once() {
 /// A broker that comes back without some of what waited: nobody has to notice.
 #[tokio::test]
 async fn what_a_broker_has_lost_while_it_was_away_is_made_anew_by_itself() {
-    let mut servers = OwnServers::start();
-    let extra = [("SEND_RETRY_SCHEDULE", "3s,1s"), ("RECONCILE_AFTER", "5s")];
-    let system = System::start_separately(&servers, &extra).await;
-    let hook = system.receiver.url("/hook");
-    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&hook]).await;
-    system.receiver.on_post("/hook", [Reply::status(500), Reply::status(200)]);
-    system.publish(clicked("lost")).await;
-    eventually(SOON, "the first try in history", || async {
-        (servers.sql("SELECT count(*) FROM attempts").trim() == "1").then_some(())
-    })
-    .await;
+    let extra = [("SEND_RETRY_SCHEDULE", "20s,1s"), ("RECONCILE_AFTER", "5s")];
+    let (mut servers, system) = one_that_waits(&extra).await;
     let subject = format!("STREAM.PURGE.{}_DELIVERIES_0", servers.region);
     jetstream(&servers.nats.url(), &subject, &json!({})).await;
     servers.nats.kill9().expect("killed");

@@ -19,6 +19,7 @@ mod history;
 mod nemesis;
 mod powercut;
 mod receivers;
+mod requests;
 mod rig;
 mod sampler;
 mod soak;

@@ -4,26 +4,22 @@
 //! A path is `/<habit>/<name>`.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::chance::draw;
 use crate::history::{Fact, Post, Recorder};
+use crate::requests::{Listening, Request};
 
 #[derive(Debug)]
-pub(crate) struct Receivers {
-    address: SocketAddr,
-    _serving: JoinSet<()>,
-}
+pub(crate) struct Receivers(Listening);
 
 #[derive(Debug)]
 struct Shared {
@@ -42,63 +38,30 @@ enum Reply {
 
 impl Receivers {
     pub(crate) async fn start(seed: u64, recorder: Recorder) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let (posts, taken) = (AtomicU64::new(0), Mutex::default());
         let shared = Arc::new(Shared { seed, recorder, posts, taken });
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let Ok((stream, _)) = accepted else { continue };
-                        let shared = Arc::clone(&shared);
-                        connections.spawn(async move { drop(shared.serve(stream).await) });
-                    }
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        });
-        Ok(Self { address, _serving: serving })
+        Ok(Self(Listening::start(move |stream| Arc::clone(&shared).serve(stream)).await?))
     }
 
     pub(crate) fn url(&self, habit: &str, name: &str) -> String {
-        format!("http://{}/{habit}/{name}", self.address)
+        format!("http://{}/{habit}/{name}", self.0.address)
     }
 }
 
 impl Shared {
     /// One connection, one request after the other.
-    async fn serve(&self, stream: TcpStream) -> Result<()> {
+    async fn serve(self: Arc<Self>, stream: TcpStream) -> Result<()> {
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read);
-        loop {
-            let mut line = String::new();
-            if read.read_line(&mut line).await? == 0 {
-                return Ok(());
-            }
-            let mut words = line.split_whitespace().map(str::to_owned);
-            let (method, path) =
-                (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let mut headers = HashMap::new();
-            loop {
-                let mut line = String::new();
-                read.read_line(&mut line).await?;
-                let Some((name, value)) = line.trim_end().split_once(':') else { break };
-                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-            }
-            let length = headers.get("content-length").and_then(|text| text.parse().ok());
-            let mut body = vec![0; length.unwrap_or(0)];
-            read.read_exact(&mut body).await?;
-            if method != "POST" {
+        while let Some(request) = Request::read(&mut read).await? {
+            if request.method != "POST" {
                 // The check of an alert's URL.
                 write.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
                 continue;
             }
-            let post = self.post(&path, &headers, &body);
+            let post = self.post(&request);
             let number = post.post;
-            let reply = self.reply(&path, &post);
+            let reply = self.reply(&request.path, &post);
             let status = match reply {
                 Reply::Status(status, _) => status,
                 Reply::Silence(_) => 0,
@@ -122,16 +85,17 @@ impl Shared {
                 }
             }
         }
+        Ok(())
     }
 
-    fn post(&self, path: &str, headers: &HashMap<String, String>, body: &[u8]) -> Post {
-        let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    fn post(&self, request: &Request) -> Post {
+        let header = |name: &str| request.header(name).to_owned();
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let id = [&body["event-data"]["id"], &body["event_data"]["id"]];
         let event_id = id.into_iter().find_map(Value::as_str).unwrap_or_default();
         Post {
             post: self.posts.fetch_add(1, Ordering::Relaxed),
-            url: format!("http://{}{path}", header("host")),
+            url: format!("http://{}{}", header("host"), request.path),
             delivery: header("x-postrider-delivery"),
             number: header("x-postrider-attempt").parse().unwrap_or_default(),
             event_id: event_id.to_owned(),

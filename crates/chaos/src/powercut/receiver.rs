@@ -1,79 +1,43 @@
 //! The receiver of all webhooks: outside, so that no power cut reaches it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Result;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 use super::ledger::{Ledger, event_in};
+use crate::requests::{Listening, Request};
 
 /// The first takes every delivery at once. The second refuses the first try, so that retries
 /// wait on the broker.
 pub(super) const PATHS: [&str; 2] = ["/at-once", "/at-the-second-try"];
 
 #[derive(Debug)]
-pub(super) struct Receiver {
-    address: SocketAddr,
-    _serving: JoinSet<()>,
-}
+pub(super) struct Receiver(Listening);
 
 impl Receiver {
     pub(super) async fn start(ledger: Ledger) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let Ok((stream, _)) = accepted else { continue };
-                        let ledger = ledger.clone();
-                        connections.spawn(async move { drop(serve(stream, &ledger).await) });
-                    }
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        });
-        Ok(Self { address, _serving: serving })
+        Ok(Self(Listening::start(move |stream| serve(stream, ledger.clone())).await?))
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 }
 
 /// One connection, one request after the other.
-async fn serve(stream: TcpStream, ledger: &Ledger) -> Result<()> {
+async fn serve(stream: TcpStream, ledger: Ledger) -> Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
-    loop {
-        let mut line = String::new();
-        if read.read_line(&mut line).await? == 0 {
-            return Ok(());
+    while let Some(request) = Request::read(&mut read).await? {
+        let is_first = request.header("x-postrider-attempt").parse().unwrap_or(0) <= 1;
+        let status = if request.path == PATHS[1] && is_first { 500 } else { 200 };
+        if let (200, Some(event)) = (status, event_in(&request.body)) {
+            ledger.event_arrived(event, &request.path);
         }
-        let path = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
-        let (mut length, mut attempt) = (0, 0_u64);
-        loop {
-            let mut line = String::new();
-            read.read_line(&mut line).await?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse()?,
-                "x-postrider-attempt" => attempt = value.trim().parse()?,
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        read.read_exact(&mut body).await?;
-        let status = if path == PATHS[1] && attempt <= 1 { 500 } else { 200 };
-        if let (200, Some(event)) = (status, event_in(&body)) {
-            ledger.event_arrived(event, &path);
-        }
-        write
-            .write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes())
-            .await?;
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        write.write_all(head.as_bytes()).await?;
     }
+    Ok(())
 }

@@ -4,31 +4,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::Request;
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::pull::{Batch, Config as PullConfig};
+use async_nats::jetstream::consumer::pull::{BatchConfig, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::{Request, Subject};
 use bytes::Bytes;
 use chassis::Clock;
-use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::stream::ReadyChunks;
-use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
 
 use crate::floors::{Found, moment};
+use crate::pull::{Asked, CLOCK_MARGIN, Came, Pull};
 use crate::{Bus, BusError, OutcomeKind};
 
 /// How long one pull waits for messages, and so how long a pull is missed that
-/// a broker has forgotten. There is no heartbeat: async-nats 0.51 stops
-/// listening to a batch at its first heartbeat, until the pull expires.
+/// a broker has forgotten.
 const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
 /// How long one ack waits for its confirmation.
 const ACK_CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 /// Subject, reply subject and headers of a message, which count like its payload.
 const MESSAGE_OVERHEAD: usize = 64 * 1024;
-/// How the broker ends a pull whose next message is more than what is left of its bytes.
-const OUT_OF_BYTES: &str = "Message Size Exceeds MaxBytes";
 
 /// A durable pull consumer.
 pub struct Consumer {
@@ -38,22 +34,6 @@ pub struct Consumer {
     /// The role that shares it, for metrics.
     pub(crate) role: &'static str,
     pub(crate) found: Option<Found>,
-}
-
-/// Clocks of this process and of the broker agree within this.
-const CLOCK_MARGIN: TimeDelta = TimeDelta::seconds(5);
-
-/// One pull, handing out messages as they come.
-pub struct Pull {
-    messages: ReadyChunks<Batch>,
-    /// A pull does not survive its connection.
-    connected: watch::Receiver<DateTime<Utc>>,
-    /// See [`Found::since`].
-    since: DateTime<Utc>,
-    lease: Duration,
-    /// When it was asked for.
-    asked_at: Instant,
-    clock: Clock,
 }
 
 /// A message that was handed out and waits for its ack.
@@ -157,7 +137,7 @@ impl Consumer {
     /// Asks for up to `max` messages. Pull only what there is a slot for: the
     /// lease begins when the broker sends.
     pub async fn pull(&mut self, max: usize) -> Result<Pull, BusError> {
-        self.pull_bounded(max, 0, PULL_EXPIRES).await
+        self.ask(Asked { messages: max, bytes: 0, within: PULL_EXPIRES }).await
     }
 
     /// As [`Self::pull_bytes`], for what comes within this time.
@@ -167,13 +147,14 @@ impl Consumer {
         max_bytes: usize,
         within: Duration,
     ) -> Result<Pull, BusError> {
-        self.pull_bounded(max, max_bytes.max(self.one_message()), within).await
+        let bytes = max_bytes.max(self.one_message());
+        self.ask(Asked { messages: max, bytes, within }).await
     }
 
     /// As [`Self::pull`], and for no more than about so many bytes: as many as one message
     /// can have, at least, because the broker never sends a message that alone is larger.
     pub async fn pull_bytes(&mut self, max: usize, max_bytes: usize) -> Result<Pull, BusError> {
-        self.pull_bounded(max, max_bytes.max(self.one_message()), PULL_EXPIRES).await
+        self.pull_bytes_within(max, max_bytes, PULL_EXPIRES).await
     }
 
     /// Bytes of the largest message that there can be.
@@ -181,12 +162,7 @@ impl Consumer {
         self.bus.0.client.server_info().max_payload + MESSAGE_OVERHEAD
     }
 
-    async fn pull_bounded(
-        &mut self,
-        max: usize,
-        max_bytes: usize,
-        within: Duration,
-    ) -> Result<Pull, BusError> {
+    async fn ask(&mut self, asked: Asked) -> Result<Pull, BusError> {
         if !self.bus.is_connected() {
             // The client would keep the question and ask it later, when nobody listens.
             return Err(BusError::Unavailable("not connected".into()));
@@ -200,19 +176,36 @@ impl Consumer {
         let mut connected = self.bus.0.connected.clone();
         connected.mark_unchanged();
         let (since, lease) = (found.since, self.config.ack_wait);
-        let clock = self.bus.0.clock.clone();
-        let pull = found.consumer.batch().max_messages(max).max_bytes(max_bytes).expires(within);
-        let asked_at = Instant::now();
-        match pull.messages().await {
-            Ok(batch) => {
-                let messages = batch.ready_chunks(max.max(1));
-                Ok(Pull { messages, connected, since, lease, asked_at, clock })
-            }
-            Err(error) => {
-                self.forget();
-                Err(BusError::unavailable(error))
-            }
+        let (client, clock) = (&self.bus.0.client, self.bus.0.clock.clone());
+        let inbox = Subject::from(client.new_inbox());
+        let request = BatchConfig {
+            batch: asked.messages,
+            max_bytes: asked.bytes,
+            expires: Some(asked.within),
+            ..Default::default()
+        };
+        let pulling = async {
+            let messages = client.subscribe(inbox.clone()).await.map_err(BusError::unavailable)?;
+            let requested = found.consumer.request_batch(request, inbox).await;
+            requested.map_err(BusError::unavailable)?;
+            Ok(Pull {
+                messages: messages.ready_chunks(asked.messages.max(1)),
+                context: self.bus.0.jetstream.clone(),
+                connected,
+                since,
+                lease,
+                asked,
+                asked_at: Instant::now(),
+                came: Came::default(),
+                patience: asked.patience(&clock),
+                clock,
+            })
+        };
+        let pull = pulling.await;
+        if pull.is_err() {
+            self.forget();
         }
+        pull
     }
 
     /// After an error: look the consumer up anew before the next pull.
@@ -221,57 +214,8 @@ impl Consumer {
     }
 }
 
-impl Pull {
-    /// The messages that have come meanwhile, at least one; `None` when this
-    /// pull is over. An error ends it too.
-    pub async fn next(&mut self) -> Option<Result<Vec<Pulled>, BusError>> {
-        let surely_since = (*self.connected.borrow()).max(self.since) + CLOCK_MARGIN;
-        let (lease, asked_at) = (self.lease, self.asked_at);
-        let chunk = tokio::select! {
-            biased;
-            chunk = self.messages.next() => chunk?,
-            // Its answer would go to a connection that is no more.
-            _ = self.connected.changed() => {
-                return Some(Err(BusError::Unavailable("the connection was made anew".into())));
-            }
-        };
-        let mut pulled = Vec::with_capacity(chunk.len());
-        for message in chunk {
-            match message {
-                Ok(message) => match Pulled::new(message, surely_since, lease, |stored_at| {
-                    // It was handed out after it was stored, and after it was asked for.
-                    let stood = (self.clock.now() - stored_at).to_std().unwrap_or_default();
-                    asked_at.elapsed().min(stood)
-                }) {
-                    Ok(message) => pulled.push(message),
-                    Err(error) => {
-                        tracing::error!(%error, "a message without JetStream's reply subject")
-                    }
-                },
-                Err(error) if error.to_string().contains(OUT_OF_BYTES) => {
-                    return (!pulled.is_empty()).then_some(Ok(pulled));
-                }
-                // Hand over what came before the error; the broker repeats the rest.
-                Err(error) if pulled.is_empty() => return Some(Err(BusError::unavailable(error))),
-                Err(error) => tracing::warn!(%error, "pull ended early"),
-            }
-        }
-        Some(Ok(pulled))
-    }
-
-    /// Gives back what has come and was not looked at.
-    pub async fn release(mut self) {
-        while let Some(Some(chunk)) = self.messages.next().now_or_never() {
-            for message in chunk.into_iter().flatten() {
-                // Not confirmed: what gets lost here comes back when its lease runs out.
-                let _ = message.ack_with(AckKind::Nak(None)).await;
-            }
-        }
-    }
-}
-
 impl Pulled {
-    fn new(
+    pub(crate) fn new(
         message: async_nats::jetstream::Message,
         surely_since: DateTime<Utc>,
         lease: Duration,

@@ -5,9 +5,11 @@ use std::time::Duration;
 use bus::{Bus, BusConfig, OutcomeKind, OutcomeWriter, Rescheduled, Settings, Stored};
 use chassis::{Clock, Env, Tasks};
 use chrono::TimeDelta;
+use futures_util::StreamExt as _;
 use model::{EventType, delivery_id, event_key, message_target_id};
 use prost::Message as _;
 use protocol::v1::{AccountDocument, Delivery, Ended, OutcomeBatch, Target, outcome};
+use testkit::{NatsCluster, Scratch};
 
 async fn connect(extra: &[(&str, &str)]) -> (Bus, Tasks) {
     let mut pairs = vec![
@@ -254,6 +256,65 @@ async fn a_pull_takes_no_more_than_its_bytes_and_ends_in_order() {
         sizes.push(size);
     }
     assert_eq!(sizes, [3, 3, 1]);
+}
+
+/// With copies the broker tells the end of a pull at once, and hands out what belongs to it
+/// when its followers know: what comes behind the end is no less a part of the pull.
+#[tokio::test]
+async fn what_a_cluster_hands_out_behind_the_end_of_a_pull_belongs_to_it() {
+    let scratch = Scratch::new().expect("a directory");
+    let cluster = NatsCluster::start(scratch.path()).expect("a cluster");
+    let region = testkit::fresh_region();
+    let copies = ("POSTRIDER_NATS_REPLICAS", "3");
+    let lease = ("POSTRIDER_LEASE", "30s");
+    let url = cluster.url();
+    let at = ("POSTRIDER_NATS_URL", url.as_str());
+    let (bus, _tasks) = connect(&[at, ("POSTRIDER_REGION", &region), copies, lease]).await;
+    for n in 0..9 {
+        let key = event_key("account", EventType::Clicked, &n.to_string());
+        let body = vec![0; 300_000].into();
+        bus.publish_event(EventType::Clicked, "account", &key, body).await.expect("stored");
+    }
+    bus.events_consumer("test", 100).ensure().await.expect("made");
+    let client = async_nats::connect(cluster.nodes()[0].url()).await.expect("connected");
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream(format!("{region}_EVENTS")).await.expect("there");
+    let consumer = stream.consumers().next().await.expect("one").expect("told");
+    let leader = consumer.cluster.and_then(|cluster| cluster.leader).expect("a leader");
+    let (leader, followers): (Vec<_>, Vec<_>) =
+        cluster.nodes().iter().partition(|node| node.name() == leader);
+
+    // At the leader itself, so that only what it asks its followers has to wait for them.
+    let url = leader[0].url();
+    let at = ("POSTRIDER_NATS_URL", url.as_str());
+    let (bus, _tasks) = connect(&[at, ("POSTRIDER_REGION", &region), copies, lease]).await;
+    let mut consumer = bus.events_consumer("test", 100);
+    let mut pull = consumer.pull(1).await.expect("pulled");
+    let first = pull.next().await.expect("one").expect("one");
+    first[0].ack().await;
+    for (way, most, all) in [("all that it asked for", 2, 2), ("no more bytes", 100, 3)] {
+        let signal = |name: &str| {
+            for node in &followers {
+                let pid = node.pid().expect("it runs").to_string();
+                let sent = std::process::Command::new("kill").args([name, &pid]).status();
+                assert!(sent.expect("kill runs").success());
+            }
+        };
+        signal("-STOP");
+        let mut pull = consumer.pull_bytes(most, 1).await.expect("pulled");
+        let nothing = tokio::time::timeout(Duration::from_millis(500), pull.next()).await;
+        signal("-CONT");
+        assert!(nothing.is_err(), "{way}: {nothing:?} came though no follower knows");
+        let mut came = 0;
+        while let Some(chunk) = pull.next().await {
+            for pulled in chunk.unwrap_or_else(|error| panic!("{way}: {error}")) {
+                assert_eq!(pulled.times_handed_out(), 1, "{way}");
+                pulled.ack().await;
+                came += 1;
+            }
+        }
+        assert_eq!(came, all, "{way}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -198,7 +198,14 @@ fn one(
     nemesis: Option<&Path>,
     directory: &Path,
 ) -> Result<bool> {
-    let mut command = Command::new(&binaries.chaos);
+    let mut command = if may_mount() {
+        // Disks that can be filled are mounts, which end with their namespace.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]).arg(&binaries.chaos);
+        command
+    } else {
+        Command::new(&binaries.chaos)
+    };
     command.current_dir(root()).arg("run").arg("--binary").arg(&binaries.product);
     command.args(["--seed", &seed.to_string(), "--seconds", &options.seconds.to_string()]);
     command.args(["--brokers", &options.brokers.to_string(), "--rate", &options.rate.to_string()]);
@@ -230,6 +237,13 @@ fn one(
         bail!("seed {seed} did not come to a verdict: {}", directory.display());
     }
     Ok(succeeded)
+}
+
+/// Whether this process can have mounts of its own.
+pub(crate) fn may_mount() -> bool {
+    let mut probe = Command::new("unshare");
+    let probe = probe.args(["--mount", "true"]).stderr(Stdio::null()).status();
+    dev_servers::is_root() && probe.is_ok_and(|status| status.success())
 }
 
 /// Runs with a mutant until it is found.

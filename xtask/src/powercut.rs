@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -121,10 +121,7 @@ fn why_not() -> Option<String> {
     if !Path::new("/dev/loop-control").exists() {
         return Some("this machine has no loop devices".to_owned());
     }
-    let mut probe = Command::new("unshare");
-    let probe = probe.args(["--mount", "true"]).stderr(Stdio::null()).status();
-    let may_mount = probe.is_ok_and(|status| status.success());
-    (!may_mount).then(|| "root may not mount here, as in most containers".to_owned())
+    (!chaos::may_mount()).then(|| "root may not mount here, as in most containers".to_owned())
 }
 
 /// Where a tool is on the path.

@@ -10,13 +10,17 @@ use prost::Message as _;
 use protocol::v1::ended::End;
 use protocol::v1::{Attempted, Delivery, Ended, OutcomeBatch, Target, outcome};
 use serde_json::json;
-use testkit::within;
+use testkit::{Nats, NatsOptions, Scratch, within};
 
 const SOON: Duration = Duration::from_secs(20);
 
 async fn connect() -> (Bus, Tasks) {
+    connect_to(testkit::shared_nats_url()).await
+}
+
+async fn connect_to(url: &str) -> (Bus, Tasks) {
     let pairs = [
-        ("POSTRIDER_NATS_URL", testkit::shared_nats_url().to_owned()),
+        ("POSTRIDER_NATS_URL", url.to_owned()),
         ("POSTRIDER_REGION", testkit::fresh_region()),
         ("POSTRIDER_LEASE", "2s".to_owned()),
     ];
@@ -135,6 +139,51 @@ async fn what_has_become_of_a_delivery_is_known_once_it_is_stored() {
     let long_ago = since - TimeDelta::hours(1);
     assert!(matches!(recent.of(&id(7), 0, long_ago).await, Past::Ended { .. }));
     assert_eq!(recent.of(&id(3_000), 0, long_ago).await, Past::Nothing);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_become_of_a_delivery_is_looked_up_until_the_broker_is_back() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut nats = Nats::start(NatsOptions::new(scratch.path().join("nats"))).expect("a broker");
+    let (bus, tasks) = connect_to(&nats.url()).await;
+    let writer = OutcomeWriter::start(bus.clone(), &tasks);
+    writer.record("account", ended(1, 10)).await;
+    let recent = RecentOutcomes::start(bus.clone(), &tasks, |_| true);
+    let since = Clock::system().now() - TimeDelta::minutes(1);
+    nats.kill9().expect("killed");
+    let asked = tokio::spawn(async move { recent.of(&id(1), 0, since).await });
+    // Longer than a request to the broker waits for its answer.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    nats.restart().expect("restarted");
+    let past = within(SOON, "an answer", asked).await.expect("no panic");
+    assert!(matches!(past, Past::Ended { .. }), "{past:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_of_life_that_no_broker_hears_keeps_no_lease() {
+    let scratch = Scratch::new().expect("a directory");
+    let mut nats = Nats::start(NatsOptions::new(scratch.path().join("nats"))).expect("a broker");
+    let (bus, _tasks) = connect_to(&nats.url()).await;
+    let delivery = Delivery {
+        delivery_id: id(1),
+        target: Some(Target { id: "t".into(), kind: None }),
+        ..Delivery::default()
+    };
+    bus.publish_delivery(&delivery).await.expect("stored");
+    let mut due = bus.due_consumer(0, 10);
+    let mut pull = due.pull(1).await.expect("pulled");
+    let chunk = pull.next().await.expect("one").expect("no error");
+    let lease = bus.config().lease;
+    let keep = async |thirds: u32| {
+        for _ in 0..thirds {
+            chunk[0].still_working().await;
+            tokio::time::sleep(lease / 3).await;
+        }
+        chunk[0].lease_may_be_lost(lease)
+    };
+    assert!(!keep(5).await, "it was heard");
+    nats.kill9().expect("killed");
+    assert!(keep(5).await, "nobody has heard it");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod receivers;
 mod requests;
 mod rig;
 mod sampler;
+mod small_disks;
 mod soak;
 mod state;
 
@@ -169,6 +170,7 @@ async fn run(options: Run) -> Result<()> {
                 region: REGION.to_owned(),
                 runtime,
                 is_erased: false,
+                backup: Vec::new(),
             };
             nemesis.run(&steps)?;
             clients.stop();

@@ -88,6 +88,16 @@ pub(crate) enum Fault {
     KillDatabase,
     FreezeDatabase,
     ReadOnlyDatabase,
+    /// The disk of a broker is full for a while. An operator frees it and starts the broker
+    /// again, which has turned its streams off.
+    FillBroker {
+        node: usize,
+    },
+    FillDatabase,
+    /// An upgrade of one process, or a step back.
+    ChangeRelease {
+        replica: usize,
+    },
     /// A stream takes nothing that has any size.
     RefuseWrites {
         stream: String,
@@ -97,6 +107,8 @@ pub(crate) enum Fault {
         role: String,
     },
     LoseSettings,
+    /// The bucket is put back to what it was at the beginning.
+    RestoreSettings,
     /// A stream of deliveries more, for which every process is started again in good order.
     MoreShards,
     /// A process starts again with a clock that is wrong.
@@ -113,6 +125,8 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) region: String,
     pub(crate) runtime: Handle,
     pub(crate) is_erased: bool,
+    /// The bucket of settings as it was when everything began: subjects and documents.
+    pub(crate) backup: Vec<(String, Vec<u8>)>,
 }
 
 impl Nemesis<'_> {
@@ -121,6 +135,8 @@ impl Nemesis<'_> {
             pause(step.after_ms);
             if number == 0 {
                 self.note_usage(false);
+                let (url, stream) = (self.rig.brokers.urls(), self.stream_name("KV_settings"));
+                self.backup = self.runtime.block_on(testkit::broker::messages(&url[0], &stream));
             }
             if number == steps.len() / 2 {
                 self.erase();
@@ -187,8 +203,11 @@ impl Nemesis<'_> {
             | Fault::HoldSettings { replica }
             | Fault::CutDatabase { replica }
             | Fault::HoldDatabase { replica }
+            | Fault::ChangeRelease { replica }
             | Fault::WrongClock { replica, .. } => vec![self.rig.replicas[*replica].name.clone()],
-            Fault::KillBroker { node } | Fault::FreezeBroker { node } => {
+            Fault::KillBroker { node }
+            | Fault::FreezeBroker { node }
+            | Fault::FillBroker { node } => {
                 vec![format!("nats-{node}")]
             }
             Fault::KillLeader { stream, consumer } | Fault::FreezeLeader { stream, consumer } => {
@@ -200,10 +219,16 @@ impl Nemesis<'_> {
             Fault::KillAllBrokers => {
                 (0..self.rig.brokers.nodes().len()).map(|node| format!("nats-{node}")).collect()
             }
-            Fault::KillDatabase | Fault::FreezeDatabase | Fault::ReadOnlyDatabase => {
+            Fault::KillDatabase
+            | Fault::FreezeDatabase
+            | Fault::FillDatabase
+            | Fault::ReadOnlyDatabase => {
                 vec!["postgres".to_owned()]
             }
-            Fault::RefuseWrites { .. } | Fault::DeleteConsumer { .. } | Fault::LoseSettings => {
+            Fault::RefuseWrites { .. }
+            | Fault::DeleteConsumer { .. }
+            | Fault::LoseSettings
+            | Fault::RestoreSettings => {
                 vec!["nats".to_owned()]
             }
             Fault::MoreShards => {
@@ -228,6 +253,11 @@ impl Nemesis<'_> {
                 Ok(())
             }
             Fault::RestartRole { replica } => {
+                self.rig.stop(*replica);
+                self.rig.launch(*replica)
+            }
+            Fault::ChangeRelease { replica } => {
+                self.rig.change_release(*replica);
                 self.rig.stop(*replica);
                 self.rig.launch(*replica)
             }
@@ -305,6 +335,20 @@ impl Nemesis<'_> {
                 self.rig.replicas[*replica].to_database.tamper(|now| hold(now, false));
                 Ok(())
             }
+            Fault::FillBroker { node } => {
+                let Some(disks) = &self.rig.disks else { return Ok(()) };
+                disks.of_brokers[*node].fill()?;
+                pause(step.for_ms);
+                disks.of_brokers[*node].free()?;
+                self.rig.brokers.node_mut(*node).restart()
+            }
+            Fault::FillDatabase => {
+                let Some(disks) = &self.rig.disks else { return Ok(()) };
+                disks.of_database.fill()?;
+                pause(step.for_ms);
+                disks.of_database.free()?;
+                self.rig.postgres.restart()
+            }
             Fault::KillDatabase => {
                 self.rig.postgres.kill9()?;
                 pause(step.for_ms);
@@ -339,6 +383,31 @@ impl Nemesis<'_> {
                 let subject = format!("STREAM.DELETE.KV_{}_settings", self.region);
                 self.ask(&subject, &json!({}));
                 Ok(())
+            }
+            Fault::RestoreSettings => {
+                self.restore();
+                Ok(())
+            }
+        }
+    }
+
+    /// As an operator does it who has a backup of the bucket, and an old one.
+    fn restore(&self) {
+        let stream = self.stream_name("KV_settings");
+        let Some(info) = self.ask(&format!("STREAM.INFO.{stream}"), &json!({})) else { return };
+        self.ask(&format!("STREAM.DELETE.{stream}"), &json!({}));
+        self.ask(&format!("STREAM.CREATE.{stream}"), &info["config"]);
+        let urls = self.rig.brokers.urls();
+        for (subject, document) in &self.backup {
+            let stored = urls.iter().cycle().take(20).any(|url| {
+                self.runtime.block_on(async {
+                    let put = testkit::broker::try_publish(url, subject, document);
+                    let put = tokio::time::timeout(Duration::from_secs(3), put).await;
+                    put.is_ok_and(|stored| stored.is_ok())
+                })
+            });
+            if !stored {
+                self.recorder.say(format!("{subject} is not restored"));
             }
         }
     }

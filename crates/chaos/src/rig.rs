@@ -16,6 +16,8 @@ use rustix::process::{Pid, kill_process};
 
 use testkit::{Speech, Wire};
 
+use crate::small_disks::SmallDisk;
+
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const SHARDS: &str = "DELIVERY_SHARDS";
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -64,7 +66,7 @@ pub(crate) struct Replica {
     pub(crate) to_database: Wire,
     /// Of this process alone, from its next start on.
     pub(crate) own_settings: Vec<(String, String)>,
-    pub(crate) binary: PathBuf,
+    is_old: bool,
 }
 
 impl Replica {
@@ -87,6 +89,28 @@ pub(crate) struct Plan {
     pub(crate) directory: PathBuf,
 }
 
+/// The disks of the servers, where they can be filled.
+#[derive(Debug)]
+pub(crate) struct Disks {
+    pub(crate) of_brokers: Vec<SmallDisk>,
+    pub(crate) of_database: SmallDisk,
+}
+
+impl Disks {
+    fn mount(directory: &Path, brokers: usize) -> Result<Option<Self>> {
+        let stores = (0..brokers).map(|number| match brokers {
+            1 => directory.join("nats/streams"),
+            _ => directory.join(format!("nats-{number}/streams")),
+        });
+        let of_brokers: Option<Vec<_>> =
+            stores.map(|store| SmallDisk::mount(&store)).collect::<Result<_>>()?;
+        let of_database = SmallDisk::mount(&directory.join("postgres"))?;
+        Ok(of_brokers
+            .zip(of_database)
+            .map(|(of_brokers, of_database)| Self { of_brokers, of_database }))
+    }
+}
+
 /// Everything. Dropping it ends it, the roles before their servers.
 #[derive(Debug)]
 pub(crate) struct Rig {
@@ -97,11 +121,14 @@ pub(crate) struct Rig {
     /// Streams of deliveries.
     shards: u32,
     plan: Plan,
+    /// Dropped last.
+    pub(crate) disks: Option<Disks>,
 }
 
 impl Rig {
     pub(crate) async fn start(plan: Plan) -> Result<Self> {
         let directory = plan.directory.clone();
+        let disks = Disks::mount(&directory, plan.brokers)?;
         let brokers = match plan.brokers {
             1 => Brokers::One(Box::new(Nats::start(NatsOptions::new(directory.join("nats")))?)),
             3 => Brokers::Three(NatsCluster::start(&directory)?),
@@ -109,7 +136,8 @@ impl Rig {
         };
         let postgres = Postgres::start(PostgresOptions::new(directory.join("postgres")))?;
         let database = postgres.create_database("postrider")?;
-        let mut rig = Self { replicas: Vec::new(), brokers, postgres, database, shards: 1, plan };
+        let replicas = Vec::new();
+        let mut rig = Self { replicas, brokers, postgres, database, shards: 1, plan, disks };
         rig.migrate()?;
         for role in ROLES {
             for number in 0..2 {
@@ -143,8 +171,6 @@ impl Rig {
         }
         let address = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let to_database = Wire::lay(address, Speech::Other).await?;
-        let is_old = number == 1;
-        let old = self.plan.old_binary.clone().filter(|_| is_old);
         self.replicas.push(Replica {
             role,
             name: format!("{role}-{number}"),
@@ -158,7 +184,7 @@ impl Rig {
             to_brokers,
             to_database,
             own_settings: Vec::new(),
-            binary: old.unwrap_or_else(|| self.plan.binary.clone()),
+            is_old: number == 1 && self.plan.old_binary.is_some(),
         });
         let at = self.replicas.len() - 1;
         self.launch(at)
@@ -166,7 +192,8 @@ impl Rig {
 
     /// Starts a process that is down, without waiting for it.
     pub(crate) fn launch(&mut self, at: usize) -> Result<()> {
-        let mut command = self.command(&self.replicas[at].binary);
+        let old = self.plan.old_binary.as_ref().filter(|_| self.replicas[at].is_old);
+        let mut command = self.command(old.unwrap_or(&self.plan.binary));
         let nats: Vec<String> = self.replicas[at]
             .to_brokers
             .iter()
@@ -234,6 +261,16 @@ impl Rig {
         self.shards += 1;
         self.plan.settings.retain(|(name, _)| *name != SHARDS);
         self.plan.settings.push((SHARDS, self.shards.to_string()));
+    }
+
+    /// From its next start on, a process is of the other release. Whether there is one.
+    pub(crate) fn change_release(&mut self, at: usize) -> bool {
+        self.replicas[at].is_old = !self.replicas[at].is_old;
+        self.has_two_releases()
+    }
+
+    pub(crate) fn has_two_releases(&self) -> bool {
+        self.plan.old_binary.is_some()
     }
 
     /// Ends a process on the spot.

@@ -103,6 +103,7 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
                 region: REGION.to_owned(),
                 runtime,
                 is_erased: true,
+                backup: Vec::new(),
             };
             rest(&nemesis, &setup)?;
             let unrest = State::of_broker(&nemesis).unrest(REGION);
@@ -200,6 +201,7 @@ fn sample(
         region: REGION.to_owned(),
         runtime: runtime.clone(),
         is_erased: true,
+        backup: Vec::new(),
     };
     let state = State::of_broker(&nemesis);
     let sum = |name: &str| {

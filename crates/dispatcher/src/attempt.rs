@@ -50,6 +50,8 @@ pub(crate) enum Answer {
     Ack,
     /// Nothing was begun; the broker is to hand it out again.
     Again(Duration),
+    /// The broker may have given it to another, who does all that is to be done.
+    Leave,
 }
 
 /// Whose fault a try was.
@@ -148,6 +150,10 @@ impl Dispatcher {
         if let Answer::Again(delay) = answer {
             drop(abandon);
             return pulled.nak(delay).await;
+        }
+        if matches!(answer, Answer::Leave) {
+            metrics::counter!("postrider_lost_leases_total").increment(1);
+            return drop(abandon);
         }
         abandon.disarm();
         self.settled.finish(hop);
@@ -296,7 +302,7 @@ impl Dispatcher {
     async fn attempt(
         &self,
         pulled: &Pulled,
-        mut work: Box<Work>,
+        work: Box<Work>,
         destination: Destination<'_>,
         in_force: &InForce,
         permit: Permit,
@@ -320,11 +326,8 @@ impl Dispatcher {
         };
         chassis::crash_point("dispatcher.before_post");
         chassis::crash_point_at("dispatcher.before_post_to", url);
-        match Box::pin(self.look_again(pulled, &mut work.delivery)).await {
-            Next::Try => {}
-            Next::GoOn(attempted) => return Box::pin(self.go_on(pulled, work, *attempted)).await,
-            Next::Report(reason) => return Box::pin(self.report_again(&work, &reason)).await,
-            Next::Answer(answer) => return answer,
+        if self.has_lost(pulled) {
+            return Answer::Leave;
         }
         let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();

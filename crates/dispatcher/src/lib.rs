@@ -68,6 +68,7 @@ pub async fn run(
         rate: (config.target_rate > 0.0).then_some(config.target_rate),
         slots,
         backlog: config.target_backlog,
+        longest_try: egress.total_timeout(),
     });
     let instance = hex::encode(chassis::entropy::bytes::<8>());
     let board = TargetBoard::start(bus.clone(), &tasks, &instance);

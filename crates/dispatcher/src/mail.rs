@@ -29,7 +29,6 @@ use tokio::time::Instant;
 
 use self::progress::{Recipients, Try};
 use crate::attempt::{Answer, Tried, Work, span};
-use crate::past::Next;
 use crate::targets::{Admission, Came, Change, Permit, TargetLimits, Targets, Wait};
 use crate::{Dispatcher, DispatcherConfig};
 
@@ -70,6 +69,7 @@ impl Post {
             slots: connections.saturating_mul(4),
             // Mails wait for their alerts, and nothing for the relay itself.
             backlog: u64::MAX,
+            longest_try: mail.total_timeout,
         });
         let mailer = Mailer::new(mail, clock.clone())?;
         Ok(Some(Self { mailer, relay, console_url: config.console_url.clone() }))
@@ -117,11 +117,8 @@ impl Dispatcher {
             Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
         };
         chassis::crash_point("dispatcher.before_mail");
-        match self.look_again(pulled, &mut work.delivery).await {
-            Next::Try => {}
-            Next::GoOn(attempted) => return self.go_on(pulled, work, *attempted).await,
-            Next::Report(reason) => return self.report_again(&work, &reason).await,
-            Next::Answer(answer) => return answer,
+        if self.has_lost(pulled) {
+            return Answer::Leave;
         }
         let mut span = span(&work.delivery, work.delivery.attempt + 1);
         let (started_at, began) = (self.clock.now(), Instant::now());

@@ -83,20 +83,11 @@ impl Dispatcher {
         is_late && !chassis::mutant("late_write_is_fresh")
     }
 
-    /// As [`Dispatcher::look_back`], directly before a try: a process that was frozen may
-    /// thaw here, when another one has the delivery.
-    pub(crate) async fn look_again(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
-        if !pulled.lease_may_be_lost(self.lease) || chassis::mutant("thaw_posts") {
-            return Next::Try;
-        }
-        if let Some(answer) = self.if_superseded(pulled).await {
-            return Next::Answer(answer);
-        }
-        let next = self.recall(delivery, pulled.stored_at()).await;
-        if matches!(next, Next::Try) {
-            self.mark(delivery);
-        }
-        next
+    /// Whether another may have been given this copy, asked directly before a try: a process
+    /// that was frozen may thaw here, or was cut off from the broker for too long. If there
+    /// is no other, the broker hands it out once more.
+    pub(crate) fn has_lost(&self, pulled: &Pulled) -> bool {
+        pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts")
     }
 
     /// The answer to a copy that is not the newest of its delivery: whoever

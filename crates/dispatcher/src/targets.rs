@@ -73,6 +73,9 @@ pub(crate) struct TargetLimits {
     pub(crate) slots: usize,
     /// Deliveries that wait for one target, over all dispatchers.
     pub(crate) backlog: u64,
+    /// What a try takes at most. What seems to take longer tells of this process, which was
+    /// frozen or starved, and not of a target.
+    pub(crate) longest_try: Duration,
 }
 
 /// What came of a try, as far as the target's state is concerned.
@@ -203,9 +206,10 @@ impl Target {
     }
 
     /// What a try takes, as far as one can tell: one that hangs tells by its age.
-    fn usual_try(&self, now: DateTime<Utc>) -> Duration {
+    fn usual_try(&self, longest: Duration, now: DateTime<Utc>) -> Duration {
         let oldest = self.under_way.iter().min().map(|began| now - *began);
-        self.usual_try.max(oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
+        let age = oldest.and_then(|age| age.to_std().ok()).unwrap_or_default();
+        self.usual_try.max(age).min(longest)
     }
 
     /// The next place in this target's queue, not before `from`; the one after
@@ -218,12 +222,12 @@ impl Target {
 
     /// Nothing is queued, and there is room: whoever comes next waits for those alone that
     /// were sent away before, at the pace at which the target works now.
-    fn pull_in(&mut self, most: u32, now: DateTime<Utc>) {
+    fn pull_in(&mut self, most: u32, longest_try: Duration, now: DateTime<Utc>) {
         if self.next_free <= now {
             return;
         }
         let waiting = u32::try_from(self.backlog.waiting(now)).unwrap_or(u32::MAX);
-        let room = now + delta((self.usual_try(now) / most).saturating_mul(waiting));
+        let room = now + delta((self.usual_try(longest_try, now) / most).saturating_mul(waiting));
         self.next_free = self.next_free.min(room);
     }
 }
@@ -261,7 +265,8 @@ impl Targets {
         let live = state.live.max(1);
         let most = self.most_at_once(live);
         let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
-        let unproven_try = state.usual_unproven_try(now);
+        let longest_try = self.limits.longest_try;
+        let unproven_try = state.usual_unproven_try(now).min(longest_try);
         let State { targets, unproven, unproven_began_ms, next_unproven, returns, .. } =
             &mut *state;
         // Most deliveries find their target there, and need no key of their own.
@@ -274,7 +279,7 @@ impl Targets {
         target.last_used = now;
 
         // What comes after one another at the pace at which the target works.
-        let usual_try = target.usual_try(now);
+        let usual_try = target.usual_try(longest_try, now);
         let apart = delta(usual_try / most).max(TimeDelta::microseconds(1));
         let shortest = SHORTEST_PARK * (1 << parks.min(MOST_DOUBLINGS));
         let is_probe = match target.breaker.passage(target.under_way.len(), now) {

@@ -116,6 +116,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// How long a request may take in all.
+    pub fn total_timeout(&self) -> Duration {
+        self.total_timeout
+    }
+
     /// Makes a client of its own pool.
     ///
     /// # Errors

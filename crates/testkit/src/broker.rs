@@ -109,7 +109,12 @@ pub async fn is_forbidden(url: &str, subject: &str) -> bool {
     refusal.contains("Permissions Violation")
 }
 
-async fn try_publish(url: &str, subject: &str, payload: &[u8]) -> Result<()> {
+/// As [`publish`], for a cluster that may be electing its leaders.
+///
+/// # Errors
+///
+/// When the broker cannot be reached or says anything but that it has it.
+pub async fn try_publish(url: &str, subject: &str, payload: &[u8]) -> Result<()> {
     let (mut stream, inbox) = connect(url).await?;
     let publish = format!("PUB {subject} {inbox} {}\r\n", payload.len());
     stream.write_all(&[publish.as_bytes(), payload, b"\r\n"].concat()).await?;

@@ -29,12 +29,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Bus, BusError, OutcomeKind};
 
-/// How long one question waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one question waits for its answer: longer than it takes a broker to come back,
+/// because a try that is repeated without an answer may be one that was taken.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the broker may be silent while it has something to say.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long nobody is asked after a failure.
-const REST: Duration = Duration::from_secs(10);
+/// How long to wait before a failure is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long the stream is followed after the last question.
 const IDLE: Duration = Duration::from_secs(20);
 /// How much further back than asked for the stream is read: copies come back in no order.
@@ -117,7 +118,7 @@ impl RecentOutcomes {
     }
 
     /// What has become of this hop of a delivery, as far as it was stored after `since`
-    /// by the broker's clock. Takes ten seconds at most.
+    /// by the broker's clock. Takes a minute at most, while the broker does not answer.
     pub async fn of(&self, delivery_id: &str, hop: u32, since: DateTime<Utc>) -> Past {
         let (answer, answered) = oneshot::channel();
         let (delivery, hop) = (HopKey::of_delivery(delivery_id), HopKey::of(delivery_id, hop));
@@ -140,26 +141,15 @@ struct Reader {
 impl Reader {
     async fn run(mut self) {
         let mut questions = Vec::new();
-        while self.asked.recv_many(&mut questions, QUEUE).await > 0 {
+        while !questions.is_empty() || self.asked.recv_many(&mut questions, QUEUE).await > 0 {
             if let Err(error) = self.serve(&mut questions).await {
-                tracing::warn!(%error, "cannot look up what has become of deliveries");
-                questions.drain(..).for_each(|question| question.reply(Past::Unknown));
-                self.rest().await;
-            }
-        }
-    }
-
-    /// Says for a while that nothing can be found out.
-    async fn rest(&mut self) {
-        let clock = self.bus.0.clock.clone();
-        let mut over = std::pin::pin!(clock.sleep(REST));
-        loop {
-            tokio::select! {
-                () = &mut over => return,
-                question = self.asked.recv() => match question {
-                    Some(question) => question.reply(Past::Unknown),
-                    None => return,
-                },
+                tracing::warn!(%error, "cannot look up what has become of deliveries, trying again");
+                if chassis::mutant("lookups_give_up") {
+                    questions.drain(..).for_each(|question| question.reply(Past::Unknown));
+                }
+                self.bus.0.clock.sleep(PAUSE).await;
+                // Those who have lost patience are gone.
+                questions.retain(|question| !question.answer.is_closed());
             }
         }
     }

@@ -9,6 +9,9 @@ use crate::clients::ERASED;
 use crate::history::{Event, Fact, Line, Setup, Subscription};
 use crate::state::State;
 
+/// Two looks, and time for what the second one finds.
+const LOOKED_AT_MS: u64 = 20_000;
+
 /// Events of these kinds are alerts.
 const ALERTS: &str = "listed";
 
@@ -354,6 +357,16 @@ impl Known {
         let by_mail = decisions.filter(|decision| !decision.url.starts_with("http"));
         let by_mail = by_mail.map(|decision| decision.delivery.as_str());
         self.mails.keys().map(String::as_str).chain(by_mail).collect()
+    }
+
+    /// Whether the settings may have been older than they were at this moment: until the
+    /// guard has looked at the bucket, which it does every six seconds, and its documents are
+    /// all there.
+    pub(crate) fn has_old_settings(&self, from: u64, to: u64) -> bool {
+        let restored = self.faults.iter().filter(|fault| fault.kind == "restore_settings");
+        restored
+            .into_iter()
+            .any(|fault| fault.from <= to && fault.to.saturating_add(LOOKED_AT_MS) >= from)
     }
 
     pub(crate) fn has_wrong_clocks(&self) -> bool {

@@ -157,7 +157,9 @@ fn reaches_who_wanted_it(
         return;
     };
     // Somebody who takes over from a fanout that was in trouble decides once more.
-    if known.excuses("fanout", send.sent, decided + 3_000) > 0 {
+    if known.excuses("fanout", send.sent, decided + 3_000) > 0
+        || known.has_old_settings(send.sent, decided)
+    {
         return;
     }
     for (subscription, changes) in known.changes.iter().filter(|(who, _)| wants(who, event)) {

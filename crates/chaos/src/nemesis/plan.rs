@@ -58,7 +58,7 @@ fn draw(chance: &mut Chance, rig: &Rig, kinds: Kinds) -> Fault {
         }
     };
     loop {
-        return match chance.below(100) {
+        return match chance.below(109) {
             0..12 => Fault::KillRole { replica },
             12..24 => Fault::FreezeRole { replica },
             24..29 => Fault::RestartRole { replica },
@@ -111,6 +111,10 @@ fn draw(chance: &mut Chance, rig: &Rig, kinds: Kinds) -> Fault {
                 let seconds = if chance.is(50) { 3_600 } else { -3_600 };
                 Fault::WrongClock { replica, seconds }
             }
+            100..102 if rig.disks.is_some() => Fault::FillBroker { node: chance.below(nodes) },
+            102..104 if rig.disks.is_some() => Fault::FillDatabase,
+            104..108 if rig.has_two_releases() => Fault::ChangeRelease { replica },
+            108..109 if kinds.disasters => Fault::RestoreSettings,
             _ => continue,
         };
     }
@@ -129,8 +133,10 @@ fn length(fault: &Fault, chance: &mut Chance) -> u64 {
         }
         Fault::FreezeBroker { .. } | Fault::FreezeLeader { .. } => chance.between(500, 7_000),
         Fault::RestartRole { .. }
+        | Fault::ChangeRelease { .. }
         | Fault::DeleteConsumer { .. }
         | Fault::LoseSettings
+        | Fault::RestoreSettings
         | Fault::MoreShards => 0,
         Fault::RefuseWrites { .. } => chance.between(1_000, 10_000),
         Fault::HoldToBroker { .. } | Fault::HoldFromBroker { .. } => chance.between(500, 9_000),

@@ -162,7 +162,13 @@ mod tests {
     }
 
     fn targets(backlog: u64) -> Arc<Targets> {
-        Targets::new(TargetLimits { concurrency: 1, rate: None, slots: 16, backlog })
+        Targets::new(TargetLimits {
+            concurrency: 1,
+            rate: None,
+            slots: 16,
+            backlog,
+            longest_try: std::time::Duration::from_secs(10),
+        })
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl Permit {
         now: DateTime<Utc>,
     ) -> Option<Change> {
         self.ended = Some(now);
+        let took = took.min(self.targets.limits.longest_try);
         let mut state = self.targets.lock();
         let State { targets, usual_unproven_try, .. } = &mut *state;
         let target = targets.get_mut(&self.target_id)?;
@@ -68,7 +69,7 @@ impl Drop for Permit {
         };
         let Some(turn) = next else {
             if let Some(now) = self.ended {
-                target.pull_in(most, now);
+                target.pull_in(most, self.targets.limits.longest_try, now);
             }
             return;
         };

@@ -3,12 +3,20 @@ use std::iter;
 
 use super::*;
 
+const LONGEST: Duration = Duration::from_secs(10);
+
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(1_000_000 + seconds)
 }
 
 fn targets(concurrency: u32, slots: usize) -> Arc<Targets> {
-    Targets::new(TargetLimits { concurrency, rate: None, slots, backlog: u64::MAX })
+    Targets::new(TargetLimits {
+        concurrency,
+        rate: None,
+        slots,
+        backlog: u64::MAX,
+        longest_try: LONGEST,
+    })
 }
 
 #[track_caller]
@@ -228,8 +236,13 @@ fn what_others_know_is_taken_over() {
 
 #[test]
 fn a_rate_is_kept_over_all_dispatchers() {
-    let limits =
-        TargetLimits { concurrency: 64, rate: Some(10.0), slots: 4_096, backlog: u64::MAX };
+    let limits = TargetLimits {
+        concurrency: 64,
+        rate: Some(10.0),
+        slots: 4_096,
+        backlog: u64::MAX,
+        longest_try: LONGEST,
+    };
     let targets = Targets::new(limits);
     targets.set_live(2);
     drop(go(&targets, "a", at(0)));
@@ -288,4 +301,19 @@ fn targets_that_are_not_used_are_forgotten() {
     let mut left: Vec<_> = targets.lock().targets.keys().cloned().collect();
     left.sort();
     assert_eq!(left, ["busy", "trouble"]);
+}
+
+#[test]
+fn a_process_that_was_frozen_does_not_take_its_targets_for_slow() {
+    let targets = targets(1, 4_096);
+    let frozen = go(&targets, "a", at(0));
+    // Two hours in the middle of a request.
+    let thawed = at(7_200);
+    let (back, wait) = parked(&targets, "a", 0, thawed);
+    assert_eq!(wait, Wait::Concurrency);
+    assert!(back <= thawed + TimeDelta::seconds(10), "{back}");
+    frozen.report(Came::Answered, Duration::from_secs(7_200), 0.0, thawed);
+    let _next = go(&targets, "a", thawed + TimeDelta::seconds(1));
+    let (back, _) = parked(&targets, "a", 0, thawed + TimeDelta::seconds(1));
+    assert!(back <= thawed + TimeDelta::seconds(12), "{back}");
 }

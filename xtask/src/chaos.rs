@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// The last release's binary, for half of the processes
     #[arg(long)]
     old_binary: Option<PathBuf>,
+    /// Everything is the last release's, and is upgraded under load; nothing else is broken
+    #[arg(long, requires = "old_binary")]
+    upgrade: bool,
     /// The faults of an earlier run: its `nemesis.json`
     #[arg(long)]
     nemesis: Option<PathBuf>,
@@ -139,6 +142,7 @@ pub(crate) fn for_a_while(lasting: Duration, mutants: &[&str]) -> Result<()> {
         disasters: false,
         clocks: false,
         old_binary: None,
+        upgrade: false,
         nemesis: None,
         shrink: false,
         keep: false,
@@ -214,7 +218,11 @@ fn one(
     for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path?))) {
         command.arg(name).arg(path);
     }
-    for (name, is_set) in [("--disasters", options.disasters), ("--clocks", options.clocks)] {
+    for (name, is_set) in [
+        ("--disasters", options.disasters),
+        ("--clocks", options.clocks),
+        ("--upgrade", options.upgrade),
+    ] {
         command.args(is_set.then_some(name));
     }
     command.args(options.mutant.iter().flat_map(|mutant| ["--mutant", mutant]));

@@ -144,6 +144,9 @@ pub(crate) struct Setup {
     /// Tries at one target at once, over all dispatchers.
     #[serde(default)]
     pub(crate) target_concurrency: u64,
+    /// Everything is an older version's at first.
+    #[serde(default)]
+    pub(crate) begins_old: bool,
 }
 
 /// Somebody who wants to hear of something at a place.

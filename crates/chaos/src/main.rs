@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 use crate::clients::Clients;
 use crate::history::{Fact, Recorder, Setup};
-use crate::nemesis::{Kinds, Nemesis, Step};
+use crate::nemesis::{Fault, Kinds, Nemesis, Step};
 use crate::receivers::Receivers;
 use crate::rig::{Plan, Rig};
 use crate::state::State;
@@ -80,6 +80,9 @@ struct Run {
     /// The last release's, for the second process of every role
     #[arg(long)]
     old_binary: Option<PathBuf>,
+    /// Everything is the last release's, and is upgraded under load; nothing else is broken
+    #[arg(long, requires = "old_binary")]
+    upgrade: bool,
     #[arg(long)]
     seed: u64,
     /// How long faults are made
@@ -131,7 +134,8 @@ fn begin(work: impl Future<Output = Result<()>>) -> Result<()> {
 async fn run(options: Run) -> Result<()> {
     clients::check_examples()?;
     dev_servers::create_open_dir(&options.directory)?;
-    let setup = setup(options.seed, options.brokers, options.seconds, options.mutant.clone());
+    let mut setup = setup(options.seed, options.brokers, options.seconds, options.mutant.clone());
+    setup.begins_old = options.upgrade;
     let recorder = Recorder::create(&options.directory.join("history.jsonl"))?;
     recorder.say(format!("seed {}", setup.seed));
     let mailbox = Mailbox::start().await;
@@ -148,6 +152,10 @@ async fn run(options: Run) -> Result<()> {
     clients.prepare(&rig, &receivers).await?;
     let steps = match &options.nemesis {
         Some(path) => read_steps(path)?,
+        None if options.upgrade => {
+            let half_ms = setup.seconds * 500;
+            vec![Step { after_ms: half_ms, for_ms: half_ms, fault: Fault::Upgrade }]
+        }
         None => {
             let kinds = Kinds { disasters: options.disasters, clocks: options.clocks };
             nemesis::plan(setup.seed, setup.seconds, &rig, kinds)
@@ -261,6 +269,7 @@ fn setup(seed: u64, brokers: usize, seconds: u64, mutant: Option<String>) -> Set
         events_max_bytes: 16 << 20,
         outcomes_max_bytes: 16 << 20,
         target_concurrency: 8,
+        begins_old: false,
     }
 }
 
@@ -276,6 +285,7 @@ fn plan(
     Plan {
         binary: binary.to_owned(),
         old_binary: old_binary.map(Path::to_owned),
+        begins_old: setup.begins_old,
         brokers: setup.brokers,
         settings,
         mutant: setup.mutant.clone(),
@@ -301,7 +311,9 @@ fn settings(setup: &Setup) -> Vec<(&'static str, String)> {
         ("EVENTS_MAX_BYTES", setup.events_max_bytes.to_string()),
         ("EVENTS_REPLAY_BYTES", (256 << 10).to_string()),
         ("OUTCOMES_MAX_BYTES", setup.outcomes_max_bytes.to_string()),
-        ("OUTCOMES_REPLAY_BYTES", (256 << 10).to_string()),
+        // Some minutes: as long as a broker that was killed, or had no room, may hand out again
+        // what was done.
+        ("OUTCOMES_REPLAY_BYTES", (4 << 20).to_string()),
         ("TARGET_CONCURRENCY", setup.target_concurrency.to_string()),
         ("MAIL_FROM", "Postrider <alerts@postrider.test>".to_owned()),
         ("SMTP_TIMEOUT", ms(1_800)),

@@ -94,6 +94,8 @@ pub(crate) enum Fault {
         node: usize,
     },
     FillDatabase,
+    /// From the last release to this one, in the order that operators are told.
+    Upgrade,
     /// An upgrade of one process, or a step back.
     ChangeRelease {
         replica: usize,
@@ -231,7 +233,7 @@ impl Nemesis<'_> {
             | Fault::RestoreSettings => {
                 vec!["nats".to_owned()]
             }
-            Fault::MoreShards => {
+            Fault::MoreShards | Fault::Upgrade => {
                 self.rig.replicas.iter().map(|replica| replica.name.clone()).collect()
             }
         }
@@ -255,6 +257,11 @@ impl Nemesis<'_> {
             Fault::RestartRole { replica } => {
                 self.rig.stop(*replica);
                 self.rig.launch(*replica)
+            }
+            Fault::Upgrade => {
+                self.rig.upgrade()?;
+                pause(step.for_ms);
+                Ok(())
             }
             Fault::ChangeRelease { replica } => {
                 self.rig.change_release(*replica);

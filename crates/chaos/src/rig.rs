@@ -21,6 +21,10 @@ use crate::small_disks::SmallDisk;
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const SHARDS: &str = "DELIVERY_SHARDS";
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// Without their prefix, what the last release does not know: it does not start with it.
+const NEWER_SETTINGS: [&str; 1] = ["RECONCILE_AFTER"];
+/// In which order roles are upgraded: who reads before who writes (docs/operations.md).
+const UPGRADED: [&str; 5] = ["archive", "dispatcher", "fanout", "settings-api", "ingest"];
 
 /// The brokers.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
     /// The last release's, for the second process of every role.
     pub(crate) old_binary: Option<PathBuf>,
+    /// Everything is the last release's at first.
+    pub(crate) begins_old: bool,
     pub(crate) brokers: usize,
     /// Without their prefix.
     pub(crate) settings: Vec<(&'static str, String)>,
@@ -138,7 +144,8 @@ impl Rig {
         let database = postgres.create_database("postrider")?;
         let replicas = Vec::new();
         let mut rig = Self { replicas, brokers, postgres, database, shards: 1, plan, disks };
-        rig.migrate()?;
+        let first = rig.plan.old_binary.as_ref().filter(|_| rig.plan.begins_old);
+        rig.migrate(first.unwrap_or(&rig.plan.binary))?;
         for role in ROLES {
             for number in 0..2 {
                 rig.add(role, number).await?;
@@ -150,8 +157,8 @@ impl Rig {
         Ok(rig)
     }
 
-    fn migrate(&self) -> Result<()> {
-        let mut command = self.command(&self.plan.binary);
+    fn migrate(&self, binary: &Path) -> Result<()> {
+        let mut command = self.command(binary);
         command.env("POSTRIDER_DATABASE_URL", &self.database);
         command.env("POSTRIDER_NATS_URL", self.brokers.urls().join(","));
         let output = command.arg("migrate").output().context("cannot run the product")?;
@@ -184,7 +191,7 @@ impl Rig {
             to_brokers,
             to_database,
             own_settings: Vec::new(),
-            is_old: number == 1 && self.plan.old_binary.is_some(),
+            is_old: self.plan.old_binary.is_some() && (number == 1 || self.plan.begins_old),
         });
         let at = self.replicas.len() - 1;
         self.launch(at)
@@ -269,6 +276,21 @@ impl Rig {
         self.has_two_releases()
     }
 
+    /// Upgrades everything, as operators are told to: the schema, then one process after the
+    /// other.
+    pub(crate) fn upgrade(&mut self) -> Result<()> {
+        self.migrate(&self.plan.binary)?;
+        for role in UPGRADED {
+            for at in self.of(role) {
+                self.replicas[at].is_old = false;
+                self.stop(at);
+                self.launch(at)?;
+                self.wait_ready(at)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn has_two_releases(&self) -> bool {
         self.plan.old_binary.is_some()
     }
@@ -321,6 +343,11 @@ impl Rig {
         command.env_remove("FAILPOINTS").env_remove("MUTANT");
         let settings = self.plan.settings.iter();
         command.envs(settings.map(|(name, value)| (format!("POSTRIDER_{name}"), value)));
+        if self.plan.old_binary.as_deref() == Some(binary) {
+            for name in NEWER_SETTINGS {
+                command.env_remove(format!("POSTRIDER_{name}"));
+            }
+        }
         command.env("POSTRIDER_NATS_REPLICAS", self.plan.brokers.to_string());
         command.envs(self.plan.mutant.iter().map(|mutant| ("MUTANT", mutant)));
         command

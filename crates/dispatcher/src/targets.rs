@@ -174,6 +174,8 @@ struct Target {
     queue: VecDeque<oneshot::Sender<Permit>>,
     breaker: Breaker,
     last_success: Option<DateTime<Utc>>,
+    /// It said something, and not that it is in trouble.
+    last_answer: Option<DateTime<Utc>>,
     /// A moving mean of what a try takes.
     usual_try: Duration,
     /// When the next delivery that cannot go may come back.
@@ -191,6 +193,7 @@ impl Target {
             queue: VecDeque::new(),
             breaker: Breaker::default(),
             last_success: None,
+            last_answer: None,
             usual_try: USUAL_TRY,
             next_free: now,
             next_by_rate: now,
@@ -201,8 +204,18 @@ impl Target {
 
     /// Whether it takes deliveries, as far as one can tell.
     fn is_proven(&self, now: DateTime<Utc>) -> bool {
-        self.last_success.is_some_and(|at| now - at < PROVEN_FOR)
-            && self.under_way.iter().all(|began| now - *began < HANGS_AFTER)
+        self.last_success.is_some_and(|at| now - at < PROVEN_FOR) && !self.hangs(now)
+    }
+
+    /// Whether it answers, so that who waits for it here has a turn soon: a receiver that
+    /// fails fast has its limit like every other, and whoever waits for it elsewhere comes
+    /// back with all the others of its quarter of a second.
+    fn answers(&self, now: DateTime<Utc>) -> bool {
+        self.last_answer.is_some_and(|at| now - at < PROVEN_FOR) && !self.hangs(now)
+    }
+
+    fn hangs(&self, now: DateTime<Utc>) -> bool {
+        self.under_way.iter().any(|began| now - *began >= HANGS_AFTER)
     }
 
     /// What a try takes, as far as one can tell: one that hangs tells by its age.
@@ -292,7 +305,7 @@ impl Targets {
         };
         if target.under_way.len() >= most as usize {
             let ahead = u32::try_from(target.queue.len()).unwrap_or(u32::MAX).saturating_add(1);
-            if target.is_proven(now)
+            if target.answers(now)
                 && target.queue.len() < self.limits.slots / QUEUE_SHARE
                 && usual_try * ahead / most <= LONGEST_QUEUE
             {

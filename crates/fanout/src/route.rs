@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
 use metrics::Counter;
 use model::{EventType, Family, Identity, Routing, Scope, route};
+use protocol::v1::decision::Verdict;
 use protocol::v1::{AcceptedEvent, Delivery, Routed, outcome};
 
 use crate::unrouted::{Lack, Taken};
@@ -22,6 +23,9 @@ static MADE: Handles<Counter, 2> = Handles::new(
 
 /// Deliveries of one event that are written at once: each has a copy of it.
 const WRITES_AT_ONCE: usize = 32;
+/// Leases for which a delivery may be refused as too large, in place: a stream that takes
+/// nothing for a moment says the same.
+const REFUSED_FOR: u32 = 10;
 /// How far the broker's clock may be ahead of ours and is still believed.
 const BROKER_AHEAD: TimeDelta = TimeDelta::days(1);
 
@@ -83,7 +87,7 @@ impl Fanout {
             };
             self.publish(delivery)
         });
-        let routed = Routed {
+        let mut routed = Routed {
             event_key: event.event_key.clone(),
             account_id: account_id.to_owned(),
             at: Some(taken.stored_at.into()),
@@ -102,28 +106,41 @@ impl Fanout {
         }
         chassis::crash_point("fanout.before_writes");
         let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE).collect().await;
-        if let Err(error) = written.into_iter().collect::<Result<Vec<()>, BusError>>() {
+        let refused: Vec<_> =
+            written.into_iter().filter_map(|(id, stored)| Some((id, stored.err()?))).collect();
+        let other = refused.iter().find(|(_, error)| !matches!(error, BusError::TooLarge));
+        if let Some((_, error)) = other.or(refused.first()) {
             span.fail(&error.to_string());
-            tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored, the event goes back");
+            tracing::warn!(%error, event.key = event.event_key, "a delivery was not stored");
             if chassis::mutant("fanout_ack_refused") {
                 return Answer::Ack;
             }
-            return again(pulled);
+            let now = self.clock.now();
+            let has_stood = taken.has_waited() || pulled.stood(now) >= lease * REFUSED_FOR;
+            if other.is_some() || !has_stood {
+                return again(pulled);
+            }
+            if !taken.has_waited_for(Lack::Size, &self.config.unrouted, now) {
+                return Box::pin(self.wait(taken, Lack::Size, settings_revision)).await;
+            }
+            give_up_too_large(&mut routed, &refused);
         }
         // Only now: it says that these deliveries were made.
         self.outcomes.record(account_id, outcome::Kind::Routed(routed)).await;
         chassis::crash_point("fanout.recorded");
         ROUTED.of(family).increment(1);
-        MADE.of(family).increment(made as u64);
+        MADE.of(family).increment((made - refused.len()) as u64);
         Answer::Ack
     }
 
-    async fn publish(&self, delivery: Delivery) -> Result<(), BusError> {
+    async fn publish(&self, delivery: Delivery) -> (String, Result<(), BusError>) {
         // `Duplicate` is no error here: ids are hashes of an acceptance of the event and
         // the target, so that what is there is this very delivery.
-        self.bus.publish_delivery(&delivery).await?;
-        chassis::crash_point("fanout.delivery_stored");
-        Ok(())
+        let stored = self.bus.publish_delivery(&delivery).await.map(drop);
+        if stored.is_ok() {
+            chassis::crash_point("fanout.delivery_stored");
+        }
+        (delivery.delivery_id, stored)
     }
 
     /// The moment from which a delivery's schedule counts. Not before the broker, by whose
@@ -153,6 +170,25 @@ impl Fanout {
             Some(route(event_type, identity, scope))
         })
     }
+}
+
+/// Says of deliveries that are larger than the broker takes that there are none.
+fn give_up_too_large(routed: &mut Routed, refused: &[(String, BusError)]) {
+    for decision in &mut routed.decisions {
+        if refused.iter().any(|(id, _)| *id == decision.delivery_id) {
+            decision.set_verdict(Verdict::TooLarge);
+            decision.delivery_id.clear();
+        }
+    }
+    let reason = "too_large";
+    tracing::error!(
+        event.key = routed.event_key,
+        account.id = routed.account_id,
+        reason,
+        deliveries = refused.len(),
+        "deliveries of an accepted event are larger than the broker takes and are given up"
+    );
+    metrics::counter!("postrider_events_given_up_total", "reason" => reason).increment(1);
 }
 
 /// What cannot be read was not written by any version of ingest: it is set aside, loudly,

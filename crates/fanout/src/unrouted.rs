@@ -27,6 +27,8 @@ pub(crate) enum Lack {
     Settings,
     /// A fanout that knows its kind.
     Kind,
+    /// A broker that takes deliveries of its size.
+    Size,
 }
 
 impl Lack {
@@ -34,6 +36,7 @@ impl Lack {
         match self {
             Self::Settings => "no_settings",
             Self::Kind => "unknown_kind",
+            Self::Size => "too_large",
         }
     }
 
@@ -41,12 +44,13 @@ impl Lack {
         match self {
             Self::Settings => Verdict::NoSettings,
             Self::Kind => Verdict::UnknownKind,
+            Self::Size => Verdict::TooLarge,
         }
     }
 
     const fn patience(self, limits: &UnroutedLimits) -> Duration {
         match self {
-            Self::Settings => limits.patience,
+            Self::Settings | Self::Size => limits.patience,
             Self::Kind => limits.kind_patience,
         }
     }
@@ -86,6 +90,17 @@ impl<'a> Taken<'a> {
     pub(crate) fn has_waited(&self) -> bool {
         self.waits.is_some()
     }
+
+    /// Whether it has waited for as long as it may for this.
+    pub(crate) fn has_waited_for(
+        &self,
+        lack: Lack,
+        limits: &UnroutedLimits,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let patience = TimeDelta::from_std(lack.patience(limits)).unwrap_or(TimeDelta::MAX);
+        self.waits.is_some_and(|(since, _)| now - since >= patience)
+    }
 }
 
 impl Fanout {
@@ -123,6 +138,8 @@ impl Fanout {
         } else {
             match self.room.take(&self.bus, account_id, &taken.bytes, &self.config.unrouted).await {
                 Ok(true) => self.bus.wait_unrouted(&waiting, taken.pulled, now + wait).await,
+                // The broker takes nothing at all, perhaps: no reason to give everything up.
+                Ok(false) if lack == Lack::Size => return again(taken.pulled),
                 Ok(false) => return self.give_up(&taken, Verdict::TooManyUnrouted, revision).await,
                 Err(error) => Err(error),
             }

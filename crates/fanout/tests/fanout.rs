@@ -216,6 +216,37 @@ async fn more_than_may_wait_is_given_up_at_once() {
 }
 
 /// A newer version accepts a kind that this one does not know.
+/// An event whose deliveries are too large for their stream holds no place meanwhile, goes out
+/// if that changes, and otherwise ends under a name of its own.
+#[tokio::test]
+async fn a_delivery_that_the_broker_finds_too_large_ends_under_that_name() {
+    let world = World::start(&[("POSTRIDER_UNROUTED_PATIENCE", "6s")]).await;
+    let limit = async |most_bytes: i64| {
+        let stream = format!("{}_DELIVERIES_0", world.region);
+        let info = jetstream(world.url, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+        let mut config = info["config"].clone();
+        config["max_msg_size"] = json!(most_bytes);
+        jetstream(world.url, &format!("STREAM.UPDATE.{stream}"), &config).await;
+    };
+    let waits = || async { (world.unrouted().await == 1).then_some(()) };
+    limit(100).await;
+    world.accept("demo", "one", "first").await;
+    eventually(LONG, "it to wait", waits).await;
+    world.wait_until_consumed("it to hold no place").await;
+    world.wait_for_verdicts(&[(Verdict::TooLarge, 1)]).await;
+    let decision = world.routed().await.remove(0).decisions.remove(0);
+    assert_eq!(
+        (decision.url.as_str(), decision.delivery_id.as_str()),
+        ("https://hooks.example.net", "")
+    );
+
+    world.accept("demo", "two", "first").await;
+    eventually(LONG, "it to wait", waits).await;
+    limit(-1).await;
+    world.wait_for_verdicts(&[(Verdict::TooLarge, 1), (Verdict::Chosen, 1)]).await;
+    assert_eq!(world.deliveries().await.len(), 1);
+}
+
 #[tokio::test]
 async fn an_event_of_an_unknown_kind_waits_and_is_never_dropped_silently() {
     let world = World::start(&[("POSTRIDER_UNROUTED_KIND_PATIENCE", "5s")]).await;

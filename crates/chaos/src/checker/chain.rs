@@ -147,7 +147,8 @@ fn stops_at_its_end(
 ) {
     let Some([end]) = known.ends.get(delivery).map(Vec::as_slice) else { return };
     for post in posts {
-        if post.number > end.attempts.max(1) {
+        // Before it, somebody who was frozen may not have said yet how it ended.
+        if post.number > end.attempts.max(1) && post.t > end.t + LATE_MS {
             tell("I5", format!("try {} after an end with {} tries", post.number, end.attempts));
             break;
         }

@@ -38,9 +38,10 @@ impl Permit {
             }
         }
         match came {
-            Came::Taken => target.last_success = Some(now),
-            Came::Down | Came::Busy(_) => target.last_success = None,
-            Came::Answered | Came::Unknown => {}
+            Came::Taken => (target.last_success, target.last_answer) = (Some(now), Some(now)),
+            Came::Down | Came::Busy(_) => (target.last_success, target.last_answer) = (None, None),
+            Came::Answered => target.last_answer = Some(now),
+            Came::Unknown => {}
         }
         target.breaker.report(came, chance, now)
     }
@@ -54,7 +55,8 @@ impl Drop for Permit {
             state.unproven_began_ms -= self.began.timestamp_millis();
         }
         let most = self.targets.most_at_once(state.live);
-        let Some(target) = state.targets.get_mut(&self.target_id) else { return };
+        let State { targets, unproven, unproven_began_ms, .. } = &mut *state;
+        let Some(target) = targets.get_mut(&self.target_id) else { return };
         if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
             target.under_way.swap_remove(place);
         }
@@ -76,9 +78,14 @@ impl Drop for Permit {
         // Its try begins about now, as this one ends.
         let began = self.ended.unwrap_or(target.last_used);
         target.under_way.push(began);
+        let is_unproven = !target.is_proven(began);
+        if is_unproven {
+            *unproven += 1;
+            *unproven_began_ms += began.timestamp_millis();
+        }
         drop(state);
         let (targets, target_id) = (Arc::clone(&self.targets), self.target_id.clone());
         // Should nobody listen any more, the permit comes back and is dropped.
-        let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven: false });
+        let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven });
     }
 }

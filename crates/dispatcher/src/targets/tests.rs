@@ -235,6 +235,22 @@ fn what_others_know_is_taken_over() {
 }
 
 #[test]
+fn a_target_that_fails_fast_has_a_queue_too() {
+    let targets = targets(2, 4_096);
+    report(go(&targets, "a", at(0)), Came::Answered, at(0));
+    let [first, _second] = [go(&targets, "a", at(1)), go(&targets, "a", at(1))];
+    let Admission::Queue(mut turn) = targets.admit("a", 0, 0.0, at(1)) else { panic!("no queue") };
+    report(first, Came::Answered, at(1));
+    let third = turn.try_recv().expect("it has its turn");
+    // It counts among those that may hang.
+    assert_eq!(targets.lock().unproven, 2);
+    report(third, Came::Down, at(1));
+    assert_eq!(targets.lock().unproven, 1);
+    let _third = go(&targets, "a", at(1));
+    assert_eq!(parked(&targets, "a", 0, at(1)).1, Wait::Concurrency, "it is in trouble");
+}
+
+#[test]
 fn a_rate_is_kept_over_all_dispatchers() {
     let limits = TargetLimits {
         concurrency: 64,

@@ -38,6 +38,9 @@ pub(crate) fn verdict(decision: &DecisionRow) -> String {
         "too_many_unrouted" => {
             "Too many events of the account could not be routed: this one did not wait.".to_owned()
         }
+        "too_large" => {
+            "Its delivery was larger than the broker takes, and was given up.".to_owned()
+        }
         other => format!("It was decided otherwise: {other}."),
     }
 }

@@ -101,9 +101,10 @@ impl SettingsApi {
             self.store_again(&again).await?;
             metrics::counter!("postrider_resent_total").increment(again.len() as u64);
             chassis::crash_point("settings.resend_stored");
-            // Dying before the note sends the group once more. Its deliveries are the
-            // same generation, with the same ids: one that is under way is not made
-            // again; one that has ended in between comes to its receiver twice.
+            // Dying before the note stores the group once more. Its deliveries are the
+            // same generation, with the same ids, and say since when they may have been
+            // sent: one that is under way is not made again, one that has ended in between
+            // is found to have.
             batch.looked_at(looked_at, ids);
             let now = self.clock.now();
             if now - begun > BATCH_TIME {
@@ -124,13 +125,15 @@ impl SettingsApi {
     /// where it is: a newer version may be able to.
     fn next_group(&self, batch: &JobBatch) -> Group {
         let first_due = self.clock.now().into();
+        let knows = !chassis::mutant("resend_repeats_blindly");
+        let repeats_since = batch.repeats_since().filter(|_| knows).map(Into::into);
         let mut group = Group::default();
         for (id, bytes) in batch.next(AT_ONCE) {
             group.looked_at += 1;
             match next_generation(bytes, first_due) {
                 Ok(next) => {
                     group.ids.push(id);
-                    group.again.push(next);
+                    group.again.push(Delivery { may_have_arrived: repeats_since, ..next });
                 }
                 Err(why) => {
                     let reason = why.as_str();

@@ -31,7 +31,8 @@ const NOBODY: &str = "none";
 /// What became of one candidate subscription.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecisionRow {
-    /// `chosen`, `duplicate`, `disabled`, `paused`, `account_not_open` or `domain_disabled`;
+    /// `chosen`, `duplicate`, `disabled`, `paused`, `account_not_open`, `domain_disabled` or
+    /// `too_large`;
     /// of an event that was given up `no_settings`, `unknown_kind` or `too_many_unrouted`.
     pub verdict: String,
     /// `parent_account`, `account`, `domain` or `alert`.

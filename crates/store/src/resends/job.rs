@@ -3,7 +3,8 @@
 //! No transaction is open meanwhile. The claim keeps other replicas away from the
 //! job, and its number keeps whoever was too slow from noting anything in the name
 //! of who came after. A process that dies leaves the job to others when the claim is
-//! over, and what it had stored and not noted is stored once more under the same ids.
+//! over, and what it had stored and not noted is stored once more under the same ids: who
+//! does that is told since when.
 
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub struct JobBatch {
     looked_at: usize,
     /// Which of those were sent.
     sent: Vec<Uuid>,
+    /// Whoever was at the job before did not let it go, and may have sent some of these
+    /// since then.
+    repeats_since: Option<DateTime<Utc>>,
     /// Less than a batch is the end: what ends from now on is not its.
     is_last: bool,
 }
@@ -52,6 +56,11 @@ impl JobBatch {
     pub fn next(&self, count: usize) -> impl Iterator<Item = (Uuid, &[u8])> {
         let rest = self.deliveries.iter().skip(self.looked_at).take(count);
         rest.map(|taken| (taken.delivery_id, taken.delivery.as_slice()))
+    }
+
+    /// Since when others may have sent some of these, if that can be.
+    pub fn repeats_since(&self) -> Option<DateTime<Utc>> {
+        self.repeats_since
     }
 
     /// How many were not looked at.
@@ -84,12 +93,13 @@ impl Store {
     ) -> Result<Option<JobBatch>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let job = sqlx::query!(
-            "UPDATE resends SET claim = $1, claimed_until = $3 WHERE resend_id = \
-             (SELECT resend_id FROM resends WHERE state = 'running' AND next_batch_at <= $2 \
-             AND (claimed_until IS NULL OR claimed_until <= $2) \
+            "WITH due AS (SELECT resend_id, claimed_until FROM resends WHERE state = 'running' \
+             AND next_batch_at <= $2 AND (claimed_until IS NULL OR claimed_until <= $2) \
              ORDER BY next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED) \
-             RETURNING resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent, passed_over, reached, reached_id",
+             UPDATE resends r SET claim = $1, claimed_until = $3 FROM due \
+             WHERE r.resend_id = due.resend_id RETURNING r.resend_id, r.account_id, r.target_id, \
+             r.target, r.outcomes, r.since, r.created_at, r.per_second, r.state, r.sent, \
+             r.passed_over, r.reached, r.reached_id, due.claimed_until AS left_at",
             claim,
             at,
             at + CLAIM
@@ -134,7 +144,9 @@ impl Store {
         tx.commit().await?;
         let is_last = deliveries.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
         let (looked_at, sent) = (0, Vec::new());
-        Ok(Some(JobBatch { resend, claim, deliveries, looked_at, sent, is_last }))
+        let repeats_since = job.left_at.map(|left_at| left_at - CLAIM);
+        let batch = JobBatch { resend, claim, deliveries, looked_at, sent, repeats_since, is_last };
+        Ok(Some(batch))
     }
 
     /// Notes what was looked at and what was sent, and takes it out of the batch; lets

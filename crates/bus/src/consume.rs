@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::connection::State;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
@@ -13,6 +12,7 @@ use bytes::Bytes;
 use chassis::Clock;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 
 use crate::floors::{Found, moment};
 use crate::pull::{Asked, CLOCK_MARGIN, Came, Pull};
@@ -185,6 +185,8 @@ impl Consumer {
             expires: Some(asked.within),
             ..Default::default()
         };
+        // Before it is: what is handed out for it cannot have been on its way for longer.
+        let asked_at = Instant::now();
         let pulling = async {
             let messages = client.subscribe(inbox.clone()).await.map_err(BusError::unavailable)?;
             let requested = found.consumer.request_batch(request, inbox).await;
@@ -196,7 +198,7 @@ impl Consumer {
                 since,
                 lease,
                 asked,
-                asked_at: Instant::now(),
+                asked_at,
                 came: Came::default(),
                 patience: asked.patience(&clock),
                 clock,
@@ -317,20 +319,30 @@ impl Pulled {
         self.answer(AckKind::Nak(Some(delay))).await;
     }
 
-    /// Prolongs the lease.
+    /// Prolongs the lease, for work that does no harm when somebody else does it as well.
     pub async fn still_working(&self) {
         // After an answer it would only delay the message's return.
+        if !self.is_answered.load(Ordering::Relaxed) {
+            self.answer(AckKind::Progress).await;
+        }
+    }
+
+    /// Prolongs the lease, and notes whether the broker has heard of it: a connection that
+    /// stands is not one that anything comes through.
+    async fn keep_lease(&self) {
+        let Some(to) = self.message.reply.clone() else { return };
         if self.is_answered.load(Ordering::Relaxed) {
             return;
         }
-        let is_heard = self.message.context.client().connection_state() == State::Connected;
-        self.answer(AckKind::Progress).await;
-        if !is_heard && !chassis::mutant("unheard_sign_counts") {
+        let sent = Instant::now();
+        let sign = Request::new().payload(AckKind::Progress.into()).timeout(Some(self.lease / 3));
+        let heard = self.message.context.client().send_request(to, sign).await;
+        if heard.is_err() && !chassis::mutant("unheard_sign_counts") {
             return;
         }
         let mut last_sign = self.last_sign.lock().unwrap_or_else(PoisonError::into_inner);
         // Once it may have gone to another, no sign of life brings it back for sure.
-        *last_sign = last_sign.filter(|at| at.elapsed() < self.lease).map(|_| Instant::now());
+        *last_sign = last_sign.filter(|at| sent.duration_since(*at) < self.lease).map(|_| sent);
     }
 
     /// Whether the broker has not heard of this process for so long that it may have given
@@ -361,9 +373,8 @@ pub async fn keeping_leases<T>(
         loop {
             let every = if chassis::mutant("keep_no_lease") { lease * 3 } else { lease / 3 };
             clock.sleep(every).await;
-            for message in pulled {
-                message.still_working().await;
-            }
+            // One that is not answered keeps no other waiting.
+            join_all(pulled.iter().map(Pulled::keep_lease)).await;
         }
     };
     tokio::select! {

@@ -165,7 +165,7 @@ async fn what_has_become_of_a_delivery_is_looked_up_until_the_broker_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_of_life_that_no_broker_hears_keeps_no_lease() {
     let scratch = Scratch::new().expect("a directory");
-    let mut nats = Nats::start(NatsOptions::new(scratch.path().join("nats"))).expect("a broker");
+    let nats = Nats::start(NatsOptions::new(scratch.path().join("nats"))).expect("a broker");
     let (bus, _tasks) = connect_to(&nats.url()).await;
     let delivery = Delivery {
         delivery_id: id(1),
@@ -176,17 +176,22 @@ async fn a_sign_of_life_that_no_broker_hears_keeps_no_lease() {
     let mut due = bus.due_consumer(0, 10);
     let mut pull = due.pull(1).await.expect("pulled");
     let chunk = pull.next().await.expect("one").expect("no error");
-    let lease = bus.config().lease;
-    let keep = async |thirds: u32| {
-        for _ in 0..thirds {
-            chunk[0].still_working().await;
-            Clock::system().sleep(lease / 3).await;
-        }
+    let (lease, clock) = (bus.config().lease, Clock::system());
+    let keep = async || {
+        bus::keeping_leases(&chunk, lease, &clock, clock.sleep(lease * 5 / 3)).await;
         chunk[0].lease_may_be_lost(lease)
     };
-    assert!(!keep(5).await, "it was heard");
-    nats.kill9().expect("killed");
-    assert!(keep(5).await, "nobody has heard it");
+    assert!(!keep().await, "it was heard");
+    // The connection stands, and nothing comes through.
+    let pid = nats.pid().expect("it runs").to_string();
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    signal("-STOP");
+    let is_lost = keep().await;
+    signal("-CONT");
+    assert!(is_lost, "nobody has heard it");
 }
 
 #[tokio::test]

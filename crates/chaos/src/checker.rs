@@ -77,6 +77,7 @@ pub(crate) fn check(lines: &[Line], state: &State) -> Result<Verdict> {
         ("mails", known.mails.values().map(Vec::len).sum()),
         ("followed", known.followed.values().map(Vec::len).sum()),
         ("changes", known.changes.values().map(Vec::len).sum()),
+        ("seconds starved", usize::try_from(known.starved_ms(0, u64::MAX) / 1_000)?),
     ]);
     Ok(Verdict { violations, counts })
 }

@@ -99,6 +99,11 @@ pub(crate) enum Fact {
         files: u64,
         at_rest: bool,
     },
+    /// For so long until now, processes waited for a processor nearly all the time: what comes
+    /// late then says nothing of the platform.
+    Starved {
+        ms: u64,
+    },
     /// The nemesis begins a fault.
     Fault {
         step: usize,

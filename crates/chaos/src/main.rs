@@ -166,6 +166,7 @@ async fn run(options: Run) -> Result<()> {
     clients.start(&receivers, &mut tasks);
     tasks.spawn(sampler::watch(rig.brokers.urls(), recorder.clone()));
     tasks.spawn(sampler::read_mail(mailbox, recorder.clone()));
+    tasks.spawn(sampler::watch_machine(recorder.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let file = options.directory.join("state.json");

@@ -34,6 +34,34 @@ pub(crate) async fn watch(brokers: Vec<String>, recorder: Recorder) {
     }
 }
 
+/// A machine on which somebody waits for a processor for so much of the time is too small for
+/// what runs on it.
+const STARVED: f64 = 0.9;
+
+/// Notes when the machine is starved, as Linux tells. Runs until it is aborted.
+pub(crate) async fn watch_machine(recorder: Recorder) {
+    let mut before = (Instant::now(), waited_us());
+    loop {
+        sleep_until(before.0 + 2 * EVERY).await;
+        let now = (Instant::now(), waited_us());
+        let took = now.0 - before.0;
+        if let (Some(then), Some(until)) = (before.1, now.1)
+            && until.saturating_sub(then) as f64 >= STARVED * took.as_micros() as f64
+        {
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            recorder.note(Fact::Starved { ms });
+        }
+        before = now;
+    }
+}
+
+/// For how long some process had to wait for a processor, since the machine runs.
+fn waited_us() -> Option<u64> {
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
+    some.rsplit_once("total=")?.1.parse().ok()
+}
+
 /// Notes the mails that came. Runs until it is aborted.
 pub(crate) async fn read_mail(mailbox: Mailbox, recorder: Recorder) {
     let mut seen = 0;

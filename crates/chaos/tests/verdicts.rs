@@ -283,6 +283,19 @@ fn a_healthy_receiver_that_waits_breaks_i16() {
     run.post(0, 4000, 1, 200);
     run.end("delivered", 1, 4001);
     assert_eq!(run.broken(), ["I16"]);
+    // A machine that had no processor for it says nothing of that.
+    run.note(3000, json!({"fact": "starved", "ms": 1000}));
+    assert!(run.broken().is_empty());
+}
+
+#[test]
+fn an_end_that_is_late_breaks_i8_and_not_while_the_machine_is_starved() {
+    let mut run = Run::in_order();
+    run.ends.clear();
+    run.end("delivered", 2, 60_000);
+    assert_eq!(run.broken(), ["I8"]);
+    run.note(50_000, json!({"fact": "starved", "ms": 40_000}));
+    assert!(run.broken().is_empty());
 }
 
 #[test]

@@ -54,7 +54,9 @@ impl Dispatcher {
         let now = self.clock.now();
         let mut since = pulled.stored_at();
         if let Some(unsure) = moment(delivery.may_have_arrived.as_ref()) {
-            if now - unsure < UNSURE_FOR {
+            // A resend that is stored twice says since when, however long that was ago.
+            let is_resend = delivery.hop == 0 && delivery.generation > 0;
+            if is_resend || now - unsure < UNSURE_FOR {
                 since = since.min(unsure);
             } else if !may_repeat {
                 return Next::Try;
@@ -118,7 +120,10 @@ impl Dispatcher {
             return Next::Try;
         }
         let id = &delivery.delivery_id;
-        let past = self.recent.of(id, delivery.hop, since - CLOCK_MARGIN).await;
+        let past = tokio::select! {
+            past = self.recent.of(id, delivery.hop, since - CLOCK_MARGIN) => past,
+            () = self.tasks.stopping() => return Next::Answer(Answer::Again(Duration::from_secs(1))),
+        };
         let found = match past {
             Past::Ended { .. } => "ended",
             Past::Attempted(_) => "attempted",

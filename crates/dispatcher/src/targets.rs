@@ -148,6 +148,8 @@ struct State {
     targets: HashMap<String, Target>,
     /// Tries under way at targets without a recent success.
     unproven: usize,
+    /// Deliveries that wait here for a turn at such a target.
+    unproven_waiters: usize,
     /// When these began, as milliseconds since the epoch, all added up.
     unproven_began_ms: i64,
     /// A moving mean of what they take.
@@ -171,7 +173,7 @@ struct Target {
     /// When the tries that are under way began.
     under_way: Vec<DateTime<Utc>>,
     /// Those that have their turn soon.
-    queue: VecDeque<oneshot::Sender<Permit>>,
+    queue: VecDeque<Waiter>,
     breaker: Breaker,
     last_success: Option<DateTime<Utc>>,
     /// It said something, and not that it is in trouble.
@@ -184,6 +186,14 @@ struct Target {
     next_by_rate: DateTime<Utc>,
     backlog: Backlog,
     last_used: DateTime<Utc>,
+}
+
+/// Who has a turn soon.
+#[derive(Debug)]
+struct Waiter {
+    turn: oneshot::Sender<Permit>,
+    /// Whether it counts among [`State::unproven_waiters`].
+    is_unproven: bool,
 }
 
 impl Target {
@@ -250,6 +260,7 @@ impl Targets {
         let state = State {
             targets: HashMap::new(),
             unproven: 0,
+            unproven_waiters: 0,
             unproven_began_ms: 0,
             usual_unproven_try: USUAL_TRY,
             next_unproven: DateTime::UNIX_EPOCH,
@@ -280,8 +291,15 @@ impl Targets {
         let most_unproven = (self.limits.slots / UNPROVEN_SHARE).max(1);
         let longest_try = self.limits.longest_try;
         let unproven_try = state.usual_unproven_try(now).min(longest_try);
-        let State { targets, unproven, unproven_began_ms, next_unproven, returns, .. } =
-            &mut *state;
+        let State {
+            targets,
+            unproven,
+            unproven_waiters,
+            unproven_began_ms,
+            next_unproven,
+            returns,
+            ..
+        } = &mut *state;
         // Most deliveries find their target there, and need no key of their own.
         if !targets.contains_key(target_id) {
             targets.insert(target_id.to_owned(), Target::new(now));
@@ -305,12 +323,18 @@ impl Targets {
         };
         if target.under_way.len() >= most as usize {
             let ahead = u32::try_from(target.queue.len()).unwrap_or(u32::MAX).saturating_add(1);
-            if target.answers(now)
+            let is_unproven = !target.is_proven(now);
+            // Their share of the slots is theirs here, too: where it is used up, a place that
+            // becomes free is for whoever asks next, of whichever target.
+            let may_wait = !is_unproven
+                || target.answers(now) && *unproven + *unproven_waiters < most_unproven;
+            if may_wait
                 && target.queue.len() < self.limits.slots / QUEUE_SHARE
                 && usual_try * ahead / most <= LONGEST_QUEUE
             {
                 let (turn, soon) = oneshot::channel();
-                target.queue.push_back(turn);
+                *unproven_waiters += usize::from(is_unproven);
+                target.queue.push_back(Waiter { turn, is_unproven });
                 return Admission::Queue(soon);
             }
             let at = target.take_place(now + shortest.max(delta(usual_try)), apart);

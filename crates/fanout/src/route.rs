@@ -25,7 +25,7 @@ static MADE: Handles<Counter, 2> = Handles::new(
 const WRITES_AT_ONCE: usize = 32;
 /// Leases for which a delivery may be refused as too large, in place: a stream that takes
 /// nothing for a moment says the same.
-const REFUSED_FOR: u32 = 10;
+const REFUSED_FOR: u32 = 5;
 /// How far the broker's clock may be ahead of ours and is still believed.
 const BROKER_AHEAD: TimeDelta = TimeDelta::days(1);
 
@@ -120,7 +120,10 @@ impl Fanout {
             if other.is_some() || !has_stood {
                 return again(pulled);
             }
-            if !taken.has_waited_for(Lack::Size, &self.config.unrouted, now) {
+            // Where a part of them is stored, it would be stored again and again.
+            let may_wait = refused.len() == made
+                && !taken.has_waited_for(Lack::Size, &self.config.unrouted, now);
+            if may_wait {
                 return Box::pin(self.wait(taken, Lack::Size, settings_revision)).await;
             }
             give_up_too_large(&mut routed, &refused);

@@ -98,8 +98,9 @@ impl<'a> Taken<'a> {
         limits: &UnroutedLimits,
         now: DateTime<Utc>,
     ) -> bool {
-        let patience = TimeDelta::from_std(lack.patience(limits)).unwrap_or(TimeDelta::MAX);
-        self.waits.is_some_and(|(since, _)| now - since >= patience)
+        // What cannot even wait stands where it is, for as long.
+        let since = self.waits.map_or(self.pulled.stored_at(), |(since, _)| since);
+        now - since >= TimeDelta::from_std(lack.patience(limits)).unwrap_or(TimeDelta::MAX)
     }
 }
 
@@ -118,8 +119,13 @@ impl Fanout {
         let patience = lack.patience(&self.config.unrouted);
         let patience = TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         let rest = (since + patience - now).to_std().unwrap_or_default();
-        // While the bucket is being filled again, nobody knows what is missing.
-        let may_end = lack != Lack::Settings || self.settings.is_complete();
+        let may_end = match lack {
+            // While the bucket is being filled again, nobody knows what is missing.
+            Lack::Settings => self.settings.is_complete(),
+            Lack::Kind => true,
+            // Some of its deliveries may be stored, so that whoever writes them ends it.
+            Lack::Size => false,
+        };
         if rest.is_zero() && may_end {
             return self.give_up(&taken, lack.verdict(), revision).await;
         }

@@ -220,7 +220,7 @@ async fn more_than_may_wait_is_given_up_at_once() {
 /// if that changes, and otherwise ends under a name of its own.
 #[tokio::test]
 async fn a_delivery_that_the_broker_finds_too_large_ends_under_that_name() {
-    let world = World::start(&[("POSTRIDER_UNROUTED_PATIENCE", "6s")]).await;
+    let world = World::start(&[("POSTRIDER_UNROUTED_PATIENCE", "9s")]).await;
     let limit = async |most_bytes: i64| {
         let stream = format!("{}_DELIVERIES_0", world.region);
         let info = jetstream(world.url, &format!("STREAM.INFO.{stream}"), &json!({})).await;

@@ -101,6 +101,10 @@ fn is_one_mail(known: &Known, delivery: &str, tell: &mut impl FnMut(&'static str
     let mails = known.mails.get(delivery).map(Vec::as_slice).unwrap_or_default();
     for (again, two) in mails.windows(2).enumerate() {
         let from = mails[0].saturating_sub(LATE_MS);
+        // The relay had it, and its answer was not read in time.
+        if known.starved_ms(from, two[1]) > 0 {
+            continue;
+        }
         if known.excuses("dispatcher", from, two[1]) + known.excuses("fanout", from, two[1])
             < again + 1
         {

@@ -108,6 +108,8 @@ pub(crate) struct Known {
     pub(crate) sends: BTreeMap<Event, Vec<Send>>,
     pub(crate) posts: BTreeMap<String, Vec<Arrival>>,
     pub(crate) faults: Vec<Fault>,
+    /// From when to when the machine was too small.
+    starved: Vec<(u64, u64)>,
     pub(crate) changes: BTreeMap<Subscription, Vec<Change>>,
     /// By the caller's id.
     pub(crate) acceptances: BTreeMap<String, Vec<Acceptance>>,
@@ -151,6 +153,7 @@ impl Known {
             sends: BTreeMap::new(),
             posts: BTreeMap::new(),
             faults: Vec::new(),
+            starved: Vec::new(),
             changes: BTreeMap::new(),
             acceptances: BTreeMap::new(),
             decisions: BTreeMap::new(),
@@ -222,6 +225,7 @@ impl Known {
                 }
                 Fact::NotFollowed { domains } => self.not_followed.clone_from(domains),
                 Fact::Erased { .. } => self.erased = Some(t),
+                Fact::Starved { ms } => self.starved.push((t.saturating_sub(*ms), t)),
                 Fact::Usage { process, resident_kb, files, at_rest } => self.usages.push(Usage {
                     process: process.clone(),
                     resident_kb: *resident_kb,
@@ -340,10 +344,18 @@ impl Known {
         self.faults.iter().filter(hits).count()
     }
 
-    /// How much of the time between these moments some fault lasted, in milliseconds.
+    /// How much of the time between these moments some fault lasted, or the machine was
+    /// starved, in milliseconds.
     pub(crate) fn troubled_ms(&self, from: u64, to: u64) -> u64 {
         let overlap = |fault: &Fault| fault.to.min(to).saturating_sub(fault.from.max(from));
-        self.faults.iter().map(overlap).sum()
+        self.faults.iter().map(overlap).sum::<u64>() + self.starved_ms(from, to)
+    }
+
+    pub(crate) fn starved_ms(&self, from: u64, to: u64) -> u64 {
+        self.starved
+            .iter()
+            .map(|(since, until)| until.min(&to).saturating_sub(*since.max(&from)))
+            .sum()
     }
 
     /// The moment up to which nothing was broken.

@@ -22,6 +22,9 @@ pub(super) fn check(known: &Known, violations: &mut Vec<Violation>) {
 /// I16: before anything is broken, who takes everything at once has it soon.
 fn the_healthy_do_not_wait(known: &Known, violations: &mut Vec<Violation>) {
     let until = known.first_fault();
+    if known.starved_ms(0, until) > 0 {
+        return;
+    }
     let sent: BTreeMap<&str, u64> = known
         .sends
         .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Came, Change, State, Targets, follow};
+use super::{Came, Change, State, Targets, Waiter, follow};
 
 /// The place of one try. Freed when it is dropped.
 #[derive(Debug)]
@@ -55,18 +55,19 @@ impl Drop for Permit {
             state.unproven_began_ms -= self.began.timestamp_millis();
         }
         let most = self.targets.most_at_once(state.live);
-        let State { targets, unproven, unproven_began_ms, .. } = &mut *state;
+        let State { targets, unproven, unproven_waiters, unproven_began_ms, .. } = &mut *state;
         let Some(target) = targets.get_mut(&self.target_id) else { return };
         if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
             target.under_way.swap_remove(place);
         }
         let is_free = target.breaker.is_closed();
         let next = loop {
-            match target.queue.pop_front() {
-                // Who has given up waiting is passed over; while the target is in
-                // trouble, nobody has a turn and all of them ask again.
-                Some(turn) if turn.is_closed() || !is_free => {}
-                next => break next,
+            let Some(Waiter { turn, is_unproven }) = target.queue.pop_front() else { break None };
+            *unproven_waiters -= usize::from(is_unproven);
+            // Who has given up waiting is passed over; while the target is in
+            // trouble, nobody has a turn and all of them ask again.
+            if !turn.is_closed() && is_free {
+                break Some(turn);
             }
         };
         let Some(turn) = next else {

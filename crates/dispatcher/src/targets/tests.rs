@@ -251,6 +251,33 @@ fn a_target_that_fails_fast_has_a_queue_too() {
 }
 
 #[test]
+fn targets_that_fail_fast_keep_their_share_of_the_slots_in_their_queues_too() {
+    // A quarter of 32 for all that have taken nothing.
+    let targets = targets(2, 32);
+    let mut under_way = Vec::new();
+    let mut waiting = Vec::new();
+    for id in ["a", "b", "c"] {
+        report(go(&targets, id, at(0)), Came::Answered, at(0));
+        under_way.extend([go(&targets, id, at(1)), go(&targets, id, at(1))]);
+    }
+    for id in ["a", "b", "c"] {
+        for _ in 0..2 {
+            match targets.admit(id, 0, 0.0, at(1)) {
+                Admission::Queue(turn) => waiting.push(turn),
+                Admission::Park { wait, .. } => assert_eq!(wait, Wait::Concurrency),
+                Admission::Go(_) => panic!("it has as many as it may have"),
+            }
+        }
+    }
+    assert_eq!((under_way.len(), waiting.len()), (6, 2));
+    // Who has given up does not count for ever.
+    drop(waiting);
+    under_way.into_iter().for_each(drop);
+    let state = targets.lock();
+    assert_eq!((state.unproven, state.unproven_waiters), (0, 0));
+}
+
+#[test]
 fn a_rate_is_kept_over_all_dispatchers() {
     let limits = TargetLimits {
         concurrency: 64,

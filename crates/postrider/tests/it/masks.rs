@@ -177,3 +177,29 @@ async fn a_dispatcher_that_thaws_after_its_lease_posts_nothing() {
     let frozen = Frozen::at("dispatcher", "dispatcher-2", "dispatcher.before_post").await;
     frozen.does_nothing_any_more().await;
 }
+
+/// What came of the try was trimmed before anybody could look it up: its retry alone tells.
+#[tokio::test]
+async fn a_copy_whose_retry_is_stored_is_not_tried_again_though_its_outcome_is_gone() {
+    let servers = OwnServers::start();
+    let extra = [("LEASE", "2s"), ("SEND_RETRY_SCHEDULE", "5m")];
+    let mut system = System::start_separately(&servers, &extra).await;
+    let url = system.receiver.url("/fails");
+    system.receiver.on_post("/fails", [Reply::status(500)]);
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.process("dispatcher").terminate(SOON).await;
+    system.run("dispatcher", Some("dispatcher.before_ack=return")).await;
+    system.publish(clicked("once")).await;
+    let status = system.process("dispatcher").wait(SOON).await;
+    assert!(!status.success(), "it did not die before its ack");
+    let (nats, region) = (servers.nats.url(), &servers.region);
+    jetstream(&nats, &format!("STREAM.PURGE.{region}_OUTCOMES"), &json!({})).await;
+    system.run("dispatcher", None).await;
+    eventually(SOON, "the copy to be done with", || async {
+        let info =
+            jetstream(&nats, &format!("STREAM.INFO.{region}_DELIVERIES_0"), &json!({})).await;
+        (info["state"]["messages"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/fails").len(), 1);
+}

@@ -91,6 +91,10 @@ impl SettingsApi {
             if !wait.is_zero() {
                 self.clock.sleep(wait).await;
             }
+            // Who was frozen here may have lost the job to another.
+            if batch.may_be_lost(self.clock.now()) {
+                return Ok(());
+            }
             let Group { looked_at, ids, again } = self.next_group(batch);
             if chassis::mutant("resend_notes_first") {
                 batch.looked_at(looked_at, ids);

@@ -25,6 +25,8 @@ const CLAIM: TimeDelta = TimeDelta::seconds(30);
 pub struct JobBatch {
     resend: Resend,
     claim: Uuid,
+    /// When it was claimed, or noted last.
+    claimed_at: DateTime<Utc>,
     /// What is not noted yet, the oldest first.
     deliveries: Vec<Taken>,
     /// How many of these were looked at.
@@ -61,6 +63,11 @@ impl JobBatch {
     /// Since when others may have sent some of these, if that can be.
     pub fn repeats_since(&self) -> Option<DateTime<Utc>> {
         self.repeats_since
+    }
+
+    /// Whether the claim is so old that another may have the job before this one is done.
+    pub fn may_be_lost(&self, at: DateTime<Utc>) -> bool {
+        at - self.claimed_at > CLAIM / 2
     }
 
     /// How many were not looked at.
@@ -145,7 +152,16 @@ impl Store {
         let is_last = deliveries.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
         let (looked_at, sent) = (0, Vec::new());
         let repeats_since = job.left_at.map(|left_at| left_at - CLAIM);
-        let batch = JobBatch { resend, claim, deliveries, looked_at, sent, repeats_since, is_last };
+        let batch = JobBatch {
+            resend,
+            claim,
+            claimed_at: at,
+            deliveries,
+            looked_at,
+            sent,
+            repeats_since,
+            is_last,
+        };
         Ok(Some(batch))
     }
 
@@ -194,6 +210,7 @@ impl Store {
         batch.deliveries.drain(..looked_at);
         batch.looked_at = 0;
         batch.sent.clear();
+        batch.claimed_at = at;
         Ok(job.filter(|job| job.state == "running").map(|job| job.next_batch_at))
     }
 

@@ -161,8 +161,9 @@ impl Projection {
                 };
                 let Some(came) = came.transpose()? else { break };
                 held.pulled = came;
-                self.gather(&mut pull, &mut held).await;
             }
+            // Also what came while the last batch was stored: alone, it would be a small one.
+            self.gather(&mut pull, &mut held).await;
             let mut came = Held { is_last: held.is_last, ..Held::default() };
             let stored = {
                 let storing = self.store_all(&held, *pause);

@@ -1,5 +1,7 @@
 //! One event: who hears of it, stored.
 
+use std::time::Duration;
+
 use bus::{BusError, Pulled};
 use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
@@ -23,9 +25,12 @@ static MADE: Handles<Counter, 2> = Handles::new(
 
 /// Deliveries of one event that are written at once: each has a copy of it.
 const WRITES_AT_ONCE: usize = 32;
-/// Leases for which a delivery may be refused as too large, in place: a stream that takes
-/// nothing for a moment says the same.
-const REFUSED_FOR: u32 = 5;
+/// Times that a delivery may be refused as too large in place, within a quarter of a minute:
+/// a stream that takes nothing for a moment says the same.
+pub(crate) const REFUSED_TIMES: u64 = 5;
+/// For how long the refused part of an event's deliveries is tried again. The other part is
+/// written again each time, and its end is looked up for five minutes.
+const PARTLY_REFUSED_FOR: Duration = Duration::from_secs(180);
 /// How far the broker's clock may be ahead of ours and is still believed.
 const BROKER_AHEAD: TimeDelta = TimeDelta::days(1);
 
@@ -115,15 +120,16 @@ impl Fanout {
             if chassis::mutant("fanout_ack_refused") {
                 return Answer::Ack;
             }
-            let now = self.clock.now();
-            let has_stood = taken.has_waited() || pulled.stood(now) >= lease * REFUSED_FOR;
-            if other.is_some() || !has_stood {
+            // How old the event is says nothing of how long it was refused.
+            let is_new = !taken.has_waited() && pulled.times_handed_out() < REFUSED_TIMES;
+            if other.is_some() || is_new {
                 return again(pulled);
             }
-            // Where a part of them is stored, it would be stored again and again.
-            let may_wait = refused.len() == made
-                && !taken.has_waited_for(Lack::Size, &self.config.unrouted, now);
-            if may_wait {
+            let mut patience = self.config.unrouted.patience;
+            if refused.len() < made {
+                patience = patience.min(PARTLY_REFUSED_FOR);
+            }
+            if !taken.was_refused_for(patience, self.clock.now()) {
                 return Box::pin(self.wait(taken, Lack::Size, settings_revision)).await;
             }
             give_up_too_large(&mut routed, &refused);

@@ -13,7 +13,8 @@ use protocol::v1::decision::Verdict;
 use protocol::v1::{AcceptedEvent, Decision, Routed, UnroutedEvent, outcome};
 use tokio::sync::Mutex;
 
-use crate::{Answer, Fanout, UnroutedLimits, again};
+use crate::route::REFUSED_TIMES;
+use crate::{Answer, Fanout, LONGEST_PAUSE, UnroutedLimits, again};
 
 /// How long the first wait is; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -68,39 +69,43 @@ pub(crate) struct Taken<'a> {
     pub(crate) stored_at: DateTime<Utc>,
     /// Since when it has waited to be routed, and how often it was looked at.
     waits: Option<(DateTime<Utc>, u32)>,
+    /// Since when the broker finds its deliveries too large.
+    refused_since: Option<DateTime<Utc>>,
 }
 
 impl<'a> Taken<'a> {
     /// Reads it. `None` for what no version of ingest wrote.
     pub(crate) fn read(is_accepted: bool, pulled: &'a bus::Pulled) -> Option<Self> {
         let payload = pulled.payload().clone();
-        let (bytes, stored_at, waits) = if is_accepted {
-            (payload, pulled.stored_at(), None)
+        let (bytes, stored_at, waits, refused_since) = if is_accepted {
+            (payload, pulled.stored_at(), None, None)
         } else {
             let waiting = UnroutedEvent::decode(payload).ok()?;
             let since = moment(waiting.waits_since.as_ref()).unwrap_or_else(|| pulled.stored_at());
             let stored_at = moment(waiting.stored_at.as_ref()).unwrap_or(since);
-            (waiting.accepted_event, stored_at, Some((since, waiting.rounds)))
+            let refused_since = moment(waiting.refused_since.as_ref());
+            (waiting.accepted_event, stored_at, Some((since, waiting.rounds)), refused_since)
         };
         let event = AcceptedEvent::decode(bytes.clone()).ok()?;
         let event_type = event.event.as_ref()?.kind.as_ref().map(EventType::of);
-        Some(Self { pulled, bytes, event, event_type, stored_at, waits })
+        Some(Self { pulled, bytes, event, event_type, stored_at, waits, refused_since })
     }
 
     pub(crate) fn has_waited(&self) -> bool {
         self.waits.is_some()
     }
 
-    /// Whether it has waited for as long as it may for this.
-    pub(crate) fn has_waited_for(
-        &self,
-        lack: Lack,
-        limits: &UnroutedLimits,
-        now: DateTime<Utc>,
-    ) -> bool {
-        // What cannot even wait stands where it is, for as long.
-        let since = self.waits.map_or(self.pulled.stored_at(), |(since, _)| since);
-        now - since >= TimeDelta::from_std(lack.patience(limits)).unwrap_or(TimeDelta::MAX)
+    /// Whether the broker has found its deliveries too large for so long. What cannot even
+    /// wait comes back in place.
+    pub(crate) fn was_refused_for(&self, patience: Duration, now: DateTime<Utc>) -> bool {
+        let refused = match self.refused_since {
+            Some(since) => (now - since).to_std().unwrap_or_default(),
+            None => {
+                let again = self.pulled.times_handed_out().saturating_sub(REFUSED_TIMES);
+                LONGEST_PAUSE.saturating_mul(u32::try_from(again).unwrap_or(u32::MAX))
+            }
+        };
+        refused >= patience
     }
 }
 
@@ -134,6 +139,7 @@ impl Fanout {
             stored_at: Some(taken.stored_at.into()),
             waits_since: Some(since.into()),
             rounds,
+            refused_since: (lack == Lack::Size).then(|| taken.refused_since.unwrap_or(now).into()),
         };
         // Spread, because everything that is due at once is loaded at once.
         let wait = FIRST_WAIT.saturating_mul(1 << rounds.min(16)).min(LONGEST_WAIT);

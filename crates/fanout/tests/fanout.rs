@@ -145,6 +145,15 @@ impl World {
         broker::try_jetstream(self.url, &question, &json!({})).await
     }
 
+    /// Has the stream of deliveries take messages of so many bytes at most; all with -1.
+    async fn limit_deliveries(&self, most_bytes: i64) {
+        let stream = format!("{}_DELIVERIES_0", self.region);
+        let info = jetstream(self.url, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+        let mut config = info["config"].clone();
+        config["max_msg_size"] = json!(most_bytes);
+        jetstream(self.url, &format!("STREAM.UPDATE.{stream}"), &config).await;
+    }
+
     async fn unrouted(&self) -> u64 {
         self.bus.unrouted_waiting().await.expect("answered")
     }
@@ -221,15 +230,8 @@ async fn more_than_may_wait_is_given_up_at_once() {
 #[tokio::test]
 async fn a_delivery_that_the_broker_finds_too_large_ends_under_that_name() {
     let world = World::start(&[("POSTRIDER_UNROUTED_PATIENCE", "9s")]).await;
-    let limit = async |most_bytes: i64| {
-        let stream = format!("{}_DELIVERIES_0", world.region);
-        let info = jetstream(world.url, &format!("STREAM.INFO.{stream}"), &json!({})).await;
-        let mut config = info["config"].clone();
-        config["max_msg_size"] = json!(most_bytes);
-        jetstream(world.url, &format!("STREAM.UPDATE.{stream}"), &config).await;
-    };
     let waits = || async { (world.unrouted().await == 1).then_some(()) };
-    limit(100).await;
+    world.limit_deliveries(100).await;
     world.accept("demo", "one", "first").await;
     eventually(LONG, "it to wait", waits).await;
     world.wait_until_consumed("it to hold no place").await;
@@ -242,9 +244,25 @@ async fn a_delivery_that_the_broker_finds_too_large_ends_under_that_name() {
 
     world.accept("demo", "two", "first").await;
     eventually(LONG, "it to wait", waits).await;
-    limit(-1).await;
+    world.limit_deliveries(-1).await;
     world.wait_for_verdicts(&[(Verdict::TooLarge, 1), (Verdict::Chosen, 1)]).await;
     assert_eq!(world.deliveries().await.len(), 1);
+}
+
+/// However long an event has stood before: that it was refused for a moment gives it up as
+/// little as a new one.
+#[tokio::test]
+async fn an_old_event_that_is_refused_for_a_moment_is_not_given_up() {
+    let world = World::start(&[("POSTRIDER_UNROUTED_PATIENCE", "1s")]).await;
+    world.limit_deliveries(100).await;
+    world.accept("demo", "one", "first").await;
+    eventually(LONG, "it to be handed out four times", || async {
+        let info = world.consumer().await?;
+        (info["delivered"]["consumer_seq"].as_u64()? >= 4).then_some(())
+    })
+    .await;
+    world.limit_deliveries(-1).await;
+    world.wait_for_verdicts(&[(Verdict::Chosen, 1)]).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ const LEFT: &str = "Nats-Pending-Messages";
 /// message is more than what is left of its bytes.
 const IN_ORDER: [&str; 2] = ["Batch Completed", "Message Size Exceeds MaxBytes"];
 
-/// What one pull asks for.
+/// The limits of one pull.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub messages: usize,
@@ -59,7 +59,7 @@ pub struct Pull {
     pub(crate) clock: Clock,
 }
 
-/// What has come of a pull.
+/// The count of what a pull was handed.
 #[derive(Debug, Default)]
 pub(crate) struct Came {
     messages: usize,

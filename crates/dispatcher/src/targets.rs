@@ -73,8 +73,8 @@ pub(crate) struct TargetLimits {
     pub(crate) slots: usize,
     /// Deliveries that wait for one target, over all dispatchers.
     pub(crate) backlog: u64,
-    /// What a try takes at most. What seems to take longer tells of this process, which was
-    /// frozen or starved, and not of a target.
+    /// The longest that a try takes. One that seems to take longer tells of this process,
+    /// which was frozen or starved, and not of a target.
     pub(crate) longest_try: Duration,
 }
 
@@ -188,7 +188,7 @@ struct Target {
     last_used: DateTime<Utc>,
 }
 
-/// Who has a turn soon.
+/// A delivery that has a turn soon.
 #[derive(Debug)]
 struct Waiter {
     turn: oneshot::Sender<Permit>,

@@ -1,6 +1,7 @@
 //! The connection.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -99,6 +100,11 @@ impl Bus {
     /// When the present connection to the broker was made, or the last one was.
     pub fn connected_since(&self) -> DateTime<Utc> {
         *self.0.connected.borrow()
+    }
+
+    /// How many connections there have been, this one included.
+    pub(crate) fn connection(&self) -> u64 {
+        self.0.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Whether the connection stands at this moment.

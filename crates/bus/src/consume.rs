@@ -22,8 +22,6 @@ use crate::{Bus, BusError, OutcomeKind};
 /// a broker has forgotten.
 const PULL_EXPIRES: Duration = Duration::from_secs(3);
 
-/// How long one ack waits for its confirmation.
-const ACK_CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 /// Subject, reply subject and headers of a message, which count like its payload.
 const MESSAGE_OVERHEAD: usize = 64 * 1024;
 
@@ -300,18 +298,9 @@ impl Pulled {
         self.answer(AckKind::Ack).await;
     }
 
-    /// Says that it is done, and waits until the broker has said that it knows. Until then
-    /// it may come back.
-    ///
-    /// # Errors
-    /// When the broker did not confirm. It may know all the same; doing it again does no harm.
-    pub async fn ack_confirmed(&self, bus: &Bus) -> Result<(), BusError> {
-        self.is_answered.store(true, Ordering::Relaxed);
-        let reply = self.message.reply.clone();
-        let to = reply.ok_or_else(|| BusError::Malformed("a message without a reply".into()))?;
-        let ack = Request::new().payload(AckKind::Ack.into()).timeout(Some(ACK_CONFIRMED_WITHIN));
-        bus.0.client.send_request(to, ack).await.map_err(BusError::unavailable)?;
-        Ok(())
+    /// Where its answer goes.
+    pub(crate) fn reply(&self) -> Option<&str> {
+        self.message.reply.as_deref()
     }
 
     /// Asks for it again after this while.

@@ -207,10 +207,12 @@ async fn an_ack_is_confirmed_by_the_broker() {
     let pulled = pull.next().await.expect("one").expect("no error").remove(0);
     assert_eq!(pulled.times_handed_out(), 1);
     assert!(!pulled.may_have_been_tried());
-    pulled.ack_confirmed(&bus).await.expect("confirmed");
+    let acked = pulled.into_acked(&bus).await.expect("acked");
+    acked.confirm().await.expect("confirmed");
     // What is confirmed is done: nothing is left of it at this moment.
     assert_eq!(bus.deliveries_waiting().await.expect("answered"), 0);
-    pulled.ack_confirmed(&bus).await.expect("confirmed again");
+    acked.confirm().await.expect("confirmed again");
+    assert!(acked.is_of_this_connection());
 }
 
 #[tokio::test]

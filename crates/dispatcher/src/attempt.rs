@@ -326,9 +326,10 @@ impl Dispatcher {
         };
         chassis::crash_point("dispatcher.before_post");
         chassis::crash_point_at("dispatcher.before_post_to", url);
-        if self.has_lost(pulled) {
-            return Answer::Leave;
-        }
+        let work = match Box::pin(self.look_once_more(pulled, work)).await {
+            Ok(work) => work,
+            Err(answer) => return answer,
+        };
         let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();
         let sent = self.egress.post(url, &headers, body).await;

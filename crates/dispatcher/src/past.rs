@@ -85,11 +85,36 @@ impl Dispatcher {
         is_late && !chassis::mutant("late_write_is_fresh")
     }
 
-    /// Whether another may have been given this copy, asked directly before a try: a process
-    /// that was frozen may thaw here, or was cut off from the broker for too long. If there
-    /// is no other, the broker hands it out once more.
-    pub(crate) fn has_lost(&self, pulled: &Pulled) -> bool {
-        pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts")
+    /// Looks once more, directly before a try, whether it is still to be made. If not, the
+    /// error is the answer to the copy.
+    ///
+    /// Who had the copy before may have been waiting for the broker with what had come of
+    /// its own try, and may have stored that since the first look. And another may have been
+    /// given it: a process that was frozen may thaw here, or was cut off from the broker for
+    /// too long. If there is no other, the broker hands it out once more.
+    pub(crate) async fn look_once_more(
+        &self,
+        pulled: &Pulled,
+        work: Box<Work>,
+    ) -> Result<Box<Work>, Answer> {
+        let may_repeat = pulled.may_be_redelivered() && !chassis::mutant("looked_long_ago");
+        if may_repeat && let Some(answer) = self.if_superseded(pulled).await {
+            return Err(answer);
+        }
+        let next = match may_repeat {
+            true => self.recall(&work.delivery, pulled.stored_at()).await,
+            false => Next::Try,
+        };
+        match next {
+            Next::Try => {}
+            Next::GoOn(attempted) => return Err(self.go_on(pulled, work, *attempted).await),
+            Next::Report(reason) => return Err(self.report_again(&work, &reason).await),
+            Next::Answer(answer) => return Err(answer),
+        }
+        match pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts") {
+            true => Err(Answer::Leave),
+            false => Ok(work),
+        }
     }
 
     /// The answer to a copy that is not the newest of its delivery: whoever

@@ -1,6 +1,6 @@
 //! Promises that one process keeps by chance, here with two or with a watch that is late.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::v1::PublishRequest;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ async fn with_two_dispatchers_refused_outcomes_re_send_nothing() {
     }
     // Whoever cannot store an outcome begins nothing new: a few are under way, not all.
     system.receiver.wait_for_posts("/hook", 1, SOON).await;
-    tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(9)).into()).await;
+    tokio::time::sleep_until((Instant::now() + Duration::from_secs(9)).into()).await;
     set_largest_message(&nats, &stream, -1).await;
     eventually(LONG, "every delivery to end", || async {
         (servers.sql("SELECT count(*) FROM ends").trim() == "10").then_some(())
@@ -83,7 +83,7 @@ async fn the_event_after_a_2xx_sees_the_change_though_the_watch_is_a_second_late
     request.send().await.expect("answered").expect_status(200);
     let request = PublishRequest { events: vec![clicked("after")] };
     system.ingest().await.publish(request).await.expect("accepted");
-    tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(1)).into()).await;
+    tokio::time::sleep_until((Instant::now() + Duration::from_secs(1)).into()).await;
     wire.tamper(|now| now.hold_settings = false);
 
     let query = "SELECT url FROM routing_decisions JOIN events USING (event_key) \
@@ -94,6 +94,16 @@ async fn the_event_after_a_2xx_sees_the_change_though_the_watch_is_a_second_late
     })
     .await;
     assert_eq!(chosen, after);
+}
+
+impl System {
+    /// Waits until so many of its processes have stopped where they were told to.
+    async fn has_stopped(&self, times: usize) {
+        eventually(SOON, "the process to stop", || async {
+            (self.logs().matches("and stopped there").count() == times).then_some(())
+        })
+        .await;
+    }
 }
 
 /// A process that is frozen where it is about to do something, for longer than its lease,
@@ -115,12 +125,9 @@ impl Frozen {
         system.process(role).terminate(SOON).await;
         system.run(role, Some(&format!("{point}=1*return(stop)"))).await;
         // Until it believes that what comes now was never handed out.
-        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(7)).into()).await;
+        tokio::time::sleep_until((Instant::now() + Duration::from_secs(7)).into()).await;
         system.publish(clicked("once")).await;
-        eventually(SOON, "the process to stop", || async {
-            system.logs().contains("and stopped there").then_some(())
-        })
-        .await;
+        system.has_stopped(1).await;
         system.run_another(role, another, None).await;
         let mut frozen = Self { servers, system };
         frozen.system.receiver.wait_for_posts("/hook", 1, SOON).await;
@@ -132,8 +139,7 @@ impl Frozen {
         }
         // Until the broker has forgotten the ids of what was written, and the dispatcher
         // believes that what comes now was never handed out.
-        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(12)).into())
-            .await;
+        tokio::time::sleep_until((Instant::now() + Duration::from_secs(12)).into()).await;
         frozen.system.process(role).thaw();
         frozen
     }
@@ -152,7 +158,7 @@ impl Frozen {
 
     /// It goes on as one that knows that it was away.
     async fn does_nothing_any_more(self) {
-        tokio::time::sleep_until((std::time::Instant::now() + Duration::from_secs(3)).into()).await;
+        tokio::time::sleep_until((Instant::now() + Duration::from_secs(3)).into()).await;
         self.is_at_rest().await;
         assert_eq!(self.system.receiver.posts("/hook").len(), 1);
     }
@@ -202,4 +208,75 @@ async fn a_copy_whose_retry_is_stored_is_not_tried_again_though_its_outcome_is_g
     })
     .await;
     assert_eq!(system.receiver.posts("/fails").len(), 1);
+}
+
+/// The first one has its answer and cannot say so; the second one has looked, and is about to
+/// try. Neither is away for a lease.
+#[tokio::test]
+async fn what_is_told_between_the_look_and_the_try_is_not_tried_again() {
+    let servers = OwnServers::start();
+    let extra = [("LEASE", "8s"), ("SEND_RETRY_SCHEDULE", "5m")];
+    let mut system = System::start_separately(&servers, &extra).await;
+    let url = system.receiver.url("/fails");
+    system.receiver.on_post("/fails", [Reply::status(500)]);
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.process("dispatcher").terminate(SOON).await;
+    system.run("dispatcher", Some("dispatcher.answered=1*return(stop)")).await;
+    system.publish(clicked("once")).await;
+    system.has_stopped(1).await;
+    let about_to_try = Some("dispatcher.before_post=1*return(stop)");
+    system.run_another("dispatcher", "dispatcher-2", about_to_try).await;
+    system.has_stopped(2).await;
+    system.process("dispatcher").thaw();
+    let (nats, region) = (servers.nats.url(), &servers.region);
+    eventually(SOON, "the retry of the first one", || async {
+        let asked = format!("STREAM.INFO.{region}_DELIVERIES_0");
+        let info = jetstream(&nats, &asked, &json!({ "subjects_filter": ">" })).await;
+        let subjects = info["state"]["subjects"].as_object()?.clone();
+        subjects.keys().any(|subject| subject.contains(".retry.")).then_some(())
+    })
+    .await;
+    system.process("dispatcher-2").thaw();
+    eventually(SOON, "the copy to be done with", || async {
+        let asked = format!("STREAM.INFO.{region}_DELIVERIES_0");
+        let info = jetstream(&nats, &asked, &json!({})).await;
+        (info["state"]["messages"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/fails").len(), 1);
+}
+
+/// The broker is asked about the last one alone, over another connection than the one that
+/// was to bring them.
+#[tokio::test]
+async fn acks_that_go_down_with_their_connection_are_sent_again() {
+    let servers = OwnServers::start();
+    let broker = std::net::SocketAddr::from(([127, 0, 0, 1], servers.nats.port()));
+    let wire = Wire::lay(broker, Speech::Nats).await.expect("a wire");
+    let mut system =
+        System::start_separately(&servers, &[("LEASE", "60s"), ("DELIVERIES_DEDUP_WINDOW", "2m")])
+            .await;
+    system.kill9("dispatcher").await;
+    system.set_for("dispatcher", "NATS_URL", &format!("nats://{}", wire.address()));
+    system.run("dispatcher", None).await;
+    let url = system.receiver.url("/hook");
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    wire.tamper(|now| now.lose_acks = true);
+    for n in 0..5 {
+        system.publish(clicked(&format!("acked-{n}"))).await;
+    }
+    system.receiver.wait_for_posts("/hook", 5, SOON).await;
+    let a_moment = || Instant::now() + Duration::from_millis(20);
+    tokio::time::sleep_until(a_moment().into()).await;
+    wire.tamper(|now| (now.cut, now.lose_acks) = (true, false));
+    tokio::time::sleep_until(a_moment().into()).await;
+    wire.tamper(|now| now.cut = false);
+    let (nats, region) = (servers.nats.url(), &servers.region);
+    eventually(SOON, "everything to be acknowledged, long before a lease ends", || async {
+        let asked = format!("STREAM.INFO.{region}_DELIVERIES_0");
+        let info = jetstream(&nats, &asked, &json!({})).await;
+        (info["state"]["messages"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/hook").len(), 5);
 }

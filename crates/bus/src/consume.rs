@@ -298,6 +298,11 @@ impl Pulled {
         self.answer(AckKind::Ack).await;
     }
 
+    /// From now on it asks for nothing more.
+    pub(crate) fn has_answered(&self) {
+        self.is_answered.store(true, Ordering::Relaxed);
+    }
+
     /// Where its answer goes.
     pub(crate) fn reply(&self) -> Option<&str> {
         self.message.reply.as_deref()
@@ -343,7 +348,7 @@ impl Pulled {
 
     async fn answer(&self, kind: AckKind) {
         if !matches!(kind, AckKind::Progress) {
-            self.is_answered.store(true, Ordering::Relaxed);
+            self.has_answered();
         }
         if let Err(error) = self.message.ack_with(kind).await {
             tracing::warn!(%error, subject = self.subject(), "could not answer the broker");

@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: what messages mean. Decisions belong to the services.
 
-mod acked;
+mod acks;
 mod address;
 mod bucket;
 mod budget;
@@ -36,7 +36,7 @@ mod targets;
 mod trim;
 mod unrouted;
 
-pub use acked::Acked;
+pub use acks::Acks;
 pub use address::BrokerUrl;
 pub use bucket::{BucketState, InBucket};
 pub use budget::{Budget, Held};

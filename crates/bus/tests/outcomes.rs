@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bus::{Bus, BusConfig, OutcomeWriter, Past, RecentOutcomes};
+use bus::{Acks, Bus, BusConfig, OutcomeWriter, Past, RecentOutcomes};
 use chassis::{Clock, Env, Tasks};
 use chrono::TimeDelta;
 use prost::Message as _;
@@ -196,7 +196,7 @@ async fn a_sign_of_life_that_no_broker_hears_keeps_no_lease() {
 
 #[tokio::test]
 async fn an_ack_is_confirmed_by_the_broker() {
-    let (bus, _tasks) = connect().await;
+    let (bus, tasks) = connect().await;
     let target = Some(Target { id: "target".into(), kind: None });
     let delivery = Delivery { delivery_id: id(1), target, ..Delivery::default() };
     let mut consumer = bus.due_consumer(0, 10);
@@ -207,12 +207,12 @@ async fn an_ack_is_confirmed_by_the_broker() {
     let pulled = pull.next().await.expect("one").expect("no error").remove(0);
     assert_eq!(pulled.times_handed_out(), 1);
     assert!(!pulled.may_have_been_tried());
-    let acked = pulled.into_acked(&bus).await.expect("acked");
-    acked.confirm().await.expect("confirmed");
-    // What is confirmed is done: nothing is left of it at this moment.
+    let acks = Acks::new(bus.clone(), tasks.clone(), "a test's");
+    acks.ack_confirmed(&pulled).await;
+    // What is confirmed is done. It is waited for at a stop.
+    tasks.stop();
+    assert!(tasks.wait(Duration::from_secs(10)).await, "confirmed");
     assert_eq!(bus.deliveries_waiting().await.expect("answered"), 0);
-    acked.confirm().await.expect("confirmed again");
-    assert!(acked.is_of_this_connection());
 }
 
 #[tokio::test]

@@ -133,13 +133,13 @@ impl Dispatcher {
     pub(crate) async fn handle(&self, pulled: Pulled) {
         let Ok(delivery) = Delivery::decode(pulled.payload().clone()) else {
             self.set_aside(&pulled).await;
-            return self.acks.confirm(pulled).await;
+            return self.acks.ack_confirmed(&pulled).await;
         };
         let hop = HopKey::of(&delivery.delivery_id, delivery.hop);
         match self.settled.begin(hop) {
             // The one who is at it prolongs the lease and will ack.
             Known::UnderWay => return,
-            Known::Finished => return self.acks.confirm(pulled).await,
+            Known::Finished => return self.acks.ack_confirmed(&pulled).await,
             Known::New => {}
         }
         // Should this panic, the hop is not blocked for as long as this process lives.
@@ -159,11 +159,10 @@ impl Dispatcher {
         self.settled.finish(hop);
         chassis::crash_point("dispatcher.before_ack");
         if matches!(answer, Answer::Ended) {
-            return self.acks.confirm(pulled).await;
+            return self.acks.ack_confirmed(&pulled).await;
         }
         // Not confirmed: the next hop tells of itself.
-        pulled.ack().await;
-        chassis::crash_point("dispatcher.after_ack");
+        self.acks.ack(&pulled);
     }
 
     async fn work(&self, pulled: &Pulled, delivery: Delivery) -> Answer {

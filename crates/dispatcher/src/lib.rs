@@ -14,7 +14,6 @@
 //! Deliberately absent: who gets an event (fanout), SQL, and settings writes:
 //! a setting that is to be disabled is reported, not touched.
 
-mod acks;
 mod alone;
 mod attempt;
 mod clocks;
@@ -33,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use bus::{Budget, Bus, OutcomeWriter, RecentOutcomes, Settings, TargetBoard};
+use bus::{Acks, Budget, Bus, OutcomeWriter, RecentOutcomes, Settings, TargetBoard};
 use chassis::{Clock, Readiness, Tasks};
 use protocol::v1::DispatcherBeat;
 use tokio::sync::Semaphore;
@@ -84,7 +83,7 @@ pub async fn run(
         bytes: Budget::new(bytes),
         busy_shards: AtomicUsize::new(0),
         alone: alone::place(),
-        acks: Arc::new(acks::Acks::new(bus.clone(), clock.clone(), tasks.clone())),
+        acks: Acks::new(bus.clone(), tasks.clone(), "dispatcher.after_ack"),
         settled: settled::Settled::new(bus.config().lease, clock.clone()),
         faults: faults::OurFaults::default(),
         clocks,
@@ -130,7 +129,7 @@ pub(crate) struct Dispatcher {
     pub(crate) post: Option<mail::Post>,
     pub(crate) clock: Clock,
     pub(crate) settled: settled::Settled,
-    pub(crate) acks: Arc<acks::Acks>,
+    pub(crate) acks: Acks,
     pub(crate) faults: faults::OurFaults,
     pub(crate) clocks: Arc<clocks::Clocks>,
     /// How long the broker waits for a sign of life.

@@ -16,7 +16,7 @@ mod unrouted;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Budget, Bus, BusError, Consumer, Documents, OutcomeWriter, Pulled, Settings};
+use bus::{Acks, Budget, Bus, BusError, Consumer, Documents, OutcomeWriter, Pulled, Settings};
 use chassis::{Clock, Readiness, Tasks};
 use tokio::sync::{Semaphore, watch};
 
@@ -61,6 +61,7 @@ pub async fn run(
     ];
     tasks.background(lag::tell(bus.events_consumer("fanout", max_pending), clock.clone()));
     let fanout = Arc::new(Fanout {
+        acks: Acks::new(bus.clone(), tasks.clone(), "fanout.after_ack"),
         room: unrouted::Room::default(),
         bytes: Budget::new(usize::try_from(config.bytes)?),
         config,
@@ -92,6 +93,7 @@ pub(crate) struct Fanout {
     pub(crate) bus: Bus,
     pub(crate) settings: Settings,
     pub(crate) outcomes: OutcomeWriter,
+    acks: Acks,
     pub(crate) clock: Clock,
     pub(crate) room: unrouted::Room,
     /// Of events in work.
@@ -197,14 +199,13 @@ impl Fanout {
                     };
                     chassis::crash_point("fanout.before_ack");
                     match answer {
-                        Answer::Ack => event.ack().await,
+                        Answer::Ack => self.acks.ack(event),
                         Answer::Again(delay) => event.nak(delay).await,
                         Answer::Leave => tracing::warn!(
                             subject = event.subject(),
                             "this process was frozen for a lease; an event is left to another"
                         ),
                     }
-                    chassis::crash_point("fanout.after_ack");
                 }
             });
             futures_util::future::join_all(answers).await;

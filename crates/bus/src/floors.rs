@@ -13,7 +13,9 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull::Config as PullConfig;
-use async_nats::jetstream::consumer::{Consumer as JsConsumer, DeliverPolicy, Info};
+use async_nats::jetstream::consumer::{
+    Config as ConsumerConfig, Consumer as JsConsumer, DeliverPolicy, Info,
+};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{
     Info as StreamInfo, LastRawMessageErrorKind, RetentionPolicy, Stream,
@@ -26,6 +28,18 @@ use crate::{BusError, Consumer};
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// How long a note may hold up a pull.
 const NOTE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps what is larger there than it is wanted: each process has an environment of its own,
+/// and maybe another version, and the last one that looks a consumer up must not take back
+/// what another one counts on. A kind of outcome that only a newer version knows is handed
+/// out to an older one as well, which leaves it to the newer.
+fn keep_larger(there: &ConsumerConfig, wanted: &mut PullConfig) {
+    wanted.ack_wait = wanted.ack_wait.max(there.ack_wait);
+    wanted.max_ack_pending = wanted.max_ack_pending.max(there.max_ack_pending);
+    if there.filter_subjects.iter().any(|subject| !wanted.filter_subjects.contains(subject)) {
+        wanted.filter_subjects.clone_from(&there.filter_subjects);
+    }
+}
 
 /// A durable consumer that is there.
 pub(crate) struct Found {
@@ -61,7 +75,10 @@ impl Consumer {
             None if is_work_queue => (DeliverPolicy::All, 0),
             None => self.beginning(stream.cached_info(), stream_made).await?,
         };
-        let config = PullConfig { deliver_policy, ..self.config.clone() };
+        let mut config = PullConfig { deliver_policy, ..self.config.clone() };
+        if let Some(info) = &there {
+            keep_larger(&info.config, &mut config);
+        }
         let consumer = stream.create_consumer(config).await.map_err(BusError::unavailable)?;
         let Info { created, cluster, .. } = consumer.cached_info();
         let leader = cluster.as_ref().and_then(|cluster| cluster.leader.clone());

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use model::{EventType, delivery_id, event_key, message_target_id};
 use prost::Message as _;
 use protocol::v1::{AccountDocument, Delivery, Ended, OutcomeBatch, Target, outcome};
+use serde_json::json;
 use testkit::{NatsCluster, Scratch};
 
 async fn connect(extra: &[(&str, &str)]) -> (Bus, Tasks) {
@@ -47,6 +48,27 @@ async fn pull_one(consumer: &mut bus::Consumer) -> (Delivery, bus::Pulled) {
     let chunk = pull.next().await.expect("a message within the pull").expect("no error");
     let pulled = chunk.into_iter().next().expect("one message");
     (Delivery::decode(pulled.payload().clone()).expect("a delivery"), pulled)
+}
+
+/// Two processes with environments of their own: the last one takes nothing back.
+#[tokio::test]
+async fn a_consumer_keeps_the_longer_lease_and_the_larger_limits() {
+    let region = testkit::fresh_region();
+    let own = ("POSTRIDER_REGION", region.as_str());
+    let (first, _tasks) = connect(&[own, ("POSTRIDER_LEASE", "20s")]).await;
+    let (second, _tasks) = connect(&[own]).await;
+    first.outcomes_consumer("archive", &OutcomeKind::ALL, 500).ensure().await.expect("made");
+    let fewer = [OutcomeKind::Ended];
+    second.outcomes_consumer("archive", &fewer, 100).ensure().await.expect("found");
+    let asked = format!("CONSUMER.INFO.{region}_OUTCOMES.{region}_archive");
+    let info = testkit::broker::jetstream(testkit::shared_nats_url(), &asked, &json!({})).await;
+    let config = &info["config"];
+    assert_eq!(config["ack_wait"], 20_000_000_000_u64);
+    assert_eq!(config["max_ack_pending"], 500);
+    assert_eq!(config["filter_subjects"].as_array().map(Vec::len), Some(4));
+    first.outcomes_consumer("archive", &OutcomeKind::ALL, 900).ensure().await.expect("found");
+    let info = testkit::broker::jetstream(testkit::shared_nats_url(), &asked, &json!({})).await;
+    assert_eq!(info["config"]["max_ack_pending"], 900);
 }
 
 #[tokio::test]

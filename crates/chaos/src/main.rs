@@ -268,7 +268,7 @@ fn setup(seed: u64, brokers: usize, seconds: u64, mutant: Option<String>) -> Set
         alert_waits_ms: vec![1_000, 2_000, 4_000, 8_000],
         egress_timeout_ms: 1_500,
         events_max_bytes: 16 << 20,
-        outcomes_max_bytes: 16 << 20,
+        outcomes_max_bytes: 32 << 20,
         target_concurrency: 8,
         begins_old: false,
     }
@@ -290,6 +290,7 @@ fn plan(
         brokers: setup.brokers,
         settings,
         mutant: setup.mutant.clone(),
+        clock: None,
         directory: directory.to_owned(),
     }
 }
@@ -314,7 +315,7 @@ fn settings(setup: &Setup) -> Vec<(&'static str, String)> {
         ("OUTCOMES_MAX_BYTES", setup.outcomes_max_bytes.to_string()),
         // Some minutes: as long as a broker that was killed, or had no room, may hand out again
         // what was done.
-        ("OUTCOMES_REPLAY_BYTES", (4 << 20).to_string()),
+        ("OUTCOMES_REPLAY_BYTES", (16 << 20).to_string()),
         ("TARGET_CONCURRENCY", setup.target_concurrency.to_string()),
         ("MAIL_FROM", "Postrider <alerts@postrider.test>".to_owned()),
         ("SMTP_TIMEOUT", ms(1_800)),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use dev_servers::rig::{ROLES, answers};
 use dev_servers::{
-    ManagedProcess, Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, Signal, environment,
-    ports,
+    ManagedProcess, Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, Signal, TurnedClock,
+    environment, ports,
 };
 use rustix::process::{Pid, kill_process};
 
@@ -92,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Vec<(&'static str, String)>,
     /// A bug that is switched on: see `chassis::mutant`.
     pub(crate) mutant: Option<String>,
+    /// The database's, if it is to be turned.
+    pub(crate) clock: Option<TurnedClock>,
     pub(crate) directory: PathBuf,
 }
 
@@ -140,7 +142,10 @@ impl Rig {
             3 => Brokers::Three(NatsCluster::start(&directory)?),
             other => bail!("a rig has one broker or three, not {other}"),
         };
-        let postgres = Postgres::start(PostgresOptions::new(directory.join("postgres")))?;
+        let postgres = Postgres::start(PostgresOptions {
+            clock: plan.clock.clone(),
+            ..PostgresOptions::new(directory.join("postgres"))
+        })?;
         let database = postgres.create_database("postrider")?;
         let replicas = Vec::new();
         let mut rig = Self { replicas, brokers, postgres, database, shards: 1, plan, disks };

@@ -3,8 +3,8 @@
 //! At the beginning of each day every process is started again, one after the other, with a
 //! clock that is a day further on, and the keys of an account are replaced. History is kept
 //! for two days, schedules last for seconds, streams have kilobytes, so that whatever is
-//! given up after its time is given up on the way. Broker and database have the clock of
-//! the machine, and run through.
+//! given up after its time is given up on the way. The database runs through, with a clock
+//! that is turned with theirs; the broker runs through with the clock of the machine.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use dev_servers::TurnedClock;
 use serde::Serialize;
 use serde_json::json;
 use testkit::http;
@@ -51,6 +52,9 @@ pub(crate) struct Soak {
     /// Events a second
     #[arg(long, default_value_t = 12)]
     rate: u64,
+    /// libfaketime, by which the database's clock is turned
+    #[arg(long)]
+    faketime: std::path::PathBuf,
     /// Where the files of the run are kept
     #[arg(long)]
     directory: std::path::PathBuf,
@@ -81,6 +85,12 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
         plan.settings.push((retention(table), KEPT_DAYS.to_owned()));
     }
     plan.settings.push(("CLOCK_SKEW", format!("{}s", (options.days + 1) * DAY_S)));
+    let clock = TurnedClock {
+        library: options.faketime.clone(),
+        ahead: options.directory.join("database-is-ahead"),
+    };
+    std::fs::write(&clock.ahead, days_ahead(0))?;
+    plan.clock = Some(clock);
     let mut rig = Rig::start(plan).await?;
     let epoch_ms = rig.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
     let epoch_ms = epoch_ms.trim().parse::<u64>()? - recorder.now_ms();
@@ -119,6 +129,11 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
     judge(&samples)
 }
 
+/// As libfaketime reads it.
+fn days_ahead(days: u64) -> String {
+    format!("+{days}d\n")
+}
+
 fn retention(table: &str) -> &'static str {
     match table {
         "EVENTS" => "RETENTION_EVENTS_DAYS",
@@ -141,6 +156,7 @@ fn days(
     for day in 0..options.days {
         recorder.say(format!("day {day}"));
         if day > 0 {
+            std::fs::write(options.directory.join("database-is-ahead"), days_ahead(day))?;
             for at in 0..rig.replicas.len() {
                 let point = format!("clock.offset=return({})", day * DAY_S);
                 rig.replicas[at].own_settings = vec![("FAILPOINTS".to_owned(), point)];

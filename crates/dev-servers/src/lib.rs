@@ -40,7 +40,7 @@ mod user;
 pub use fetch::fetch;
 pub use nats::{Nats, NatsOptions, NatsSync};
 pub use nats_cluster::NatsCluster;
-pub use postgres::{Postgres, PostgresOptions};
+pub use postgres::{Postgres, PostgresOptions, TurnedClock};
 pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};
 pub use rig::Rig;

@@ -34,12 +34,24 @@ pub struct PostgresOptions {
     pub durable: bool,
     /// More of the server's settings, each as `name=value`.
     pub settings: Vec<String>,
+    /// `None` for the machine's clock.
+    pub clock: Option<TurnedClock>,
+}
+
+/// A clock that is turned while the server runs.
+#[derive(Clone, Debug)]
+pub struct TurnedClock {
+    /// libfaketime, a package of Debian's.
+    pub library: PathBuf,
+    /// A file that says how far it is ahead of the machine's, as `+3d`. It is read again
+    /// within a second.
+    pub ahead: PathBuf,
 }
 
 impl PostgresOptions {
     /// A free port and no flushing to the disk, as tests want it.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { port: None, dir: dir.into(), durable: false, settings: Vec::new() }
+        Self { port: None, dir: dir.into(), durable: false, settings: Vec::new(), clock: None }
     }
 }
 
@@ -250,6 +262,13 @@ impl Postgres {
         }
         self.options.settings.iter().for_each(|setting| set(setting));
         command.env_clear().current_dir(&self.options.dir);
+        if let Some(TurnedClock { library, ahead }) = &self.options.clock {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", ahead)
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         self.run_as.apply(&mut command);
         // SIGQUIT is its immediate shutdown: as abrupt as a crash, but the
         // shared memory segments are given back.

@@ -226,6 +226,10 @@ impl Dispatcher {
         let target = work.delivery.target.clone().unwrap_or_default();
         let mut place = None;
         loop {
+            // Another may be at it: what is decided here would be written beside its try.
+            if pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts") {
+                return Answer::Leave;
+            }
             let Some(in_force) = self.in_force(&work.event) else {
                 // Settings never lose an account that has events: this is a fault of ours.
                 let detail = "the account, or its parent, has no settings document".to_owned();

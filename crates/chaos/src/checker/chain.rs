@@ -76,6 +76,12 @@ fn counts_up(known: &Known, posts: &[Arrival], tell: &mut impl FnMut(&'static st
             }
             repeated += 1;
             let from = since.saturating_sub(LATE_MS);
+            // Who has no processor for a lease has lost it: of each time anew.
+            if known.starved_ms(from, post.t) > 0 {
+                repeated -= 1;
+                highest = Some(post);
+                continue;
+            }
             let excuses =
                 known.excuses("dispatcher", from, post.t) + known.excuses("fanout", from, post.t);
             if excuses < repeated {
@@ -101,8 +107,8 @@ fn is_one_mail(known: &Known, delivery: &str, tell: &mut impl FnMut(&'static str
     let mails = known.mails.get(delivery).map(Vec::as_slice).unwrap_or_default();
     for (again, two) in mails.windows(2).enumerate() {
         let from = mails[0].saturating_sub(LATE_MS);
-        // The relay had it, and its answer was not read in time.
-        if known.starved_ms(from, two[1]) > 0 {
+        // The relay had it, and its answer was not read in time: of each time anew.
+        if known.starved_ms(two[0].saturating_sub(LATE_MS), two[1]) > 0 {
             continue;
         }
         if known.excuses("dispatcher", from, two[1]) + known.excuses("fanout", from, two[1])

@@ -19,6 +19,9 @@ const BATCHES_PER_SECOND: i32 = 10;
 /// How long a job is left to whoever was last seen working on it. Much longer than
 /// the broker may take for one group of deliveries.
 const CLAIM: TimeDelta = TimeDelta::seconds(30);
+/// How long another job's batch that nobody has noted is thought of: whoever was at it may
+/// be gone for good, and the job may have been cancelled.
+const REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 /// What a job is to send next.
 #[derive(Debug)]
@@ -33,8 +36,8 @@ pub struct JobBatch {
     looked_at: usize,
     /// Which of those were sent.
     sent: Vec<Uuid>,
-    /// Whoever was at the job before did not let it go, and may have sent some of these
-    /// since then.
+    /// Whoever was at the job before, or at another one of the account, did not let it go,
+    /// and may have sent some of these since then.
     repeats_since: Option<DateTime<Utc>>,
     /// Less than a batch is the end: what ends from now on is not its.
     is_last: bool,
@@ -88,8 +91,9 @@ impl JobBatch {
 }
 
 impl Store {
-    /// Claims what a job is to send next. `None` when no job is due that nobody
-    /// else is working on.
+    /// Claims what a job is to send next. `None` when no job is due that nobody else is
+    /// working on. While somebody is at a job of an account, its other jobs wait that may
+    /// name the same deliveries: what is sent and not noted yet would be sent by both.
     ///
     /// # Errors
     /// Those of the database.
@@ -99,17 +103,43 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<Option<JobBatch>, StoreError> {
         let mut tx = self.pool.begin().await?;
+        let due = sqlx::query!(
+            "SELECT r.resend_id, r.account_id FROM resends r WHERE r.state = 'running' \
+             AND r.next_batch_at <= $1 AND (r.claimed_until IS NULL OR r.claimed_until <= $1) \
+             AND NOT EXISTS (SELECT FROM resends o WHERE o.account_id = r.account_id \
+             AND o.resend_id <> r.resend_id AND o.claimed_until > $1 AND \
+             (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL)) \
+             ORDER BY r.next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+            at
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(due) = due else { return Ok(None) };
+        // Who claims another job of the account at this moment is not seen yet.
+        let has_turn = sqlx::query_scalar!(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended('resends of ' || $1, 0)) \
+             AS \"has_turn!\"",
+            due.account_id
+        );
+        if !has_turn.fetch_one(&mut *tx).await? {
+            return Ok(None);
+        }
         let job = sqlx::query!(
-            "WITH due AS (SELECT resend_id, claimed_until FROM resends WHERE state = 'running' \
-             AND next_batch_at <= $2 AND (claimed_until IS NULL OR claimed_until <= $2) \
-             ORDER BY next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED) \
-             UPDATE resends r SET claim = $1, claimed_until = $3 FROM due \
-             WHERE r.resend_id = due.resend_id RETURNING r.resend_id, r.account_id, r.target_id, \
-             r.target, r.outcomes, r.since, r.created_at, r.per_second, r.state, r.sent, \
-             r.passed_over, r.reached, r.reached_id, due.claimed_until AS left_at",
+            "WITH others AS (SELECT o.claimed_until FROM resends o, resends r \
+             WHERE r.resend_id = $1 AND o.account_id = r.account_id \
+             AND o.resend_id <> r.resend_id AND o.claimed_until > $5 AND \
+             (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL)), \
+             due AS (SELECT claimed_until FROM resends WHERE resend_id = $1) \
+             UPDATE resends r SET claim = $2, claimed_until = $4 FROM due \
+             WHERE r.resend_id = $1 AND NOT EXISTS (SELECT FROM others WHERE claimed_until > $3) \
+             RETURNING r.resend_id, r.account_id, r.target_id, r.target, r.outcomes, r.since, \
+             r.created_at, r.per_second, r.state, r.sent, r.passed_over, r.reached, r.reached_id, \
+             least(due.claimed_until, (SELECT min(claimed_until) FROM others)) AS left_at",
+            due.resend_id,
             claim,
             at,
-            at + CLAIM
+            at + CLAIM,
+            at - REMEMBERED
         )
         .fetch_optional(&mut *tx)
         .await?;

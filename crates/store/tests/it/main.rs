@@ -12,6 +12,7 @@ mod migrations;
 mod open_decisions;
 mod outbox;
 mod partitions;
+mod resends;
 mod statistics;
 mod statistics_plans;
 mod webhook_plans;

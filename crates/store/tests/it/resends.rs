@@ -1,0 +1,70 @@
+//! Jobs that send again, and who may be at which.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use store::history::Uuid;
+use store::{NewResend, Store};
+use testkit::TestEnv;
+
+use crate::world::open;
+
+const ACCOUNT: &str = "acc0acc0acc0acc0acc0acc0";
+
+/// Two deliveries to each of two targets.
+async fn fill(env: &TestEnv) -> Store {
+    let store = open(env).await;
+    env.sql(&format!(
+        "INSERT INTO accounts (account_id, name, status, sealed_http_signing_key, \
+         sealed_alerts_signing_key, created_at, updated_at) \
+         VALUES ('{ACCOUNT}', 'demo', 'open', '', '', now(), now())"
+    ));
+    env.sql(&format!(
+        "INSERT INTO undelivered (delivery_id, account_id, target_id, outcome, ended_at, delivery) \
+         SELECT md5('d' || n)::uuid, '{ACCOUNT}', md5('t' || (n % 2))::uuid, 'held', \
+         now() - n * interval '1 minute', 'x' FROM generate_series(1, 4) n"
+    ));
+    store
+}
+
+async fn make(store: &Store, number: u128, target_id: Option<Uuid>, at: DateTime<Utc>) {
+    let outcomes = ["held".to_owned()];
+    let (target, since) = ("", None);
+    let job = NewResend { target_id, target, outcomes: &outcomes, since, per_second: 1_000 };
+    store.create_resend(ACCOUNT, Uuid::from_u128(number), &job, at).await.expect("made");
+}
+
+#[tokio::test]
+async fn two_jobs_that_name_the_same_are_not_in_hand_at_once() {
+    let env = TestEnv::new();
+    let store = fill(&env).await;
+    let target = |name: &str| env.sql(&format!("SELECT md5('{name}')::uuid")).trim().parse().ok();
+    let now = Utc::now();
+    let at = |seconds: i64| now + TimeDelta::seconds(seconds);
+    make(&store, 1, target("t0"), at(1)).await;
+    make(&store, 2, None, at(2)).await;
+    make(&store, 3, target("t1"), at(3)).await;
+    let claim = |number: u128, seconds: i64| {
+        let store = &store;
+        let next = store.next_resend_batch(Uuid::from_u128(number), at(seconds));
+        async move { next.await.expect("asked") }
+    };
+    let first = claim(1, 4).await.expect("the first is due");
+    assert_eq!((first.left(), first.repeats_since()), (2, None));
+    // The second names everything: it waits for the first. The third names other deliveries.
+    let third = claim(3, 5).await.expect("the third is due");
+    assert_eq!((third.left(), third.repeats_since()), (2, None));
+    assert!(claim(2, 5).await.is_none());
+
+    // Nobody has noted what was sent, and nobody is there any more.
+    let later = claim(4, 60).await.expect("left by whoever was at it");
+    let since = later.repeats_since().expect("it may have been sent");
+    assert!((since - at(4)).abs() < TimeDelta::seconds(1), "{since}");
+    env.sql("UPDATE resends SET state = 'cancelled' WHERE resend_id <> '00000000-0000-0000-0000-000000000002'");
+    // Another one's batch counts as well, until it is too long ago.
+    assert!(claim(5, 61).await.is_none());
+    let second = claim(6, 100).await.expect("the second is due");
+    let since = second.repeats_since().expect("the others may have sent them");
+    assert!((since - at(5)).abs() < TimeDelta::seconds(1), "{since}");
+    let forgotten = claim(7, 100 + 2 * 3600).await.expect("left by whoever was at it");
+    let since = forgotten.repeats_since().expect("it may have been sent");
+    assert!((since - at(100)).abs() < TimeDelta::seconds(1), "{since}");
+}

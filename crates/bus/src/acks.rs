@@ -9,8 +9,8 @@
 //! about the last one of each stream alone: a stream's acks are worked off in the order in
 //! which one connection brings them, so that its answer stands for all before it. Where
 //! there is none, or the connection was made anew meanwhile, each is repeated until it is
-//! confirmed. What a stream's leader had in hand when it lost its place is not noticed here;
-//! it comes back after a lease.
+//! confirmed. What is on its way while a stream changes its leader gets lost without a
+//! notice here: the next leader answers for the last one. It comes back after a lease.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -29,15 +29,17 @@ const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// How long a note may hold up a pull.
 const NOTE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Keeps what is larger there than it is wanted: each process has an environment of its own,
+/// Keeps what there is more of than is wanted: each process has an environment of its own,
 /// and maybe another version, and the last one that looks a consumer up must not take back
 /// what another one counts on. A kind of outcome that only a newer version knows is handed
-/// out to an older one as well, which leaves it to the newer.
+/// out to an older one as well, which leaves it to the newer. The lease is that of the
+/// settings: everything else that hangs on it is, too.
 fn keep_larger(there: &ConsumerConfig, wanted: &mut PullConfig) {
-    wanted.ack_wait = wanted.ack_wait.max(there.ack_wait);
     wanted.max_ack_pending = wanted.max_ack_pending.max(there.max_ack_pending);
-    if there.filter_subjects.iter().any(|subject| !wanted.filter_subjects.contains(subject)) {
-        wanted.filter_subjects.clone_from(&there.filter_subjects);
+    for subject in &there.filter_subjects {
+        if !wanted.filter_subjects.contains(subject) {
+            wanted.filter_subjects.push(subject.clone());
+        }
     }
 }
 

@@ -190,6 +190,7 @@ impl Dispatcher {
             Company::Alone(alone) => Some(alone),
             Company::Any => None,
         };
+        chassis::crash_point("dispatcher.looked_back");
         self.work_on(pulled, delivery, next).await
     }
 
@@ -227,8 +228,17 @@ impl Dispatcher {
         let mut place = None;
         loop {
             // Another may be at it: what is decided here would be written beside its try.
-            if pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts") {
+            if self.has_lost(pulled) {
                 return Answer::Leave;
+            }
+            if pulled.may_be_redelivered()
+                && work.known.is_none()
+                && !chassis::mutant("looked_long_ago")
+            {
+                work = match Box::pin(self.look_once_more(pulled, work)).await {
+                    Ok(work) => work,
+                    Err(answer) => return answer,
+                };
             }
             let Some(in_force) = self.in_force(&work.event) else {
                 // Settings never lose an account that has events: this is a fault of ours.
@@ -329,10 +339,9 @@ impl Dispatcher {
         };
         chassis::crash_point("dispatcher.before_post");
         chassis::crash_point_at("dispatcher.before_post_to", url);
-        let work = match Box::pin(self.look_once_more(pulled, work)).await {
-            Ok(work) => work,
-            Err(answer) => return answer,
-        };
+        if self.has_lost(pulled) {
+            return Answer::Leave;
+        }
         let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();
         let sent = self.egress.post(url, &headers, body).await;

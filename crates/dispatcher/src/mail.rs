@@ -117,10 +117,9 @@ impl Dispatcher {
             Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
         };
         chassis::crash_point("dispatcher.before_mail");
-        let work = match Box::pin(self.look_once_more(pulled, work)).await {
-            Ok(work) => work,
-            Err(answer) => return answer,
-        };
+        if self.has_lost(pulled) {
+            return Answer::Leave;
+        }
         let mut span = span(&work.delivery, work.delivery.attempt + 1);
         let (started_at, began) = (self.clock.now(), Instant::now());
         // Nothing is asked of the relay when no address is one.

@@ -12,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::{Family, Scope, Wanted, still_wanted};
 use protocol::v1::ended::End;
 use protocol::v1::{Attempted, Delivery, outcome};
+use tokio::time::Instant;
 
 use crate::Dispatcher;
 use crate::attempt::{Answer, Work};
@@ -22,6 +23,8 @@ use crate::targets::Wait;
 const FANOUT_AWAY: TimeDelta = TimeDelta::minutes(5);
 /// Clocks of the broker's nodes agree within this.
 const CLOCK_MARGIN: TimeDelta = TimeDelta::seconds(5);
+/// A look that takes longer is one at which settings may have changed.
+const LONG_LOOK: Duration = Duration::from_millis(500);
 /// For how long it is looked for what came of a try after all that was repeated.
 const UNSURE_FOR: TimeDelta = TimeDelta::minutes(15);
 
@@ -85,36 +88,38 @@ impl Dispatcher {
         is_late && !chassis::mutant("late_write_is_fresh")
     }
 
-    /// Looks once more, directly before a try, whether it is still to be made. If not, the
-    /// error is the answer to the copy.
+    /// Looks once more, before anything is decided, whether this is still for this process to
+    /// decide. If not, the error is the answer to the copy.
     ///
     /// Who had the copy before may have been waiting for the broker with what had come of
-    /// its own try, and may have stored that since the first look. And another may have been
-    /// given it: a process that was frozen may thaw here, or was cut off from the broker for
-    /// too long. If there is no other, the broker hands it out once more.
+    /// its own try, and may have stored that since the first look. Where this takes long, the
+    /// settings are fenced again: they are read next.
     pub(crate) async fn look_once_more(
         &self,
         pulled: &Pulled,
         work: Box<Work>,
     ) -> Result<Box<Work>, Answer> {
-        let may_repeat = pulled.may_be_redelivered() && !chassis::mutant("looked_long_ago");
-        if may_repeat && let Some(answer) = self.if_superseded(pulled).await {
+        let began = Instant::now();
+        if let Some(answer) = self.if_superseded(pulled).await {
             return Err(answer);
         }
-        let next = match may_repeat {
-            true => self.recall(&work.delivery, pulled.stored_at()).await,
-            false => Next::Try,
-        };
-        match next {
+        match self.recall(&work.delivery, pulled.stored_at()).await {
             Next::Try => {}
             Next::GoOn(attempted) => return Err(self.go_on(pulled, work, *attempted).await),
             Next::Report(reason) => return Err(self.report_again(&work, &reason).await),
             Next::Answer(answer) => return Err(answer),
         }
-        match pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts") {
-            true => Err(Answer::Leave),
-            false => Ok(work),
+        if began.elapsed() > LONG_LOOK && !self.fence().await {
+            return Err(Answer::Again(Duration::from_secs(1)));
         }
+        Ok(work)
+    }
+
+    /// Whether another may have been given this copy, asked before anything is decided and
+    /// directly before a try: a process that was frozen may thaw here, or was cut off from
+    /// the broker for too long. If there is no other, the broker hands it out once more.
+    pub(crate) fn has_lost(&self, pulled: &Pulled) -> bool {
+        pulled.lease_may_be_lost(self.lease) && !chassis::mutant("thaw_posts")
     }
 
     /// The answer to a copy that is not the newest of its delivery: whoever

@@ -58,7 +58,7 @@ pub use operators::{AccountChange, AccountDetails, PathQuota};
 pub use outbox::{DocumentKey, Outbox, Publication};
 pub use quotas::{Quota, Quotas, Usage};
 pub use rate_windows::{RateBudget, RateWindow};
-pub use resends::{JobBatch, MAX_RESENDS, NewResend, Resend, ResendBatch, Undelivered};
+pub use resends::{AfterNote, JobBatch, MAX_RESENDS, NewResend, Resend, ResendBatch, Undelivered};
 pub use signing_keys::{Resealing, SealedHeader, SealedSecrets, SigningKeyKind};
 pub use subaccounts::{NewSubaccount, Subaccount, SubaccountQuery};
 pub use url_options::{

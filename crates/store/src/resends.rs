@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::accounts::lock_account;
 use crate::{Store, StoreError, Thing};
 
-pub use job::JobBatch;
+pub use job::{AfterNote, JobBatch};
 
 /// Jobs of one account that may be under way at a time.
 pub const MAX_RESENDS: i64 = 10;

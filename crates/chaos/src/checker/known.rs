@@ -327,13 +327,21 @@ impl Known {
     /// Faults of which one may explain that something was done twice or late between these
     /// moments: those that hit a process of this role, or a broker.
     pub(crate) fn excuses(&self, role: &str, from: u64, to: u64) -> usize {
-        let hits = |fault: &&Fault| {
+        self.that_excuse(role, from, to).count()
+    }
+
+    /// When the last of these was over.
+    pub(crate) fn excused_until(&self, role: &str, from: u64, to: u64) -> Option<u64> {
+        self.that_excuse(role, from, to).map(|fault| fault.to).max()
+    }
+
+    fn that_excuse(&self, role: &str, from: u64, to: u64) -> impl Iterator<Item = &Fault> {
+        self.faults.iter().filter(move |fault| {
             fault.from <= to
                 && fault.to >= from
                 && fault.kind != "hold_settings"
                 && fault.on.iter().any(|on| on.starts_with(role) || on.starts_with("nats"))
-        };
-        self.faults.iter().filter(hits).count()
+        })
     }
 
     /// Faults that hit a broker between these moments.

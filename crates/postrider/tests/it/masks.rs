@@ -211,7 +211,7 @@ async fn a_copy_whose_retry_is_stored_is_not_tried_again_though_its_outcome_is_g
 }
 
 /// The first one has its answer and cannot say so; the second one has looked, and is about to
-/// try. Neither is away for a lease.
+/// decide. It is not away for a lease.
 #[tokio::test]
 async fn what_is_told_between_the_look_and_the_try_is_not_tried_again() {
     let servers = OwnServers::start();
@@ -224,8 +224,8 @@ async fn what_is_told_between_the_look_and_the_try_is_not_tried_again() {
     system.run("dispatcher", Some("dispatcher.answered=1*return(stop)")).await;
     system.publish(clicked("once")).await;
     system.has_stopped(1).await;
-    let about_to_try = Some("dispatcher.before_post=1*return(stop)");
-    system.run_another("dispatcher", "dispatcher-2", about_to_try).await;
+    let has_looked = Some("dispatcher.looked_back=1*return(stop)");
+    system.run_another("dispatcher", "dispatcher-2", has_looked).await;
     system.has_stopped(2).await;
     system.process("dispatcher").thaw();
     let (nats, region) = (servers.nats.url(), &servers.region);

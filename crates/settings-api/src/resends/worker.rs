@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::{AcceptedEvent, Delivery};
-use store::{JobBatch, StoreError};
+use store::{AfterNote, JobBatch, StoreError};
 use uuid::Uuid;
 
 use crate::SettingsApi;
@@ -71,7 +71,8 @@ impl SettingsApi {
         let Some(mut batch) = batch else { return Ok(Sent::Nothing) };
         let sent = self.send_batch(&mut batch).await;
         // What was stored is noted and the job let go, whatever came then.
-        let goes_on = self.note_resent(&mut batch, true).await?;
+        let then = if sent.is_ok() { AfterNote::LetGo } else { AfterNote::LetGoUnsure };
+        let goes_on = self.note_resent(&mut batch, then).await?;
         sent?;
         Ok(Sent::Batch(goes_on))
     }
@@ -98,7 +99,7 @@ impl SettingsApi {
             let Group { looked_at, ids, again } = self.next_group(batch);
             if chassis::mutant("resend_notes_first") {
                 batch.looked_at(looked_at, ids);
-                self.note_resent(batch, false).await?;
+                self.note_resent(batch, AfterNote::Next).await?;
                 self.store_again(&again).await?;
                 continue;
             }
@@ -117,7 +118,7 @@ impl SettingsApi {
             if now - noted_at > NOTE_EVERY && batch.left() > 0 {
                 noted_at = now;
                 // Nothing more is sent of a job that was paused or has gone to another.
-                if self.note_resent(batch, false).await?.is_none() {
+                if self.note_resent(batch, AfterNote::Next).await?.is_none() {
                     return Ok(());
                 }
             }
@@ -153,9 +154,9 @@ impl SettingsApi {
     async fn note_resent(
         &self,
         batch: &mut JobBatch,
-        ends: bool,
+        then: AfterNote,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let goes_on = self.store.note_resent(batch, ends, self.clock.now()).await?;
+        let goes_on = self.store.note_resent(batch, then, self.clock.now()).await?;
         chassis::crash_point("settings.resend_noted");
         Ok(goes_on)
     }

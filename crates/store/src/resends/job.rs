@@ -21,7 +21,18 @@ const BATCHES_PER_SECOND: i32 = 10;
 const CLAIM: TimeDelta = TimeDelta::seconds(30);
 /// How long another job's batch that nobody has noted is thought of: whoever was at it may
 /// be gone for good, and the job may have been cancelled.
-const REMEMBERED: TimeDelta = TimeDelta::hours(1);
+const REMEMBERED: TimeDelta = TimeDelta::minutes(15);
+
+/// What comes after a note.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AfterNote {
+    /// More of the batch.
+    Next,
+    /// The job is let go.
+    LetGo,
+    /// It is let go after an error: some may have been sent that are not noted.
+    LetGoUnsure,
+}
 
 /// What a job is to send next.
 #[derive(Debug)]
@@ -103,12 +114,15 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<Option<JobBatch>, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // Of two that may name the same deliveries the one that was due first goes first.
         let due = sqlx::query!(
             "SELECT r.resend_id, r.account_id FROM resends r WHERE r.state = 'running' \
              AND r.next_batch_at <= $1 AND (r.claimed_until IS NULL OR r.claimed_until <= $1) \
              AND NOT EXISTS (SELECT FROM resends o WHERE o.account_id = r.account_id \
-             AND o.resend_id <> r.resend_id AND o.claimed_until > $1 AND \
-             (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL)) \
+             AND o.resend_id <> r.resend_id AND \
+             (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL) AND \
+             (o.claimed_until > $1 OR o.state = 'running' AND \
+             (o.next_batch_at, o.resend_id) < (r.next_batch_at, r.resend_id))) \
              ORDER BY r.next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED",
             at
         )
@@ -124,22 +138,27 @@ impl Store {
         if !has_turn.fetch_one(&mut *tx).await? {
             return Ok(None);
         }
+        // A version before the column knows of what is not noted by its claim alone.
         let job = sqlx::query!(
-            "WITH others AS (SELECT o.claimed_until FROM resends o, resends r \
-             WHERE r.resend_id = $1 AND o.account_id = r.account_id \
-             AND o.resend_id <> r.resend_id AND o.claimed_until > $5 AND \
-             (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL)), \
-             due AS (SELECT claimed_until FROM resends WHERE resend_id = $1) \
-             UPDATE resends r SET claim = $2, claimed_until = $4 FROM due \
-             WHERE r.resend_id = $1 AND NOT EXISTS (SELECT FROM others WHERE claimed_until > $3) \
+            "WITH unnoted AS (SELECT resend_id, account_id, target_id, claimed_until, \
+             coalesce(unnoted_since, claimed_until - make_interval(secs => $6)) AS since \
+             FROM resends WHERE account_id = $7), \
+             own AS (SELECT * FROM unnoted WHERE resend_id = $1), \
+             others AS (SELECT o.* FROM unnoted o, own WHERE o.resend_id <> $1 AND \
+             (o.target_id = own.target_id OR o.target_id IS NULL OR own.target_id IS NULL)) \
+             UPDATE resends r SET claim = $2, claimed_until = $4, \
+             unnoted_since = coalesce(own.since, $3) FROM own WHERE r.resend_id = $1 \
+             AND NOT EXISTS (SELECT FROM others WHERE claimed_until > $3) \
              RETURNING r.resend_id, r.account_id, r.target_id, r.target, r.outcomes, r.since, \
              r.created_at, r.per_second, r.state, r.sent, r.passed_over, r.reached, r.reached_id, \
-             least(due.claimed_until, (SELECT min(claimed_until) FROM others)) AS left_at",
+             least(own.since, (SELECT min(since) FROM others WHERE since > $5)) AS repeats_since",
             due.resend_id,
             claim,
             at,
             at + CLAIM,
-            at - REMEMBERED
+            at - REMEMBERED,
+            CLAIM.as_seconds_f64(),
+            due.account_id
         )
         .fetch_optional(&mut *tx)
         .await?;
@@ -181,7 +200,6 @@ impl Store {
         tx.commit().await?;
         let is_last = deliveries.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
         let (looked_at, sent) = (0, Vec::new());
-        let repeats_since = job.left_at.map(|left_at| left_at - CLAIM);
         let batch = JobBatch {
             resend,
             claim,
@@ -189,22 +207,21 @@ impl Store {
             deliveries,
             looked_at,
             sent,
-            repeats_since,
+            repeats_since: job.repeats_since,
             is_last,
         };
         Ok(Some(batch))
     }
 
-    /// Notes what was looked at and what was sent, and takes it out of the batch; lets
-    /// go of the job where the batch `ends`. Returns when the job goes on; `None` when
-    /// it does not, or is somebody else's by now.
+    /// Notes what was looked at and what was sent, and takes it out of the batch. Returns
+    /// when the job goes on; `None` when it does not, or is somebody else's by now.
     ///
     /// # Errors
     /// Those of the database. Nothing is noted then, and they are sent once more.
     pub async fn note_resent(
         &self,
         batch: &mut JobBatch,
-        ends: bool,
+        then: AfterNote,
         at: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let (resend, looked_at) = (&batch.resend, batch.looked_at);
@@ -212,13 +229,18 @@ impl Store {
         let last = part.last();
         let mut tx = self.pool.begin().await?;
         let sent = note(&mut tx, part, &batch.sent, at).await?;
+        let ends = then != AfterNote::Next;
         let is_done = ends && batch.is_last && batch.left() == 0;
+        // What is repeated in this batch may be behind what was looked at.
+        let is_all_noted =
+            then == AfterNote::LetGo && (batch.left() == 0 || batch.repeats_since.is_none());
         let job = sqlx::query!(
             "UPDATE resends SET sent = sent + $3, passed_over = passed_over + $4, changed_at = $5, \
              next_batch_at = greatest(next_batch_at + make_interval(secs => $6), $5), \
              reached = coalesce($7, reached), reached_id = coalesce($8, reached_id), \
              claim = CASE WHEN $9 THEN NULL ELSE claim END, \
              claimed_until = CASE WHEN $9 THEN NULL ELSE $10::timestamptz END, \
+             unnoted_since = CASE WHEN $12 THEN NULL ELSE unnoted_since END, \
              state = CASE WHEN $11 AND state = 'running' THEN 'done' ELSE state END \
              WHERE resend_id = $1 AND claim = $2 RETURNING state, next_batch_at",
             resend.resend_id,
@@ -231,7 +253,8 @@ impl Store {
             last.map(|taken| taken.delivery_id),
             ends,
             at + CLAIM,
-            is_done
+            is_done,
+            is_all_noted
         )
         .fetch_optional(&mut *tx)
         .await?;

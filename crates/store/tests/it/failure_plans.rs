@@ -2,8 +2,8 @@
 //! on enough rows to matter.
 
 use chrono::TimeDelta;
-use store::NewResend;
 use store::history::{AttemptPlace, FailureSearch, Uuid};
+use store::{AfterNote, NewResend};
 use testkit::TestEnv;
 
 use crate::event_plans::{ACCOUNT, ROWS, assert_no_scan, fill};
@@ -112,7 +112,7 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
             let ids: Vec<Uuid> = taken.next(100).map(|(id, _)| id).collect();
             assert_eq!(ids.len(), 100, "batch {batch}");
             taken.looked_at(100, ids);
-            let goes_on = store.note_resent(&mut taken, true, at).await.expect("noted");
+            let goes_on = store.note_resent(&mut taken, AfterNote::LetGo, at).await.expect("noted");
             at = goes_on.expect("it goes on");
         }
         env.sql("DELETE FROM resends");

@@ -347,7 +347,9 @@ impl Nemesis<'_> {
                 disks.of_brokers[*node].fill()?;
                 pause(step.for_ms);
                 disks.of_brokers[*node].free()?;
-                self.rig.brokers.node_mut(*node).restart()
+                let node = self.rig.brokers.node_mut(*node);
+                // One that does not stop is killed, as Kubernetes does it.
+                node.restart().or_else(|_| node.restart())
             }
             Fault::FillDatabase => {
                 let Some(disks) = &self.rig.disks else { return Ok(()) };

@@ -9,6 +9,8 @@ use crate::clients::ERASED;
 use crate::history::{Event, Fact, Line, Setup, Subscription};
 use crate::state::State;
 
+/// How long a broker that is there again reads its streams and is connected to.
+const RECOVERS_MS: u64 = 3_000;
 /// Two looks, and time for what the second one finds.
 const LOOKED_AT_MS: u64 = 20_000;
 
@@ -337,10 +339,12 @@ impl Known {
 
     fn that_excuse(&self, role: &str, from: u64, to: u64) -> impl Iterator<Item = &Fault> {
         self.faults.iter().filter(move |fault| {
+            let is_broker = fault.on.iter().any(|on| on.starts_with("nats"));
+            let over = fault.to + if is_broker { RECOVERS_MS } else { 0 };
             fault.from <= to
-                && fault.to >= from
+                && over >= from
                 && fault.kind != "hold_settings"
-                && fault.on.iter().any(|on| on.starts_with(role) || on.starts_with("nats"))
+                && (is_broker || fault.on.iter().any(|on| on.starts_with(role)))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Jobs that send again, and who may be at which.
 
+use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use store::history::Uuid;
 use store::{AfterNote, NewResend, Store};
@@ -37,7 +38,7 @@ async fn two_jobs_that_name_the_same_are_not_in_hand_at_once() {
     let env = TestEnv::new();
     let store = fill(&env).await;
     let target = |name: &str| env.sql(&format!("SELECT md5('{name}')::uuid")).trim().parse().ok();
-    let now = Utc::now();
+    let now = Clock::system().now();
     let at = |seconds: i64| now + TimeDelta::seconds(seconds);
     make(&store, 1, target("t0"), at(1)).await;
     make(&store, 3, target("t1"), at(2)).await;
@@ -74,7 +75,7 @@ async fn two_jobs_that_name_the_same_are_not_in_hand_at_once() {
 async fn what_may_have_been_sent_is_remembered_until_all_of_it_is_noted() {
     let env = TestEnv::new();
     let store = fill(&env).await;
-    let now = Utc::now();
+    let now = Clock::system().now();
     let at = |seconds: i64| now + TimeDelta::seconds(seconds);
     make(&store, 1, None, at(1)).await;
     let claim = async |seconds: i64| {

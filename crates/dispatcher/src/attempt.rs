@@ -169,7 +169,7 @@ impl Dispatcher {
         chassis::crash_point("dispatcher.pulled");
         let repeats = pulled.may_be_redelivered()
             || delivery.may_exist
-            || self.was_written_late(pulled, &delivery)
+            || self.late_since(pulled, &delivery).is_some()
             || delivery.may_have_arrived.is_some()
             || delivery.deaths > 0;
         // The rare ways are boxed, so that the common one stays small.

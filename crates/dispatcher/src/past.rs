@@ -47,28 +47,33 @@ pub(crate) fn is_try(attempted: &Attempted) -> bool {
 impl Dispatcher {
     /// Finds out what is known of a copy, and marks its delivery if nothing is.
     pub(crate) async fn look_back(&self, pulled: &Pulled, delivery: &mut Delivery) -> Next {
-        let may_repeat = pulled.may_be_redelivered();
-        let is_late = self.was_written_late(pulled, delivery);
-        if (may_repeat || is_late || delivery.may_exist)
+        let late = self.late_since(pulled, delivery);
+        if (pulled.may_be_redelivered() || late.is_some() || delivery.may_exist)
             && let Some(answer) = self.if_superseded(pulled).await
         {
             return Next::Answer(answer);
         }
         let now = self.clock.now();
         let mut since = pulled.stored_at();
+        let mut is_in_question = pulled.may_be_redelivered();
         if let Some(unsure) = moment(delivery.may_have_arrived.as_ref()) {
             // A resend that is stored twice says since when, however long that was ago.
             let is_resend = delivery.hop == 0 && delivery.generation > 0;
             if is_resend || now - unsure < UNSURE_FOR {
                 since = since.min(unsure);
-            } else if !may_repeat {
-                return Next::Try;
+                is_in_question = true;
             }
-        } else if is_late || (delivery.may_exist && delivery.generation == 0) {
+        } else if delivery.may_exist && delivery.generation == 0 {
             // It was made once more: what was made before may have ended since. Resends are
             // all marked so, and are looked up only where they are late.
             since -= FANOUT_AWAY;
-        } else if !may_repeat {
+            is_in_question = true;
+        }
+        if let Some(late) = late {
+            since = since.min(late);
+            is_in_question = true;
+        }
+        if !is_in_question {
             return Next::Try;
         }
         let next = self.recall(delivery, since).await;
@@ -78,14 +83,22 @@ impl Dispatcher {
         next
     }
 
-    /// Whether a first write was stored so long after it was made that somebody else may have
-    /// made the same delivery meanwhile, and it may have ended: its writer was frozen, or its
-    /// bytes were held back. The writer cannot know.
-    pub(crate) fn was_written_late(&self, pulled: &Pulled, delivery: &Delivery) -> bool {
-        let Some(made_at) = moment(delivery.first_due.as_ref()) else { return false };
+    /// Since when somebody else may have worked on a copy that is on `due` later than it was
+    /// meant to be.
+    ///
+    /// A first write may be stored long after it was made, because its writer was frozen or
+    /// its bytes were held back: meanwhile another may have made the same delivery, and it
+    /// may have ended. A retry may have been fired before: a broker that was killed forgets
+    /// that, and fires it again when it is back.
+    pub(crate) fn late_since(&self, pulled: &Pulled, delivery: &Delivery) -> Option<DateTime<Utc>> {
+        let is_first = delivery.hop == 0;
+        let meant = if is_first { &delivery.first_due } else { &delivery.due_again };
+        let meant = moment(meant.as_ref())?;
         let lease = TimeDelta::from_std(self.lease).unwrap_or(TimeDelta::MAX);
-        let is_late = delivery.hop == 0 && pulled.stored_at() - made_at >= lease / 2;
-        is_late && !chassis::mutant("late_write_is_fresh")
+        let mutant = if is_first { "late_write_is_fresh" } else { "late_retry_is_fresh" };
+        let is_late = pulled.stored_at() - meant >= lease / 2 && !chassis::mutant(mutant);
+        let since = if is_first { pulled.stored_at() - FANOUT_AWAY } else { meant };
+        is_late.then_some(since)
     }
 
     /// Looks once more, before anything is decided, whether this is still for this process to

@@ -280,3 +280,37 @@ async fn acks_that_go_down_with_their_connection_are_sent_again() {
     .await;
     assert_eq!(system.receiver.posts("/hook").len(), 5);
 }
+
+/// A broker that is killed forgets that it has fired a retry, and fires it again.
+#[tokio::test]
+async fn a_retry_that_is_fired_once_more_is_not_tried_again() {
+    let servers = OwnServers::start();
+    let extra = [("LEASE", "2s"), ("SEND_RETRY_SCHEDULE", "3s")];
+    let mut system = System::start_separately(&servers, &extra).await;
+    let url = system.receiver.url("/flaky");
+    system.receiver.on_post("/flaky", [Reply::status(500), Reply::status(200)]);
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.publish(clicked("once")).await;
+    let (nats, stream) = (servers.nats.url(), format!("{}_DELIVERIES_0", servers.region));
+    let (retry, payload) = eventually(SOON, "the retry", || async {
+        let messages = testkit::broker::messages(&nats, &stream).await;
+        messages.into_iter().find(|(subject, _)| subject.contains(".retry."))
+    })
+    .await;
+    eventually(LONG, "the delivery to end", || async {
+        (servers.sql("SELECT count(*) FROM ends").trim() == "1").then_some(())
+    })
+    .await;
+    // The dispatcher that has sent it would recognise it, and a new one believes a while later
+    // that what comes was never handed out.
+    system.kill9("dispatcher").await;
+    system.run("dispatcher", None).await;
+    tokio::time::sleep_until((Instant::now() + Duration::from_secs(7)).into()).await;
+    testkit::broker::publish(&nats, &retry.replace(".retry.", ".due."), &payload).await;
+    eventually(SOON, "the copy to be done with", || async {
+        let info = jetstream(&nats, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+        (info["state"]["messages"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(system.receiver.posts("/flaky").len(), 2);
+}

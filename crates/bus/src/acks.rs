@@ -9,8 +9,8 @@
 //! about the last one of each stream alone: a stream's acks are worked off in the order in
 //! which one connection brings them, so that its answer stands for all before it. Where
 //! there is none, or the connection was made anew meanwhile, each is repeated until it is
-//! confirmed. What is on its way while a stream changes its leader gets lost without a
-//! notice here: the next leader answers for the last one. It comes back after a lease.
+//! confirmed. An ack that is on its way while a stream changes its leader gets lost without a
+//! notice here: the next leader answers for the last one. Its message comes back after a lease.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,8 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(1);
 const OPEN: usize = 65_536;
 /// How long one ack waits for its confirmation.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
-/// Leases after which an ack is given up. Whoever gets the message then has to find out that
-/// it is done.
+/// Leases after which an ack is given up. Its message may come back then, and has to be found
+/// to be done.
 const GIVEN_UP_AFTER: u32 = 10;
 /// As long at a stop.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -56,14 +56,14 @@ struct Inner {
     unconfirmed: Mutex<Vec<Unconfirmed>>,
 }
 
-/// What is left of a message that is done: where its ack goes.
+/// The ack of one message: where it goes.
 struct Ack {
     reply: Subject,
     /// Of those that are to be confirmed.
     confirmed: Option<Confirmed>,
 }
 
-/// What is known of an ack that is to be confirmed.
+/// The message of an ack that is to be confirmed, and its place among the open ones.
 struct Confirmed {
     /// The message's.
     subject: String,

@@ -209,7 +209,7 @@ async fn an_ack_is_confirmed_by_the_broker() {
     assert!(!pulled.may_have_been_tried());
     let acks = Acks::new(bus.clone(), tasks.clone(), "a test's");
     acks.ack_confirmed(&pulled).await;
-    // What is confirmed is done. It is waited for at a stop.
+    // A stop waits for the confirmation, and a message that is confirmed is done.
     tasks.stop();
     assert!(tasks.wait(Duration::from_secs(10)).await, "confirmed");
     assert_eq!(bus.deliveries_waiting().await.expect("answered"), 0);

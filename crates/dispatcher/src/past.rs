@@ -104,8 +104,8 @@ impl Dispatcher {
     /// Looks once more, before anything is decided, whether this is still for this process to
     /// decide. If not, the error is the answer to the copy.
     ///
-    /// Who had the copy before may have been waiting for the broker with what had come of
-    /// its own try, and may have stored that since the first look. Where this takes long, the
+    /// The process that had the copy before may have been waiting for the broker with the
+    /// outcome of its own try, and may have stored it since the first look. Where this takes long, the
     /// settings are fenced again: they are read next.
     pub(crate) async fn look_once_more(
         &self,

@@ -79,7 +79,7 @@ fn counts_up(known: &Known, posts: &[Arrival], tell: &mut impl FnMut(&'static st
             }
             repeated += 1;
             let from = since.saturating_sub(LATE_MS);
-            // Who has no processor for most of a lease has lost it.
+            // A process without a processor for most of a lease has lost it.
             let is_starved = known.starved_ms(from, post.t) >= known.setup.lease_ms * 2 / 3;
             let excuses = known.excuses("dispatcher", from, post.t)
                 + known.excuses("fanout", from, post.t)
@@ -156,7 +156,7 @@ fn stops_at_its_end(
     tell: &mut impl FnMut(&'static str, String),
 ) {
     let Some([end]) = known.ends.get(delivery).map(Vec::as_slice) else { return };
-    // Whoever found out how it ended could not say so before it was back.
+    // A dispatcher that was hit could not tell of the end before it was back.
     let told = known.excused_until("dispatcher", end.t.saturating_sub(LATE_MS), end.t + LATE_MS);
     let told = told.map_or(end.t, |over| end.t.max(over + TOLD_MS));
     for post in posts {

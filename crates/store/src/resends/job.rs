@@ -23,7 +23,7 @@ const CLAIM: TimeDelta = TimeDelta::seconds(30);
 /// be gone for good, and the job may have been cancelled.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(15);
 
-/// What comes after a note.
+/// The next step after a note.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AfterNote {
     /// More of the batch.
@@ -47,8 +47,8 @@ pub struct JobBatch {
     looked_at: usize,
     /// Which of those were sent.
     sent: Vec<Uuid>,
-    /// Whoever was at the job before, or at another one of the account, did not let it go,
-    /// and may have sent some of these since then.
+    /// The process that was at the job before, or at another one of the account, has not noted
+    /// all that it sent, and may have sent some of these since then.
     repeats_since: Option<DateTime<Utc>>,
     /// Less than a batch is the end: what ends from now on is not its.
     is_last: bool,
@@ -129,7 +129,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = due else { return Ok(None) };
-        // Who claims another job of the account at this moment is not seen yet.
+        // A claim of another job of the account at this moment is not seen yet.
         let has_turn = sqlx::query_scalar!(
             "SELECT pg_try_advisory_xact_lock(hashtextextended('resends of ' || $1, 0)) \
              AS \"has_turn!\"",
@@ -231,7 +231,7 @@ impl Store {
         let sent = note(&mut tx, part, &batch.sent, at).await?;
         let ends = then != AfterNote::Next;
         let is_done = ends && batch.is_last && batch.left() == 0;
-        // What is repeated in this batch may be behind what was looked at.
+        // Some that are repeated in this batch may stand behind those that were looked at.
         let is_all_noted =
             then == AfterNote::LetGo && (batch.left() == 0 || batch.repeats_since.is_none());
         let job = sqlx::query!(

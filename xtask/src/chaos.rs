@@ -110,20 +110,7 @@ pub(crate) struct SoakOptions {
     directory: Option<PathBuf>,
 }
 
-/// Where Debian's package has it, on any architecture.
-fn libfaketime() -> Option<PathBuf> {
-    let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let has_it = |entry: fs::DirEntry| entry.path().join("faketime/libfaketime.so.1");
-    libraries.map(has_it).find(|path| path.exists())
-}
-
 pub(crate) fn soak(options: &SoakOptions) -> Result<()> {
-    let Some(faketime) = libfaketime() else {
-        println!(
-            "skipped: Debian's package libfaketime is missing, by which a database's clock is turned"
-        );
-        return Ok(());
-    };
     let Binaries { chaos, product } = build()?;
     let directory = options.directory.clone();
     let directory = directory.unwrap_or_else(|| std::env::temp_dir().join("postrider-soak"));
@@ -136,8 +123,6 @@ pub(crate) fn soak(options: &SoakOptions) -> Result<()> {
         .args(["soak", "--days", "8", "--seconds", &seconds.to_string()])
         .arg("--binary")
         .arg(product)
-        .arg("--faketime")
-        .arg(faketime)
         .arg("--directory")
         .arg(directory))
 }

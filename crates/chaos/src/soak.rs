@@ -52,9 +52,6 @@ pub(crate) struct Soak {
     /// Events a second
     #[arg(long, default_value_t = 12)]
     rate: u64,
-    /// libfaketime, by which the database's clock is turned
-    #[arg(long)]
-    faketime: std::path::PathBuf,
     /// Where the files of the run are kept
     #[arg(long)]
     directory: std::path::PathBuf,
@@ -85,12 +82,8 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
         plan.settings.push((retention(table), KEPT_DAYS.to_owned()));
     }
     plan.settings.push(("CLOCK_SKEW", format!("{}s", (options.days + 1) * DAY_S)));
-    let clock = TurnedClock {
-        library: options.faketime.clone(),
-        ahead: options.directory.join("database-is-ahead"),
-    };
-    std::fs::write(&clock.ahead, days_ahead(0))?;
-    plan.clock = Some(clock);
+    let clock = TurnedClock::new(&options.directory.join("clock"))?;
+    plan.clock = Some(clock.clone());
     let mut rig = Rig::start(plan).await?;
     let epoch_ms = rig.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
     let epoch_ms = epoch_ms.trim().parse::<u64>()? - recorder.now_ms();
@@ -105,7 +98,7 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
     let samples = tokio::task::spawn_blocking({
         let recorder = recorder.clone();
         move || {
-            let samples = days(&options, &mut rig, &recorder, &runtime)?;
+            let samples = days(&options, &mut rig, &clock, &recorder, &runtime)?;
             clients.stop();
             let nemesis = Nemesis {
                 rig: &mut rig,
@@ -129,11 +122,6 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
     judge(&samples)
 }
 
-/// As libfaketime reads it.
-fn days_ahead(days: u64) -> String {
-    format!("+{days}d\n")
-}
-
 fn retention(table: &str) -> &'static str {
     match table {
         "EVENTS" => "RETENTION_EVENTS_DAYS",
@@ -147,6 +135,7 @@ fn retention(table: &str) -> &'static str {
 fn days(
     options: &Soak,
     rig: &mut Rig,
+    clock: &TurnedClock,
     recorder: &Recorder,
     runtime: &Handle,
 ) -> Result<Vec<Sample>> {
@@ -156,7 +145,7 @@ fn days(
     for day in 0..options.days {
         recorder.say(format!("day {day}"));
         if day > 0 {
-            std::fs::write(options.directory.join("database-is-ahead"), days_ahead(day))?;
+            clock.turn(Duration::from_secs(day * DAY_S))?;
             for at in 0..rig.replicas.len() {
                 let point = format!("clock.offset=return({})", day * DAY_S);
                 rig.replicas[at].own_settings = vec![("FAILPOINTS".to_owned(), point)];

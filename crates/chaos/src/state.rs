@@ -180,8 +180,9 @@ impl State {
         }
         for (stream, consumers) in &self.consumers {
             for info in consumers {
-                // Watches of settings come and go, and wait for nothing.
-                if stream.starts_with("KV_") {
+                // Those without a name are of who follows a stream for a while. When that is over,
+                // the broker keeps them for half a minute more.
+                if info["config"]["durable_name"].is_null() {
                     continue;
                 }
                 let (pending, unacked) = (&info["num_pending"], &info["num_ack_pending"]);

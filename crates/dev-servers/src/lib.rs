@@ -35,15 +35,17 @@ mod process;
 pub mod rig;
 mod scratch;
 pub mod tools;
+mod turned_clock;
 mod user;
 
 pub use fetch::fetch;
 pub use nats::{Nats, NatsOptions, NatsSync};
 pub use nats_cluster::NatsCluster;
-pub use postgres::{Postgres, PostgresOptions, TurnedClock};
+pub use postgres::{Postgres, PostgresOptions};
 pub use postgres_tools::{PostgresTools, with_database};
 pub use process::{ManagedProcess, log_tail};
 pub use rig::Rig;
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
+pub use turned_clock::TurnedClock;
 pub use user::{create_open_dir, is_root};

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::postgres_tools::PostgresTools;
 use crate::process::{ManagedProcess, POLL};
+use crate::turned_clock::TurnedClock;
 use crate::user::RunAs;
 use crate::{fetch, pins, ports};
 
@@ -36,16 +37,6 @@ pub struct PostgresOptions {
     pub settings: Vec<String>,
     /// `None` for the machine's clock.
     pub clock: Option<TurnedClock>,
-}
-
-/// A clock that is turned while the server runs.
-#[derive(Clone, Debug)]
-pub struct TurnedClock {
-    /// libfaketime, a package of Debian's.
-    pub library: PathBuf,
-    /// A file that says how far it is ahead of the machine's, as `+3d`. It is read again
-    /// within a second.
-    pub ahead: PathBuf,
 }
 
 impl PostgresOptions {
@@ -262,12 +253,8 @@ impl Postgres {
         }
         self.options.settings.iter().for_each(|setting| set(setting));
         command.env_clear().current_dir(&self.options.dir);
-        if let Some(TurnedClock { library, ahead }) = &self.options.clock {
-            command
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME_TIMESTAMP_FILE", ahead)
-                .env("FAKETIME_CACHE_DURATION", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        if let Some(clock) = &self.options.clock {
+            clock.apply(&mut command);
         }
         self.run_as.apply(&mut command);
         // SIGQUIT is its immediate shutdown: as abrupt as a crash, but the

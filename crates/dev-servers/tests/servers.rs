@@ -7,11 +7,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dev_servers::{
-    Nats, NatsOptions, NatsSync, Postgres, PostgresOptions, PostgresTools, Scratch, environment,
-    ports,
+    Nats, NatsOptions, NatsSync, Postgres, PostgresOptions, PostgresTools, Scratch, TurnedClock,
+    environment, ports,
 };
 
 /// Sends one request and returns the answer's payload, in plain NATS protocol.
@@ -94,6 +94,38 @@ fn postgres_keeps_its_rows_through_kill_and_restart() {
     assert!(message.contains("already exists"), "{message}");
     postgres.tools().drop_database(&postgres.admin_url(), "first").unwrap();
     postgres.create_database("first").unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the machine's own clock is what is compared")]
+fn a_server_with_a_turned_clock_still_gives_up_waiting_in_time() {
+    let scratch = Scratch::new().unwrap();
+    let clock = TurnedClock::new(&scratch.path().join("clock")).unwrap();
+    let mut options = PostgresOptions::new(scratch.path().join("postgres"));
+    options.clock = Some(clock.clone());
+    let postgres = Postgres::start(options).unwrap();
+    let (tools, url) = (postgres.tools(), postgres.admin_url());
+    tools.query(&url, "create table t (n int)").unwrap();
+
+    clock.turn(Duration::from_hours(48)).unwrap();
+    let machine = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let database = tools.query(&url, "select extract(epoch from now())::bigint").unwrap();
+    let ahead = database.parse::<u64>().unwrap() - machine;
+    assert!((172_800..172_803).contains(&ahead), "{ahead}");
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| tools.query(&url, "lock table t; select pg_sleep(4)").unwrap());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let locked = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' \
+                      and relation = 't'::regclass";
+        while tools.query(&url, locked).unwrap() == "0" {
+            assert!(Instant::now() < deadline, "nobody holds the table");
+        }
+        let waits = Instant::now();
+        let message = tools.query(&url, "set lock_timeout = 300; lock table t").unwrap_err();
+        assert!(message.to_string().contains("lock timeout"), "{message}");
+        assert!(waits.elapsed() < Duration::from_secs(3), "{:?}", waits.elapsed());
+    });
 }
 
 #[test]

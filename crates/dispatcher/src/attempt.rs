@@ -227,8 +227,9 @@ impl Dispatcher {
         let target = work.delivery.target.clone().unwrap_or_default();
         let mut place = None;
         loop {
+            chassis::crash_point("dispatcher.before_decision");
             // Another may be at it: what is decided here would be written beside its try.
-            if self.has_lost(pulled) {
+            if self.has_lost(pulled) && !chassis::mutant("lost_decides") {
                 return Answer::Leave;
             }
             if pulled.may_be_redelivered()

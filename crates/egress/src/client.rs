@@ -272,8 +272,11 @@ impl Client {
             // often because it keeps them for a shorter time than we do, and
             // not on this request: it is asked over a new one, or it would fail
             // by chance and be charged for it. If it has read the request, it
-            // gets it twice, as the same attempt of the same delivery.
-            Err(Unanswered { is_stale: true, .. }) => {
+            // gets it twice, as the same attempt of the same delivery. Not when its time
+            // is up: this process was frozen then, and somebody else may have asked since.
+            Err(Unanswered { is_stale: true, .. })
+                if Instant::now() < deadline || chassis::mutant("thaw_asks_again") =>
+            {
                 match self.ask_over(&self.unpooled, request(url), deadline).await {
                     Ok(response) => return self.read(response, deadline).await,
                     Err(unanswered) => unanswered,

@@ -302,6 +302,47 @@ async fn kept_connections_are_bounded_for_each_host() {
     assert!(first < 8 || second >= 5, "{first}, then {second}");
 }
 
+/// The receiver has hung up meanwhile. Asked again, it would get the request long after another
+/// process has had an answer to it.
+#[tokio::test]
+async fn a_process_that_was_frozen_asks_nobody_again() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let asked_again = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]).expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        let _ = stream.read(&mut [0; 4096]).expect("another request");
+        std::thread::sleep(Duration::from_millis(300));
+        drop(stream);
+        listener.set_nonblocking(true).expect("set");
+        std::thread::sleep(Duration::from_secs(3));
+        listener.accept().is_ok()
+    });
+    let client = hasty_client();
+    let attempt = client.post(&url, &[], Bytes::from_static(b"{}")).await;
+    assert!(matches!(attempt.answer, Answer::Response { status: 200, .. }), "{attempt:?}");
+    let frozen = async {
+        chassis::Clock::system().sleep(Duration::from_millis(150)).await;
+        std::thread::sleep(Duration::from_secs(2));
+    };
+    let (attempt, ()) = tokio::join!(client.post(&url, &[], Bytes::from_static(b"{}")), frozen);
+    assert!(matches!(attempt.answer, Answer::Failed(_)), "{attempt:?}");
+    chassis::Clock::system().sleep(Duration::from_secs(1)).await;
+    assert!(!asked_again.join().expect("no panic"), "it was asked again");
+}
+
+fn hasty_client() -> Client {
+    let config = EgressConfig {
+        allow: vec!["127.0.0.0/8".parse().expect("a range")],
+        total_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_millis(800),
+        ..EgressConfig::default()
+    };
+    Client::new(config).expect("a client")
+}
+
 /// When a process thaws, its timers are over and the answer is there, too.
 #[tokio::test]
 async fn an_answer_that_came_while_this_process_was_frozen_counts() {
@@ -315,13 +356,7 @@ async fn an_answer_that_came_while_this_process_was_frozen_counts() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("sent");
         stream
     });
-    let config = EgressConfig {
-        allow: vec!["127.0.0.0/8".parse().expect("a range")],
-        total_timeout: Duration::from_secs(1),
-        connect_timeout: Duration::from_millis(800),
-        ..EgressConfig::default()
-    };
-    let client = Client::new(config).expect("a client");
+    let client = hasty_client();
     let frozen = async {
         // The request is on its way, and from here on nobody is at it.
         chassis::Clock::system().sleep(Duration::from_millis(150)).await;

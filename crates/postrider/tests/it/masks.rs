@@ -184,6 +184,36 @@ async fn a_dispatcher_that_thaws_after_its_lease_posts_nothing() {
     frozen.does_nothing_any_more().await;
 }
 
+/// Its webhook goes while another one is asking it. Whoever has lost the lease would say that
+/// nobody wants the delivery.
+#[tokio::test]
+async fn a_dispatcher_that_thaws_after_its_lease_ends_nothing() {
+    let servers = OwnServers::start();
+    let mut system = System::start_separately(&servers, &[("LEASE", "2s")]).await;
+    let url = system.receiver.url("/slow");
+    system.receiver.on_post("/slow", [Reply::status(200).after(Duration::from_secs(8))]);
+    system.add_domain_webhook("demo", "mail.demo.example", "clicked", &[&url]).await;
+    system.process("dispatcher").terminate(SOON).await;
+    // Asleep once more as soon as it thaws, so that it has read the settings when it decides.
+    let points = "dispatcher.pulled=1*return(stop);dispatcher.before_decision=1*sleep(1500)";
+    system.run("dispatcher", Some(points)).await;
+    system.publish(clicked("once")).await;
+    system.has_stopped(1).await;
+    system.run_another("dispatcher", "dispatcher-2", None).await;
+    system.receiver.wait_for_posts("/slow", 1, SOON).await;
+    let webhook = system.url("/v3/domains/mail.demo.example/webhooks/clicked");
+    let request = testkit::http::delete(webhook).basic_auth("api", "key-demo");
+    request.send().await.expect("answered").expect_status(200);
+    system.process("dispatcher").thaw();
+    let outcome = eventually(SOON, "the end", || async {
+        let outcome = servers.sql("SELECT outcome FROM ends");
+        (!outcome.trim().is_empty()).then_some(outcome)
+    })
+    .await;
+    assert_eq!(outcome.trim(), "delivered");
+    assert_eq!(system.receiver.posts("/slow").len(), 1);
+}
+
 /// What came of the try was trimmed before anybody could look it up: its retry alone tells.
 #[tokio::test]
 async fn a_copy_whose_retry_is_stored_is_not_tried_again_though_its_outcome_is_gone() {

@@ -270,6 +270,44 @@ async fn a_day_that_is_being_read_is_dropped_later_and_holds_up_no_other_table()
     assert_eq!((done.dropped, done.left), (vec![day("events")], vec![]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_and_a_day_that_is_dropped_do_not_wait_for_each_other() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let old = noon(&env, -31);
+    store.insert_ends(&[end(1, "exhausted", old)]).await.expect("inserted");
+    let longer = Retention { ends_days: 40, undelivered_days: 40, ..RETENTION };
+    store.keep_days(&longer, noon(&env, 0)).await.expect("kept").expect("alone");
+
+    let mut reader = PgConnection::connect(&env.database_url).await.expect("connected");
+    let mut reading = reader.begin().await.expect("begun");
+    // As a query has them that is being planned, and has not come to their days yet.
+    let tables = "LOCK TABLE ONLY ends, ONLY undelivered IN ACCESS SHARE MODE";
+    sqlx::query(tables).execute(&mut *reading).await.expect("locked");
+    sqlx::query("SET LOCAL lock_timeout = '50ms'").execute(&mut *reading).await.expect("set");
+    let dropping = chassis::Tasks::new().spawn({
+        let (store, today) = (store.clone(), noon(&env, 0));
+        async move { keep(&store, today).await }
+    });
+    for days in ["SELECT count(*) FROM ends", "SELECT count(*) FROM undelivered"] {
+        let table = days.rsplit(' ').next().expect("a table");
+        let waits = format!(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass"
+        );
+        eventually(Duration::from_secs(10), "the pass to wait for the reader", || async {
+            (env.sql(&waits).trim() == "1").then_some(())
+        })
+        .await;
+        sqlx::query(days).execute(&mut *reading).await.expect("read");
+    }
+    let done = dropping.await.expect("not cancelled");
+    assert_eq!((done.dropped.len(), done.left.len()), (0, 2), "{done:?}");
+    drop(reading);
+    reader.ping().await.expect("rolled back");
+    let done = keep(&store, noon(&env, 0)).await;
+    assert_eq!((done.dropped.len(), done.left.len()), (2, 0), "{done:?}");
+}
+
 #[tokio::test]
 async fn no_timeout_of_an_idle_session_takes_the_lock_on_days_away() {
     let env = TestEnv::new();

@@ -43,12 +43,14 @@ impl Table {
         for tries in 1.. {
             let mut tx = briefly(session).await?;
             let dropped = async {
-                // Nobody adds a row between the count and the drop.
-                run(&mut tx, format!("LOCK TABLE {partition} IN ACCESS EXCLUSIVE MODE")).await?;
                 let mut expired = 0;
                 if self.name == UNDELIVERED {
+                    // Readers may go on; nobody adds a row between the count and the drop.
+                    run(&mut tx, format!("LOCK TABLE {partition} IN SHARE MODE")).await?;
                     expired = count_expired(&mut tx, "", partition).await?;
                 }
+                // It locks the whole table before the day, as readers do: in the other order
+                // the two wait for each other.
                 run(&mut tx, format!("DROP TABLE {partition}")).await?;
                 Ok(expired)
             };

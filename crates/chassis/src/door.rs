@@ -1,16 +1,23 @@
-//! Doors for callers inside: TLS, certificates of clients, tokens. Each is off
-//! unless its files are named.
+//! Doors: how many connections come in, and how long each may keep one waiting; for callers
+//! inside also TLS, certificates of clients and tokens, each off unless its files are named.
 //!
 //! What must always hold:
 //! - who may not come in is told so before anything of a request is read;
 //! - files that change are read again while the process runs, and what is wrong
 //!   in them changes nothing: what was right before stays;
 //! - a client that is slow with its handshake holds up nobody else;
+//! - a connection, a head, a body and an answer that is not read each have an end; and so
+//!   has what all of them hold together;
 //! - a name that was proven is never replaced by one that was merely given.
 
+mod bodies;
 mod files;
+mod gate;
 mod incoming;
 mod names;
+mod origin;
+mod pace;
+mod serve;
 mod tls;
 mod tokens;
 
@@ -25,11 +32,14 @@ use tokio::net::TcpListener;
 use tonic::{Request, Status};
 
 use self::files::Kept;
+use self::gate::Gate;
 use self::tls::Tls;
 use self::tokens::Tokens;
 use crate::{Clock, Env, Tasks};
 
+pub use self::gate::Limits;
 pub use self::incoming::{Connection, Incoming};
+pub use self::origin::is_from_same_origin;
 
 /// How often files are looked at: they are few and small. Kubernetes itself takes
 /// about a minute to bring a Secret that has changed to a pod.
@@ -78,7 +88,9 @@ pub enum Speaks {
 pub struct Door(Arc<Inner>);
 
 struct Inner {
-    settings: &'static DoorSettings,
+    name: &'static str,
+    limits: Limits,
+    gate: Gate,
     tls: Option<Kept<Tls>>,
     tokens: Option<Kept<Tokens>>,
 }
@@ -127,6 +139,17 @@ impl From<Unauthenticated> for Status {
 }
 
 impl Door {
+    /// A door for everybody, with the limits that the settings say.
+    pub fn open(env: &mut Env, name: &'static str) -> Self {
+        Self::with_limits(name, Limits::read(env))
+    }
+
+    /// A door for everybody, with these limits.
+    pub fn with_limits(name: &'static str, limits: Limits) -> Self {
+        let gate = Gate::new(name, &limits);
+        Self(Arc::new(Inner { name, limits, gate, tls: None, tokens: None }))
+    }
+
     /// Reads the settings of a door, and the files that they name.
     pub fn read(env: &mut Env, settings: &'static DoorSettings) -> Self {
         let cert = env.optional(
@@ -165,12 +188,14 @@ impl Door {
         });
         let tokens = tokens
             .and_then(|file| noted(env, Kept::open(vec![(settings.tokens, file)], tokens::make)));
-        Self(Arc::new(Inner { settings, tls, tokens }))
+        let (name, limits) = (settings.door, Limits::read(env));
+        let gate = Gate::new(name, &limits);
+        Self(Arc::new(Inner { name, limits, gate, tls, tokens }))
     }
 
     /// Looks after the files until the process ends, and says what is not secured.
     pub fn keep(&self, clock: Clock, tasks: &Tasks) {
-        let door = self.0.settings.door;
+        let door = self.name();
         let Inner { tls, tokens, .. } = &*self.0;
         if tls.is_none() && tokens.is_some() {
             tracing::warn!(door, "tokens come in the clear here: there is no TLS at this door");
@@ -192,7 +217,7 @@ impl Door {
     /// Reads the files again, if they have changed. What is wrong is logged, and
     /// changes nothing.
     pub fn look(&self) {
-        let Inner { settings, tls, tokens } = &*self.0;
+        let Inner { name: door, tls, tokens, .. } = &*self.0;
         let looked = [
             ("certificates", tls.as_ref().and_then(Kept::look)),
             ("tokens", tokens.as_ref().and_then(Kept::look)),
@@ -201,16 +226,25 @@ impl Door {
             match looked {
                 None => {}
                 Some(Ok(())) => {
-                    tracing::info!(door = settings.door, what, "files have changed and are in use");
+                    tracing::info!(door, what, "files have changed and are in use");
                 }
                 Some(Err(error)) => tracing::error!(
-                    door = settings.door,
+                    door,
                     what,
                     error,
                     "files have changed and cannot be used; those from before stay"
                 ),
             }
         }
+    }
+
+    /// What metrics and logs call it.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// Whether TLS is spoken here.
@@ -262,7 +296,7 @@ impl Door {
     }
 
     fn refused(&self, why: &'static str) {
-        let door = self.0.settings.door;
+        let door = self.name();
         metrics::counter!("postrider_callers_refused_total", "door" => door, "why" => why)
             .increment(1);
     }
@@ -270,7 +304,7 @@ impl Door {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Door").field(&self.0.settings.door).finish()
+        f.debug_tuple("Door").field(&self.0.name).finish()
     }
 }
 

@@ -11,8 +11,9 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Tasks, config::ConfigError};
+use crate::{Clock, Door, Tasks, config::ConfigError};
 
 /// What the parts of a process say of their readiness. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +65,8 @@ const BUCKETS: [f64; 19] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0,
     300.0, 1800.0, 7200.0,
 ];
+/// Nobody sends a body here.
+const BODY_BYTES: usize = 64 * 1024;
 /// How often what is told between scrapes is brought up to date.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -81,6 +84,7 @@ pub fn install_metrics() -> PrometheusHandle {
 /// Serves the operator's port until the process ends. It outlives the stop
 /// signal, so that a draining process still tells that it is not ready.
 pub fn serve(
+    door: Door,
     listener: TcpListener,
     metrics: PrometheusHandle,
     readiness: Readiness,
@@ -94,10 +98,10 @@ pub fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(ops);
+    let never = CancellationToken::new();
+    let answering = clock.clone();
     tasks.background(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the operator's port failed");
-        }
+        door.serve(listener, app, BODY_BYTES, answering, never).await;
     });
     tasks.background(async move {
         loop {

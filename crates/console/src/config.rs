@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use chassis::Env;
 use chassis::config::{console_url, secret_key, web_url};
+use chassis::{Door, Env};
 use signing::SecretKey;
 use url::Url;
 
@@ -12,6 +12,8 @@ use url::Url;
 pub struct ConsoleConfig {
     /// Where visitors come, in a process of its own.
     pub addr: SocketAddr,
+    /// Who may come in there.
+    pub door: Door,
     /// Where the customers' APIs are, seen from a process of its own.
     pub api_url: Url,
     /// Where visitors find it from outside.
@@ -31,6 +33,7 @@ impl ConsoleConfig {
                 "127.0.0.1:8081",
                 "Where the console listens. In `postrider all` it is served at `POSTRIDER_HTTP_ADDR` instead, beside the APIs.",
             ),
+            door: Door::open(env, "console"),
             api_url: env.read_with(
                 "POSTRIDER_API_URL",
                 "http://127.0.0.1:8080/",

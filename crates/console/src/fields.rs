@@ -4,12 +4,13 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
+use chassis::door::is_from_same_origin;
 use http_body_util::{BodyExt as _, Limited};
 
 use crate::Console;
 use crate::api::ApiError;
 use crate::trouble::Trouble;
-use crate::visitor::{Visitor, is_from_same_origin};
+use crate::visitor::Visitor;
 
 /// Largest form, in bytes.
 const MAX_FORM_BYTES: usize = 256 * 1_024;

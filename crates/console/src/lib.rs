@@ -35,15 +35,18 @@ mod visitor;
 mod webhooks;
 mod words;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::STRICT_TRANSPORT_SECURITY;
+use axum::http::{HeaderValue, Response};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::get;
 use chassis::{Clock, Readiness, Tasks, ops};
 use signing::SecretKey;
-use tower_http::compression::CompressionLayer;
 
 pub use config::ConsoleConfig;
 
@@ -52,6 +55,8 @@ use attempts::Attempts;
 
 /// The part of readiness that this role answers for.
 pub const READINESS: &str = "console";
+/// Of all forms that are being sent, together.
+const BODY_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// What the pages work with. Cheap to clone.
 #[derive(Clone)]
@@ -82,9 +87,9 @@ pub async fn run(
     let listener = ops::bind("POSTRIDER_CONSOLE_ADDR", config.addr).await?;
     tracing::info!(addr = %listener.local_addr()?, api = %config.api_url, "the console takes visitors");
     let api = Api::there(config.api_url.clone(), &config.secret_key, clock.clone());
-    let app = router(&config, api, clock).into_make_service_with_connect_info::<SocketAddr>();
+    let app = router(&config, api, clock.clone());
     readiness.set(READINESS, true);
-    axum::serve(listener, app).with_graceful_shutdown(tasks.stop_token().cancelled_owned()).await?;
+    config.door.serve(listener, app, BODY_BYTES, clock, tasks.stop_token()).await;
     readiness.set(READINESS, false);
     Ok(())
 }
@@ -95,6 +100,21 @@ pub fn beside(config: ConsoleConfig, clock: Clock) -> impl FnOnce(Router) -> Rou
         let api = Api::here(calls.clone(), &config.secret_key, clock.clone());
         calls.merge(router(&config, api, clock))
     }
+}
+
+/// Tells browsers that came over TLS to come over nothing else: one request in the clear would
+/// show a neighbour the session.
+async fn over_tls_alone(
+    State(is_secure): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let mut response = next.run(request).await;
+    if is_secure {
+        let two_years = HeaderValue::from_static("max-age=63072000");
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, two_years);
+    }
+    response
 }
 
 /// The pages, to be served with the address of each connection's other side.
@@ -123,6 +143,7 @@ fn router(config: &ConsoleConfig, api: Api, clock: Clock) -> Router {
         .merge(pages::assets())
         // Form tokens are masked anew on each page, so that the length of what is
         // compressed tells nobody anything about them.
-        .layer(CompressionLayer::new())
+        .layer(from_fn(pages::compressed))
+        .layer(from_fn_with_state(state.is_secure, over_tls_alone))
         .with_state(state)
 }

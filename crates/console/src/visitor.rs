@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::de::DeserializeOwned;
 
@@ -95,39 +95,4 @@ fn to_sign_in(parts: &Parts) -> Response {
         to.extend(form_urlencoded::byte_serialize(asked.as_bytes()));
     }
     Redirect::to(&to).into_response()
-}
-
-/// Whether a form was sent by a page of the same origin, as far as the browser
-/// says. Those that do not say are told apart by the form's token.
-pub(crate) fn is_from_same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
-        return matches!(site, "same-origin" | "none");
-    }
-    let Some(origin) = text("origin") else { return true };
-    let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_some() && host == text("host")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_another_site_sends_is_told_apart() {
-        let says = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs
-                .iter()
-                .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
-            is_from_same_origin(&HeaderMap::from_iter(headers))
-        };
-        assert!(says(&[]) && says(&[("sec-fetch-site", "same-origin")]));
-        assert!(says(&[("origin", "http://a.example:81"), ("host", "a.example:81")]));
-        for site in ["cross-site", "same-site", "whatever"] {
-            assert!(!says(&[("sec-fetch-site", site)]), "{site}");
-        }
-        for origin in ["null", "http://b.example", "http://a.example:82"] {
-            assert!(!says(&[("origin", origin), ("host", "a.example:81")]), "{origin}");
-        }
-    }
 }

@@ -48,4 +48,4 @@ pub use ipnet::IpNet;
 pub use policies::Policies;
 pub use proxy::EgressProxy;
 pub use resolver::LookUp;
-pub use target::{MAX_URL_BYTES, UrlError, loggable, loggable_url};
+pub use target::{MAX_URL_BYTES, UrlError, host_of, loggable, loggable_url};

@@ -99,6 +99,15 @@ pub fn loggable(text: &str) -> String {
     Url::parse(text).map_or_else(|_| NOT_A_URL.to_owned(), |url| loggable_url(&url))
 }
 
+/// The host of a URL, for who may know where something goes and not by which path: with many
+/// services the path is the secret.
+pub fn host_of(text: &str) -> String {
+    Url::parse(text)
+        .ok()
+        .and_then(|url| Some(format!("{}://{}/…", url.scheme(), url.host_str()?)))
+        .unwrap_or_else(|| NOT_A_URL.to_owned())
+}
+
 const NOT_A_URL: &str = "[not a URL]";
 
 #[cfg(test)]
@@ -204,5 +213,12 @@ mod tests {
         ] {
             assert_eq!(loggable(url), shown);
         }
+    }
+
+    #[test]
+    fn a_host_tells_no_path() {
+        let url = "https://user:pw@a.example:8443/services/T0/TOKEN?x=1";
+        assert_eq!(host_of(url), "https://a.example/…");
+        assert_eq!(host_of("user:pw@a.example"), "[not a URL]");
     }
 }

@@ -5,7 +5,7 @@ mod reply;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -37,6 +37,12 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    // Callers are programs. A page could send events for whoever looks at it.
+    if [ORIGIN.as_str(), "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name))
+    {
+        let message = "events are not taken from web pages";
+        return Err(Problem::new(StatusCode::FORBIDDEN, message));
+    }
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = door.admit(Some(&peer), header)?;
     request.extensions_mut().insert(caller);
@@ -51,10 +57,9 @@ enum Format {
 }
 
 impl Format {
-    /// From the header `Content-Type`; without one, JSON.
+    /// From the header `Content-Type`.
     fn of(content_type: Option<&str>) -> Result<Self, Problem> {
-        let Some(content_type) = content_type else { return Ok(Self::Json) };
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
             "application/json" => Ok(Self::Json),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Self::Lines),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::{Bus, Settings};
-use chassis::door::{Peer, Speaks};
+use chassis::door::Speaks;
 use chassis::ops::bind;
 use chassis::{Clock, Tasks};
 use protocol::v1::ingest_server::IngestServer;
@@ -18,7 +18,9 @@ use crate::grpc::Service;
 use crate::{IngestConfig, http};
 
 /// Calls that one gRPC connection may have open at once.
-const STREAMS_PER_CONNECTION: u32 = 1024;
+const STREAMS_PER_CONNECTION: u32 = 256;
+/// How many requests of the largest size are read at once; of smaller ones, more.
+const LARGEST_AT_ONCE: usize = 3;
 /// A connection that is silent this long is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -103,14 +105,16 @@ impl Server {
                 stop.clone().cancelled_owned(),
             );
 
-        let listener = door.incoming(self.http, Speaks::Http, clock);
-        let app = http::router(acceptor, door, max_request_bytes)
-            .into_make_service_with_connect_info::<Peer>();
-        let http = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
+        let app = http::router(acceptor, door.clone(), max_request_bytes);
+        let body_bytes = LARGEST_AT_ONCE * max_request_bytes;
+        let http = door.serve(self.http, app, body_bytes, clock, stop);
 
         tokio::try_join!(
             async { grpc.await.context("the gRPC door of ingest failed") },
-            async { http.await.context("the HTTP door of ingest failed") },
+            async {
+                http.await;
+                anyhow::Ok(())
+            },
             async {
                 reporting.await;
                 anyhow::Ok(())

@@ -11,6 +11,7 @@
 //! Deliberately absent: what the pages say.
 
 mod assets;
+mod compressed;
 mod written;
 
 use askama::Template;
@@ -22,6 +23,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Response, StatusCode};
 
 pub use assets::{HTMX, ICON, STYLESHEET, assets};
+pub use compressed::compressed;
 pub use written::{moment, size};
 
 /// No script, style, picture or request but our own, and no frame around it.

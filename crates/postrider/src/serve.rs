@@ -49,7 +49,8 @@ pub(crate) async fn serve(roles: &[Role]) -> anyhow::Result<ExitCode> {
     stop_on_signals(&tasks)?;
     let metrics = ops::install_metrics();
     let listener = ops::bind("POSTRIDER_OPS_ADDR", settings.process.ops_addr).await?;
-    ops::serve(listener, metrics, readiness.clone(), clock.clone(), tasks.clone());
+    let door = settings.process.ops_door.clone();
+    ops::serve(door, listener, metrics, readiness.clone(), clock.clone(), tasks.clone());
 
     let Settings { process, bus, egress, roles } = settings;
     // One connection, one copy of the settings documents and one client for

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bus::BusConfig;
-use chassis::Env;
 use chassis::config::{ConfigError, Setting, duration};
 use chassis::telemetry::TelemetryConfig;
+use chassis::{Door, Env};
 use egress::EgressConfig;
 use egress::mail::MailConfig;
 use store::StoreConfig;
@@ -17,6 +17,7 @@ use crate::roles::{Configured, Role, read_egress};
 pub(crate) struct ProcessConfig {
     pub(crate) telemetry: TelemetryConfig,
     pub(crate) ops_addr: SocketAddr,
+    pub(crate) ops_door: Door,
     pub(crate) drain_timeout: Duration,
 }
 
@@ -29,6 +30,7 @@ impl ProcessConfig {
                 "127.0.0.1:9100",
                 "Where `/healthz`, `/readyz` and `/metrics` are served.",
             ),
+            ops_door: Door::open(env, "ops"),
             drain_timeout: env.read_with(
                 "POSTRIDER_DRAIN_TIMEOUT",
                 "25s",

@@ -13,6 +13,8 @@ use signing::SigningKey;
 use crate::answer::Answer;
 use crate::config::BinLimits;
 
+/// A bin that was used within this time makes no room for another one.
+const BUSY_FOR: TimeDelta = TimeDelta::hours(1);
 /// What each request costs beside its bytes.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -122,8 +124,8 @@ impl Bins {
         &self.limits
     }
 
-    /// Makes a bin; `None` when there are as many as there may be, and all of them
-    /// are in use. One that has this name already begins anew.
+    /// Makes a bin. Where there are as many as there may be, one makes room that nobody has
+    /// used, or else the one that was used longest ago; `None` when all were used within an hour. One that has this name already begins anew.
     pub(crate) fn create(
         &self,
         name: Option<ViewName>,
@@ -134,9 +136,11 @@ impl Bins {
         let mut state = self.lock();
         state.remove(&name.id());
         if state.bins.len() >= self.limits.bins {
-            let unused = state.bins.values().filter(|bin| bin.received == 0);
-            let unused = unused.min_by_key(|bin| bin.expires_at)?.id.clone();
-            state.remove(&unused);
+            let busy_until = self.expires_at() - BUSY_FOR;
+            let idle = |bin: &&Bin| bin.received == 0 || bin.expires_at < busy_until;
+            let idle = state.bins.values().filter(idle);
+            let oldest = idle.min_by_key(|bin| (bin.received > 0, bin.expires_at))?.id.clone();
+            state.remove(&oldest);
         }
         let bin = Bin {
             id: name.id(),

@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::header::{CONTENT_TYPE, COOKIE};
+use axum::http::{HeaderMap, HeaderName, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::routing::any;
 use bytes::BytesMut;
@@ -89,7 +89,11 @@ async fn read(body: Body, most_kept: usize) -> Option<(BytesMut, usize)> {
 fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &[u8]| cut(&String::from_utf8_lossy(value));
     let all = headers.iter().take(MOST_HEADERS);
-    all.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
+    // A browser sends along what belongs to others of this host: cookies know no ports.
+    let kept = |name: &HeaderName, value: &[u8]| {
+        if name == COOKIE { "(not kept)".to_owned() } else { text(value) }
+    };
+    all.map(|(name, value)| (name.to_string(), kept(name, value.as_bytes()))).collect()
 }
 
 fn cut(text: &str) -> String {

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chassis::Env;
 use chassis::config::{duration, size_bytes};
+use chassis::{Door, Env};
 
 /// Where to listen, and how much to keep.
 #[derive(Clone, Debug)]
 pub struct RequestBinConfig {
     /// Where bins take requests and are looked at.
     pub addr: SocketAddr,
+    /// Who may come in there.
+    pub door: Door,
     /// What bins' URLs begin with, where that is not the address.
     pub public_url: Option<String>,
     /// How much is kept.
@@ -54,6 +56,7 @@ impl RequestBinConfig {
                 "127.0.0.1:8090",
                 "Where the request bin listens: throw-away receivers for tests.",
             ),
+            door: Door::open(env, "request-bin"),
             public_url: env.optional(
                 "POSTRIDER_REQUEST_BIN_URL",
                 "What the URLs of bins begin with, such as `https://bin.example.com`; without it, the address of the request bin.",

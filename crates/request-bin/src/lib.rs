@@ -32,6 +32,8 @@ pub use config::RequestBinConfig;
 use bins::Bins;
 
 const READINESS: &str = "request-bin";
+/// Of all requests that are being read, together.
+const BODY_BYTES: usize = 64 * 1_024 * 1_024;
 /// Requests whose answer is delayed, at the same time.
 const MOST_DELAYED: usize = 1_000;
 
@@ -58,9 +60,8 @@ pub async fn run(
     let listener = ops::bind("POSTRIDER_REQUEST_BIN_ADDR", config.addr).await?;
     tracing::info!(addr = %listener.local_addr()?, "bins take requests");
     readiness.set(READINESS, true);
-    axum::serve(listener, router(&config, clock))
-        .with_graceful_shutdown(tasks.stop_token().cancelled_owned())
-        .await?;
+    let app = router(&config, clock.clone());
+    config.door.serve(listener, app, BODY_BYTES, clock, tasks.stop_token()).await;
     readiness.set(READINESS, false);
     Ok(())
 }

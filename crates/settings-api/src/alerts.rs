@@ -214,7 +214,7 @@ fn setting_id(id: &str) -> Result<Uuid> {
 async fn check_destination(api: &SettingsApi, caller: &Caller, new: &NewAlert) -> Result<()> {
     match &new.destination {
         AlertDestination::Webhook { url } => {
-            let _place = api.outbound.place(&caller.account_id).await?;
+            let _place = api.outbound.place(&caller.primary_id).await?;
             destination::check_answers(&api.egress, url).await
         }
         AlertDestination::Email { .. } if api.mailer.is_none() => {

@@ -11,12 +11,15 @@ use signing::{SealError, Sealed, SecretKey};
 use store::Store;
 
 use crate::outbound::Outbound;
+use crate::strangers::Strangers;
 use crate::{Limits, SettingsApiConfig, WebhookOptions};
 
 /// Settings: the store that holds them, the broker that carries them. Cheap to clone.
 #[derive(Clone)]
 pub struct SettingsApi {
     pub(crate) store: Store,
+    /// Connections that customers' calls do not use.
+    reserve: Store,
     pub(crate) bus: Bus,
     pub(crate) egress: egress::Client,
     /// `None` where operators have set no relay.
@@ -26,6 +29,11 @@ pub struct SettingsApi {
     pub(crate) outbound: Outbound,
     /// Places for searches of the history.
     pub(crate) reading: Outbound,
+    /// Places for exports, from their first byte to their last.
+    pub(crate) exports: Outbound,
+    /// Places for calls of any kind.
+    pub(crate) calls: Outbound,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) webhooks: WebhookOptions,
@@ -50,14 +58,20 @@ impl SettingsApi {
     ) -> Result<Self, egress::EgressError> {
         let mailer =
             config.mail.clone().map(|mail| Mailer::new(mail, clock.clone())).transpose()?;
+        let (store, reserve) = Store::open_with_reserve(&config.store);
+        let connections = usize::try_from(store.most_connections()).unwrap_or(1);
         Ok(Self {
-            store: Store::open(&config.store),
+            store,
+            reserve,
             bus,
             egress,
             mailer,
             console_url: config.console_url.clone(),
             outbound: Outbound::new(clock.clone()),
             reading: Outbound::searches(clock.clone()),
+            exports: Outbound::exports(clock.clone()),
+            calls: Outbound::calls(clock.clone(), connections),
+            strangers: Arc::new(Strangers::new(clock.clone())),
             clock,
             limits: config.limits,
             webhooks: config.webhooks,
@@ -78,6 +92,16 @@ impl SettingsApi {
         self.store.check_region(region).await?;
         self.store.migrate().await?;
         self.store.claim_for_region(region).await
+    }
+
+    /// The same with the connections that customers' calls do not use: for operators, for
+    /// who asks whether this process is well, and for knowing a caller.
+    pub(crate) fn on_reserve(&self) -> Self {
+        Self { store: self.reserve.clone(), ..self.clone() }
+    }
+
+    pub(crate) fn reserve(&self) -> &Store {
+        &self.reserve
     }
 
     /// Unseals the keys that sign what is sent.

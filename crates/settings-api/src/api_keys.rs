@@ -7,7 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
 use serde::Serialize;
-use store::{ApiKey, KeyFilter, KeyKind, NewKey, Role, StoreError, Thing};
+use store::{ApiKey, KeyFilter, KeyKind, NewKey, RateBudget, Role, StoreError, Thing};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -81,6 +81,7 @@ pub(crate) async fn create(
 ) -> Result {
     let (secret, now) = (keys::api_key(), api.clock.now());
     let new = read(&form, keys::stored(&secret), now)?;
+    api.spend(&caller.primary_id, RateBudget::ApiKeys, 1).await?;
     let quotas = &api.limits.quotas;
     let made = api.store.create_account_key(&caller.account_id, &new, quotas, now).await;
     let made = made.map_err(|error| match error {

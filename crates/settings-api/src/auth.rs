@@ -1,7 +1,9 @@
 //! Who is calling (reference §1.2, §1.3), and what its key allows.
 
+use std::net::SocketAddr;
+
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -10,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use store::{AccountStatus, Authenticated, CallerAccount, Role};
 
 use crate::error::ApiError;
+use crate::strangers::DELAY;
 use crate::{SettingsApi, keys};
 
 const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-mailgun-on-behalf-of");
@@ -22,6 +25,8 @@ pub(crate) struct Caller {
     pub(crate) account_id: String,
     /// The account of the key.
     pub(crate) key_account_id: String,
+    /// The tenant: the primary account of both.
+    pub(crate) primary_id: String,
     /// `xxxxxxxx-yyyyyyyy`.
     pub(crate) key_id: String,
     pub(crate) role: Role,
@@ -64,8 +69,8 @@ fn may(role: Role, area: Area, method: &Method) -> bool {
     }
 }
 
-/// Lets a call through to its handler with the [`Caller`] it is from. The body
-/// is not read before.
+/// Lets a call through to its handler with the [`Caller`] it is from, if its tenant has not
+/// too many under way. The body is not read before.
 pub(crate) async fn authenticate(
     State(api): State<SettingsApi>,
     mut request: Request,
@@ -73,11 +78,26 @@ pub(crate) async fn authenticate(
 ) -> Response {
     let caller = match identify(&api, request.headers()).await {
         Ok(caller) => caller,
-        Err(error) => return error.into_response(),
+        Err(error) => {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            // Without a key nothing was looked up.
+            if matches!(error, ApiError::Unauthorized)
+                && api_key(request.headers()).is_some()
+                && let Some(ConnectInfo(peer)) = peer
+                && api.strangers.failed(peer.ip())
+            {
+                api.clock.sleep(DELAY).await;
+            }
+            return error.into_response();
+        }
     };
     let key_id = caller.key_id.clone();
+    let place = api.calls.place(&caller.primary_id).await;
     request.extensions_mut().insert(caller);
-    let mut response = next.run(request).await;
+    let mut response = match place {
+        Ok(_place) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
     if let Ok(key_id) = HeaderValue::try_from(key_id) {
         response.headers_mut().insert(KEY_ID, key_id);
     }
@@ -109,8 +129,8 @@ async fn identify(api: &SettingsApi, headers: &HeaderMap) -> Result<Caller, ApiE
     let subaccount_id =
         on_behalf_of.and_then(|id| id.to_str().ok()).filter(|id| keys::is_object_id(id));
     let hash = signing::api_key_hash(&key);
-    let Authenticated { key_id, role, account, parent_status, subaccount } = api
-        .store
+    let Authenticated { key_id, role, account, primary_id, parent_status, subaccount } = api
+        .reserve()
         .authenticate(&hash, subaccount_id, api.clock.now())
         .await?
         .ok_or(ApiError::Unauthorized)?;
@@ -127,7 +147,7 @@ async fn identify(api: &SettingsApi, headers: &HeaderMap) -> Result<Caller, ApiE
         }
     };
     let CallerAccount { account_id, status } = account;
-    Ok(Caller { account_id, key_account_id, key_id, role, status })
+    Ok(Caller { account_id, key_account_id, primary_id, key_id, role, status })
 }
 
 /// The password of user `api`.

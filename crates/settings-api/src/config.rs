@@ -21,6 +21,8 @@ pub struct SettingsApiConfig {
     pub admin_addr: SocketAddr,
     /// Who of them may come in.
     pub admin_door: Door,
+    /// Who may call the customers' APIs, key or not.
+    pub door: Door,
     /// The database.
     pub store: StoreConfig,
     /// Seals signing keys.
@@ -58,6 +60,7 @@ impl SettingsApiConfig {
                 "Where the gRPC service `Admin` listens. Internal: never make it public.",
             ),
             admin_door: Door::read(env, &door::ADMIN),
+            door: Door::open(env, "api"),
             store: StoreConfig::read(env),
             limits: Limits::read(env),
             webhooks: WebhookOptions::read(env),

@@ -8,7 +8,7 @@ mod v3;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use store::{AccountDomain, DomainOrder, DomainPage, StoreError, Thing};
+use store::{AccountDomain, DomainOrder, DomainPage, RateBudget, StoreError, Thing};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -106,6 +106,7 @@ pub(crate) async fn create(
     })?;
     let redact_pii = flag(&form, "webhooks_redact_pii")?.unwrap_or(false);
     api.check_broker()?;
+    api.spend(&caller.primary_id, RateBudget::Domains, 1).await?;
     let (quotas, now) = (&api.limits.quotas, api.clock.now());
     let made = api
         .store

@@ -155,6 +155,7 @@ impl From<StoreError> for ApiError {
             StoreError::NestedSubaccount
             | StoreError::Already(_)
             | StoreError::QuotaReached { .. }
+            | StoreError::SettingsTooLarge { .. }
             | StoreError::TooManyUrlOptions
             | StoreError::TooManyResends
             | StoreError::LastAdminKey => Self::bad_request(message),

@@ -115,7 +115,7 @@ async fn answer(
         account_id: caller.account_id.clone(),
         domain_id: domain.id,
     })?;
-    let place = api.reading.place(&caller.account_id).await?;
+    let place = api.reading.place(&caller.primary_id).await?;
     let page = walk::page(&api.store, &search, domain.id, walk, cursor).await?;
     drop(place);
 

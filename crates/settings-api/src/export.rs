@@ -1,7 +1,7 @@
 //! Everything that a query meets, as one stream: a line for each, in JSON or CSV.
 //!
 //! Nothing is gathered: a page is read when the one before it is on its way, so
-//! that a slow client holds one page, and no connection to the database. A stream
+//! that a slow client holds one page, its tenant's place, and no connection to the database. A stream
 //! that cannot be ended breaks off, so that no client takes a part for the whole.
 
 mod csv;
@@ -26,10 +26,11 @@ use crate::error::{ApiError, Problem};
 use crate::events::{self, Domain, EventsQuery, Walk};
 use crate::failures::{self, Failure, FailuresQuery, Search};
 use crate::form::{Form, Query};
+use crate::outbound::Place;
 use crate::path::Segments;
 
 /// Rows that are read at once.
-const PAGE: i64 = 1_000;
+const PAGE: i64 = 100;
 
 /// The calls of this module.
 pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
@@ -65,9 +66,10 @@ pub(crate) async fn export_events(
     let scope = EventScope::Domain { account_id: caller.account_id.clone(), domain_id: domain.id };
     let search = walk.search(scope)?;
     let head = format.head(csv::EVENT_COLUMNS);
-    let state =
-        Events { api, account_id: caller.account_id, search, order: order(&walk), behind: None };
-    Ok(stream(format, head, state))
+    let place = api.exports.place(&caller.primary_id).await?;
+    let tenant = caller.primary_id;
+    let state = Events { api, tenant, search, order: order(&walk), behind: None };
+    stream(format, head, state, place).await
 }
 
 /// Streams all failed tries that meet a query, the last one first.
@@ -96,7 +98,8 @@ pub(crate) async fn export_failures(
     let mut search = failures::read_query(&query)?;
     search.limit = PAGE;
     let head = format.head(csv::FAILURE_COLUMNS);
-    Ok(stream(format, head, Failures { api, caller, search, behind: None }))
+    let place = api.exports.place(&caller.primary_id).await?;
+    stream(format, head, Failures { api, caller, search, behind: None }, place).await
 }
 
 fn order(walk: &Walk) -> Order {
@@ -145,27 +148,34 @@ trait Pages: Send + 'static {
     ) -> impl Future<Output = Result<Option<Bytes>, ApiError>> + Send;
 }
 
-fn stream(format: Format, head: Bytes, pages: impl Pages) -> Response {
-    // The first line may be all there is.
-    let waiting: VecDeque<Bytes> = [head].into_iter().filter(|head| !head.is_empty()).collect();
-    let lines = try_unfold((waiting, pages), move |(mut waiting, mut pages)| async move {
+async fn stream(
+    format: Format,
+    head: Bytes,
+    mut pages: impl Pages,
+    place: Place,
+) -> Result<Response, ApiError> {
+    // What goes wrong before anything is sent can still be told.
+    let first = pages.next(format).await?.unwrap_or_default();
+    let waiting = [head, first].into_iter().filter(|lines| !lines.is_empty());
+    let state = (waiting.collect::<VecDeque<_>>(), pages, place);
+    let lines = try_unfold(state, move |(mut waiting, mut pages, place)| async move {
         if let Some(lines) = waiting.pop_front() {
-            return Ok(Some((lines, (waiting, pages))));
+            return Ok(Some((lines, (waiting, pages, place))));
         }
         match pages.next(format).await {
-            Ok(lines) => Ok(lines.map(|lines| (lines, (waiting, pages)))),
+            Ok(lines) => Ok(lines.map(|lines| (lines, (waiting, pages, place)))),
             Err(error) => {
                 tracing::warn!(?error, "an export breaks off");
                 Err(std::io::Error::other("the export breaks off"))
             }
         }
     });
-    ([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(lines)).into_response()
+    Ok(([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(lines)).into_response())
 }
 
 struct Events {
     api: SettingsApi,
-    account_id: String,
+    tenant: String,
     search: EventSearch,
     order: Order,
     behind: Option<EventPlace>,
@@ -173,7 +183,7 @@ struct Events {
 
 impl Pages for Events {
     async fn next(&mut self, format: Format) -> Result<Option<Bytes>, ApiError> {
-        let place = self.api.reading.place(&self.account_id).await?;
+        let place = self.api.reading.place(&self.tenant).await?;
         let store = &self.api.store;
         let found = store.events_by_time(&self.search, self.order, self.behind, None, PAGE).await?;
         drop(place);
@@ -202,7 +212,7 @@ struct Failures {
 
 impl Pages for Failures {
     async fn next(&mut self, format: Format) -> Result<Option<Bytes>, ApiError> {
-        let place = self.api.reading.place(&self.caller.account_id).await?;
+        let place = self.api.reading.place(&self.caller.primary_id).await?;
         let found = self.search.find(&self.api, &self.caller, self.behind).await?;
         drop(place);
         let Some(last) = found.last() else { return Ok(None) };

@@ -57,7 +57,7 @@ pub(crate) async fn list(
         Some(page) => token::open(&api, &caller.account_id, LIST, page)?,
         None => (read_query(&query)?, None),
     };
-    let place = api.reading.place(&caller.account_id).await?;
+    let place = api.reading.place(&caller.primary_id).await?;
     let behind = behind.and_then(place_of);
     let found = search.find(&api, &caller, behind).await?;
     drop(place);

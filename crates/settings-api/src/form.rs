@@ -43,13 +43,23 @@ impl Form {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Refuses a character that PostgreSQL has no place for.
+    fn checked(fields: Vec<(String, String)>) -> Result<Self, ApiError> {
+        match fields.iter().find(|(_, value)| value.contains('\0')) {
+            Some((name, _)) => {
+                Err(ApiError::bad_request(format!("field '{name}' has a NUL in it")))
+            }
+            None => Ok(Self(fields)),
+        }
+    }
+
     /// What is no UTF-8 is refused: with characters replaced it would be stored
     /// as something that nobody has given.
     fn urlencoded(text: &[u8]) -> Result<Self, ApiError> {
         if percent_encoding::percent_decode(text).decode_utf8().is_err() {
             return Err(ApiError::bad_request("the form is not valid UTF-8"));
         }
-        Ok(Self(form_urlencoded::parse(text).into_owned().collect()))
+        Self::checked(form_urlencoded::parse(text).into_owned().collect())
     }
 
     fn json(body: &[u8]) -> Result<Self, ApiError> {
@@ -77,7 +87,7 @@ impl Form {
                 fields.push((name.clone(), value));
             }
         }
-        Ok(Self(fields))
+        Self::checked(fields)
     }
 
     async fn from_body(content_type: &str, body: Bytes) -> Result<Self, ApiError> {
@@ -108,7 +118,7 @@ impl Form {
             // A part without a name is nobody's field.
             fields.extend(name.map(|name| (name, value)));
         }
-        Ok(Self(fields))
+        Self::checked(fields)
     }
 }
 
@@ -178,10 +188,25 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(ApiError::bad_request("the body has wrong fields: it must be a JSON object"));
     }
+    check_no_nul(body)?;
     serde_json::from_slice(body).map_err(|error| {
         let problem = if error.is_data() { "has wrong fields" } else { "is not valid JSON" };
         ApiError::bad_request(format!("the body {problem}: {error}"))
     })
+}
+
+/// As [`Form::checked`], of JSON: text has it as an escape.
+pub(crate) fn check_no_nul(json: &[u8]) -> Result<(), ApiError> {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        rest = &rest[at + 1..];
+        if rest.starts_with(b"u0000") {
+            return Err(ApiError::bad_request("a text in the body has a NUL in it"));
+        }
+        // What is escaped may be a backslash itself.
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

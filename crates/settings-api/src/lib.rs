@@ -56,6 +56,7 @@ mod routes;
 mod server;
 mod signing_key;
 mod statistics;
+mod strangers;
 mod subaccounts;
 mod test_call;
 mod webhook_options;

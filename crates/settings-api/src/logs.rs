@@ -58,7 +58,7 @@ pub(crate) async fn list(
         Some(token) => token::open(&api, &caller.account_id, LIST, token)?,
         None => Cursor { from: micros(asked.from), to: micros(asked.to), at: At::Start },
     };
-    let place = api.reading.place(&caller.account_id).await?;
+    let place = api.reading.place(&caller.primary_id).await?;
     let accounts = Accounts::of(&api, &caller, asked.include_subaccounts).await?;
     let search = EventSearch {
         scope: EventScope::Accounts(filter::accounts(&asked.tests, accounts.ids())?),

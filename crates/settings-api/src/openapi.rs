@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -139,6 +140,19 @@ fn answer(operation: &mut Operation, status: &str, description: &str, (media, co
     });
 }
 
+/// Keeps the page out of other sites' frames: its visitor may be signed in to the console, which
+/// can have the same origin.
+async fn alone(mut response: axum::response::Response) -> axum::response::Response {
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 /// Serves the description and the page. Open to everyone: it says nothing of any account.
 pub(crate) fn router(openapi: OpenApi) -> Router {
     let json = match openapi.to_json() {
@@ -154,5 +168,5 @@ pub(crate) fn router(openapi: OpenApi) -> Router {
     let config =
         Config::new(["/openapi.json"]).validator_url("none").display_request_duration(true);
     let page = SwaggerUi::new("/docs/api").config(config);
-    Router::new().route("/openapi.json", get(serve)).merge(page)
+    Router::new().route("/openapi.json", get(serve)).merge(page).layer(map_response(alone))
 }

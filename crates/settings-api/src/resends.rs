@@ -25,6 +25,7 @@ use self::worker::next_generation;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::Body;
+use crate::journeys::Viewer;
 use crate::path::Segments;
 use crate::{SettingsApi, respond};
 
@@ -53,11 +54,13 @@ async fn undelivered(
     State(api): State<SettingsApi>,
     Extension(caller): Extension<Caller>,
 ) -> Result {
+    let viewer = Viewer::of(&caller);
     let groups = api.store.undelivered(&caller.account_id).await?;
     let undelivered = groups.into_iter().map(|group| {
-        let delivery = Delivery::decode(group.delivery.as_slice()).ok();
-        let (url, alert_setting_id) = match delivery.and_then(|d| d.target).and_then(|t| t.kind) {
-            Some(TargetKind::Message(target)) => (Some(target.url), None),
+        let delivery = Delivery::decode(group.delivery.as_slice()).unwrap_or_default();
+        let level = delivery.level();
+        let (url, alert_setting_id) = match delivery.target.and_then(|target| target.kind) {
+            Some(TargetKind::Message(target)) => (Some(viewer.url(level, &target.url)), None),
             Some(TargetKind::Alert(target)) => (None, Some(target.setting_id)),
             None => (None, None),
         };

@@ -9,11 +9,12 @@ use serde::Serialize;
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
 /// Headers that every answer has, errors included.
-const HEADERS: [(HeaderName, HeaderValue); 5] = [
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")),
     (header::STRICT_TRANSPORT_SECURITY, HSTS),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_XSS_PROTECTION, HeaderValue::from_static("1; mode=block")),
 ];
 

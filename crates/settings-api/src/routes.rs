@@ -3,7 +3,8 @@
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use chassis::door::is_from_same_origin;
 use http::{Method, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -35,6 +36,7 @@ const SEARCHES: [&str; 4] =
 /// route is answered by whoever serves it.
 pub fn router(api: SettingsApi) -> Router {
     let only = |area| from_fn_with_state(area, auth::authorize);
+    let changes = || from_fn_with_state(api.clone(), rate_limit::limit_changes);
     let limited = OpenApiRouter::new()
         .merge(domain_webhooks::routes())
         .merge(account_webhooks::routes())
@@ -48,11 +50,13 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(resends::routes())
         .merge(domains::routes())
         .merge(webhooks::routes())
+        .route_layer(changes())
         .route_layer(only(Area::Settings));
     let account = OpenApiRouter::new()
         .merge(account::routes())
         .merge(subaccounts::routes())
         .merge(api_keys::routes())
+        .route_layer(changes())
         .route_layer(only(Area::Account));
     let history = OpenApiRouter::new()
         .merge(events::routes())
@@ -63,7 +67,8 @@ pub fn router(api: SettingsApi) -> Router {
         .merge(why::routes())
         .merge(statistics::routes())
         .route_layer(only(Area::History));
-    let closing = subaccounts::closing_routes().route_layer(only(Area::Closing));
+    let closing =
+        subaccounts::closing_routes().route_layer(changes()).route_layer(only(Area::Closing));
     let (calls, mut openapi) = OpenApiRouter::with_openapi(openapi::blank())
         .merge(limited)
         .merge(settings)
@@ -79,6 +84,7 @@ pub fn router(api: SettingsApi) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(authenticate)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(refuse_odd))
         .route_layer(from_fn(count))
         .layer(map_response(respond::add_headers))
         .layer(from_fn(drain::read_to_the_end))
@@ -89,6 +95,22 @@ pub fn router(api: SettingsApi) -> Router {
 /// The router, with an answer to everything else.
 pub(crate) fn whole(api: SettingsApi) -> Router {
     router(api).merge(Router::new().fallback(not_found).layer(map_response(respond::add_headers)))
+}
+
+/// Refuses what no client of the API sends: a NUL in the address, for which PostgreSQL has no
+/// place, and changes that a page of another site makes with a password that the browser of
+/// its visitor remembers.
+async fn refuse_odd(request: Request, next: Next) -> Response {
+    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_change && !is_from_same_origin(request.headers()) {
+        return ApiError::forbidden("Changes are not taken from pages of other sites")
+            .into_response();
+    }
+    let address = request.uri().path_and_query().map_or("", |address| address.as_str());
+    if address.contains("%00") {
+        return ApiError::bad_request("the address has a NUL in it").into_response();
+    }
+    next.run(request).await
 }
 
 async fn not_found() -> ApiError {

@@ -11,12 +11,15 @@ use tonic::service::interceptor::InterceptedService;
 
 use crate::{Beside, READINESS, SettingsApi, SettingsApiConfig, admin, routes};
 
+/// Of all requests that are being read or worked on, together.
+const BODY_BYTES: usize = 64 * 1_024 * 1_024;
 /// How long to wait for a database that is not there yet.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// Both doors, bound and not serving yet.
 pub struct Server {
     http: Option<TcpListener>,
+    door: Door,
     admin: TcpListener,
     admin_door: Door,
     beside: Beside,
@@ -39,8 +42,8 @@ impl Server {
     /// When the port is taken; says which setting to change.
     pub async fn bind_admin(config: &SettingsApiConfig) -> anyhow::Result<Self> {
         let admin = ops::bind("POSTRIDER_ADMIN_ADDR", config.admin_addr).await?;
-        let admin_door = config.admin_door.clone();
-        Ok(Self { http: None, admin, admin_door, beside: Box::new(|calls| calls) })
+        let (door, admin_door) = (config.door.clone(), config.admin_door.clone());
+        Ok(Self { http: None, door, admin, admin_door, beside: Box::new(|calls| calls) })
     }
 
     /// The server with something else at the customers' door, too.
@@ -79,12 +82,13 @@ impl Server {
         tasks: Tasks,
     ) -> anyhow::Result<()> {
         migrate(&api, &tasks).await?;
+        let ours = api.on_reserve();
         let relay = async {
-            api.relay(&readiness, &tasks).await;
+            ours.relay(&readiness, &tasks).await;
             Ok(())
         };
         let exhausted = async {
-            api.disable_exhausted(&tasks).await;
+            ours.disable_exhausted(&tasks).await;
             Ok(())
         };
         let resends = async {
@@ -92,15 +96,15 @@ impl Server {
             Ok(())
         };
         let notices = async {
-            Box::pin(api.send_notices(&tasks)).await;
+            Box::pin(ours.send_notices(&tasks)).await;
             Ok(())
         };
         let erasure = async {
-            api.erase(&tasks).await;
+            ours.erase(&tasks).await;
             Ok(())
         };
         let guard = async {
-            Box::pin(api.guard_bucket(&tasks)).await;
+            Box::pin(ours.guard_bucket(&tasks)).await;
             Ok(())
         };
         let gauges = async {
@@ -110,15 +114,14 @@ impl Server {
         let http = async {
             let Some(listener) = self.http else { return Ok(()) };
             let app = (self.beside)(routes::whole(api.clone()));
-            axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(tasks.stop_token().cancelled_owned())
-                .await
-                .map_err(anyhow::Error::from)
+            let (clock, stop) = (api.clock.clone(), tasks.stop_token());
+            self.door.serve(listener, app, BODY_BYTES, clock, stop).await;
+            Ok(())
         };
         let admin = async {
             let door = self.admin_door;
             door.keep(api.clock.clone(), &tasks);
-            let service = admin::service(api.clone());
+            let service = admin::service(ours.clone());
             tonic::transport::Server::builder()
                 .add_service(InterceptedService::new(service, door.interceptor()))
                 .serve_with_incoming_shutdown(

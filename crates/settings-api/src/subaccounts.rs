@@ -11,7 +11,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use signing::Sealed;
-use store::{NewSubaccount, SealedKeys, StoreError, Subaccount, Thing};
+use store::{NewSubaccount, RateBudget, SealedKeys, StoreError, Subaccount, Thing};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -100,6 +100,7 @@ async fn create(
         },
         account_id,
     };
+    api.spend(&caller.primary_id, RateBudget::Subaccounts, 1).await?;
     let (quotas, now) = (&api.limits.quotas, api.clock.now());
     let made = api.store.create_subaccount(&caller.account_id, &new, quotas, now).await;
     let (subaccount, key) = made.map_err(|error| match error {

@@ -11,7 +11,7 @@ use egress::request::{RequestError, SignedRequest, Signer};
 use model::{Destination, EventType, Family};
 use protocol::Timestamp;
 use protocol::v1::AcceptedEvent;
-use store::Documents;
+use store::{Documents, RateBudget};
 
 use crate::SettingsApi;
 use crate::error::ApiError;
@@ -26,7 +26,10 @@ impl SettingsApi {
         url: &str,
     ) -> Result<Attempt, ApiError> {
         // The timestamp is that of the request, not of the wait.
-        let _place = self.outbound.place(&documents.account.account_id).await?;
+        let Documents { account, parent, .. } = documents;
+        let primary = parent.as_ref().unwrap_or(account);
+        self.spend(&primary.account_id, RateBudget::Tests, 1).await?;
+        let _place = self.outbound.place(&primary.account_id).await?;
         let SignedRequest { headers, body } =
             self.sample_request(documents, event_type, url).map_err(|error| {
                 tracing::error!(%error, "a test call cannot be signed");

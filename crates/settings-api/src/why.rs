@@ -72,7 +72,7 @@ async fn why(
         None => (query::read(&query, api.clock.now())?, None),
     };
     let search = asked.search(&caller.account_id)?;
-    let place = api.reading.place(&caller.account_id).await?;
+    let place = api.reading.place(&caller.primary_id).await?;
     let standing = Standing::of(&api, &caller, &search.addressee).await?;
     let found = api.store.considered(&search, behind.and_then(place_of), asked.limit).await?;
     let summary = match behind {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::accounts::{account_changed, lock_account};
+use crate::accounts::{account_changed, account_grew, lock_account};
 use crate::quotas::check_quota;
 use crate::{DocumentKey, MAX_URLS, Quota, Quotas, Store, StoreError, Thing};
 
@@ -137,7 +137,7 @@ impl Store {
         .await?;
         take_slots(&mut tx, account_id, new).await?;
         check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -186,7 +186,7 @@ impl Store {
         if new.event_types.len() as u64 > freed {
             check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
         }
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::api_keys::insert_key;
 use crate::outbox::enqueue;
-use crate::{DocumentKey, NewKey, Store, StoreError, Thing};
+use crate::{DocumentKey, NewKey, Store, StoreError, Thing, documents};
 
 /// An account or a subaccount.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -221,6 +221,18 @@ pub(crate) async fn account_changed(
     .await?;
     let key = DocumentKey::Account(account_id.to_owned());
     enqueue(tx, &key, version, at).await?;
+    Ok(key)
+}
+
+/// As [`account_changed`], for what may have made the document larger: one that the broker
+/// does not take would keep every later change from coming into force, an operator's too.
+pub(crate) async fn account_grew(
+    tx: &mut PgConnection,
+    account_id: &str,
+    at: DateTime<Utc>,
+) -> Result<DocumentKey, StoreError> {
+    let key = account_changed(tx, account_id, at).await?;
+    documents::check_size(tx, account_id).await?;
     Ok(key)
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::accounts::{account_changed, lock_account};
+use crate::accounts::{account_changed, account_grew, lock_account};
 use crate::error::is_duplicate;
 use crate::notices::{AlertTrouble, NoticeStage, note};
 use crate::quotas::check_quota;
@@ -166,7 +166,7 @@ impl Store {
         .await;
         conflict(inserted)?;
         check_quota(&mut tx, account_id, Quota::AlertSettings, quotas).await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -201,7 +201,7 @@ impl Store {
         if conflict(updated)? == 0 {
             return Err(StoreError::NotFound(Thing::AlertSetting));
         }
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }

@@ -16,6 +16,8 @@ pub struct Authenticated {
     pub role: Role,
     /// The key's account.
     pub account: CallerAccount,
+    /// The key's account, or its parent, when that is a subaccount: the tenant.
+    pub primary_id: String,
     /// Of the parent of the key's account, when that is a subaccount.
     pub parent_status: Option<AccountStatus>,
     /// The subaccount that was asked for; `None` also when it is not one of this account's.
@@ -53,7 +55,7 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<Option<Authenticated>, StoreError> {
         let row = sqlx::query!(
-            "SELECT k.key_id, k.role, k.last_used_at, a.account_id, a.status, \
+            "SELECT k.key_id, k.role, k.last_used_at, a.account_id, a.status, a.parent_id, \
              p.status AS \"parent_status?\", \
              s.account_id AS \"subaccount_id?\", s.status AS \"subaccount_status?\" \
              FROM api_keys k JOIN accounts a USING (account_id) \
@@ -84,6 +86,7 @@ impl Store {
         Ok(Some(Authenticated {
             key_id: row.key_id,
             role: Role::from_column(&row.role),
+            primary_id: row.parent_id.unwrap_or_else(|| row.account_id.clone()),
             parent_status: row.parent_status.as_deref().map(AccountStatus::from_column),
             account: caller(row.account_id, row.status),
             subaccount: row

@@ -84,12 +84,24 @@ impl Store {
     /// Opens the store. Connections are made when they are needed: this
     /// succeeds with the database away.
     pub fn open(config: &StoreConfig) -> Self {
+        Self::with_connections(config, config.max_connections)
+    }
+
+    /// As [`Self::open`], with some of the connections kept apart: the second store has
+    /// them, for what must not wait for the work that others cause.
+    pub fn open_with_reserve(config: &StoreConfig) -> (Self, Self) {
+        let reserve = (config.max_connections / 3).clamp(1, 4);
+        let rest = config.max_connections - reserve;
+        (Self::with_connections(config, rest), Self::with_connections(config, reserve))
+    }
+
+    fn with_connections(config: &StoreConfig, connections: u32) -> Self {
         let url = &config.url.0;
         let given = url.get_options().unwrap_or_default().to_owned();
         let limits = LIMITS.into_iter().filter(|(name, _)| !given.contains(name));
         let options = url.clone().application_name("postrider").options(limits);
         let pool = PgPoolOptions::new()
-            .max_connections(config.max_connections)
+            .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
         Self { pool, url: Arc::new(config.url.clone()) }
@@ -119,6 +131,11 @@ impl Store {
         let options = self.url.0.clone().application_name("postrider session").options(LASTING);
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         Ok(pool.connect_lazy_with(options).acquire().await?.detach())
+    }
+
+    /// How many connections it makes at most.
+    pub fn most_connections(&self) -> u32 {
+        self.pool.options().get_max_connections()
     }
 
     /// Whether the database answers.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::WebhookId;
+use prost::Message as _;
 use protocol::v1;
 use sqlx::PgConnection;
 
@@ -66,6 +67,17 @@ impl Store {
     }
 }
 
+/// The most bytes that an account's document has by a customer's doing. A quarter of what NATS
+/// takes as it comes, so that what operators and Postrider itself add always finds room.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// Refuses an account's settings that have become too large.
+pub(crate) async fn check_size(tx: &mut PgConnection, account_id: &str) -> Result<(), StoreError> {
+    let (_, document) = account(tx, account_id).await?;
+    let bytes = document.encoded_len();
+    if bytes > MAX_DOCUMENT_BYTES { Err(StoreError::SettingsTooLarge { bytes }) } else { Ok(()) }
+}
+
 /// Reads the newest state of a document, and its version.
 pub(crate) async fn load(
     tx: &mut PgConnection,
@@ -73,7 +85,15 @@ pub(crate) async fn load(
 ) -> Result<(i64, Document), StoreError> {
     match key {
         DocumentKey::Account(id) => {
-            let (version, document) = newest_account(tx, id).await?;
+            let (version, mut document) = newest_account(tx, id).await?;
+            if document.status() != v1::AccountStatus::Open
+                && document.encoded_len() > MAX_DOCUMENT_BYTES
+            {
+                // From before there was a limit. That the account is disabled has to arrive.
+                document.webhooks.clear();
+                document.alerts.clear();
+                document.url_options.clear();
+            }
             Ok((version, Document::Account(Box::new(document))))
         }
         DocumentKey::Domain(id) => {

@@ -59,6 +59,17 @@ pub enum StoreError {
         /// How many.
         limit: i64,
     },
+    /// The settings of the account would be larger than they may be.
+    #[error(
+        "the settings of an account have at most {} KiB, and with this they would have {} KiB: its \
+         webhooks, its alerts, and what it says of URLs, headers included",
+        crate::MAX_DOCUMENT_BYTES / 1024,
+        bytes.div_ceil(1024)
+    )]
+    SettingsTooLarge {
+        /// As a document.
+        bytes: usize,
+    },
     /// The account says something of as many URLs as it may.
     #[error("an account can have options for at most {} URLs", crate::MAX_URL_OPTIONS)]
     TooManyUrlOptions,

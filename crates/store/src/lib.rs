@@ -48,7 +48,7 @@ pub use callers::{Authenticated, CallerAccount, Family};
 pub use config::StoreConfig;
 pub use database::{DatabaseUrl, Store};
 pub use deployment::KnownBucket;
-pub use documents::{Document, Documents};
+pub use documents::{Document, Documents, MAX_DOCUMENT_BYTES};
 pub use domain_webhooks::{DomainWebhook, DomainWithUrl, MAX_URLS};
 pub use domains::{Domain, NewDomain};
 pub use erasures::{Pass, Purge};

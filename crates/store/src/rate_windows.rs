@@ -1,16 +1,28 @@
-//! How many calls each account has made in its present minute.
+//! How often each tenant has done something in its present minute, hour or day.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{Store, StoreError};
 
-/// Whose calls are counted together.
+/// What is counted together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RateBudget {
-    /// What the account's programs call.
+    /// What the tenant's programs call.
     Api,
     /// What its people look at and change in the console.
     Console,
+    /// Changes of everything that [`Self::Api`] does not count.
+    Changes,
+    /// Test calls.
+    Tests,
+    /// Addresses that test mails go to.
+    TestMails,
+    /// Domains that are made, whether they are there still or not.
+    Domains,
+    /// API keys, the same.
+    ApiKeys,
+    /// Subaccounts, the same.
+    Subaccounts,
 }
 
 impl RateBudget {
@@ -18,46 +30,62 @@ impl RateBudget {
         match self {
             Self::Api => "api",
             Self::Console => "console",
+            Self::Changes => "changes",
+            Self::Tests => "tests",
+            Self::TestMails => "test_mails",
+            Self::Domains => "domains",
+            Self::ApiKeys => "api_keys",
+            Self::Subaccounts => "subaccounts",
+        }
+    }
+
+    /// How long it is until the count begins anew.
+    pub const fn window(self) -> TimeDelta {
+        match self {
+            Self::Api | Self::Console | Self::Changes | Self::Tests => TimeDelta::minutes(1),
+            Self::TestMails => TimeDelta::hours(1),
+            Self::Domains | Self::ApiKeys | Self::Subaccounts => TimeDelta::days(1),
         }
     }
 }
 
-const WINDOW: TimeDelta = TimeDelta::minutes(1);
-
-/// The present minute of an account.
+/// The present window of a tenant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RateWindow {
     /// When the count begins anew.
     pub ends_at: DateTime<Utc>,
-    /// Calls so far, with this one.
-    pub calls: u32,
+    /// So far, with what was counted just now.
+    pub count: u32,
 }
 
 impl Store {
-    /// Counts a call of an account. Its minute begins with the first call
-    /// after the minute before has ended.
+    /// Counts what a tenant does. Its window begins with the first of it after the window
+    /// before has ended.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn count_call(
+    pub async fn count_in_window(
         &self,
-        account_id: &str,
+        primary_id: &str,
         budget: RateBudget,
+        count: u32,
         at: DateTime<Utc>,
     ) -> Result<RateWindow, StoreError> {
         let row = sqlx::query!(
             "INSERT INTO rate_windows AS w (account_id, budget, ends_at, calls) \
-             VALUES ($1, $4, $2, 1) ON CONFLICT (account_id, budget) DO UPDATE SET \
-             calls = CASE WHEN w.ends_at <= $3 THEN 1 ELSE w.calls + 1 END, \
+             VALUES ($1, $4, $2, $5) ON CONFLICT (account_id, budget) DO UPDATE SET \
+             calls = CASE WHEN w.ends_at <= $3 THEN $5 \
+             ELSE least(w.calls::bigint + $5, 2147483647)::integer END, \
              ends_at = CASE WHEN w.ends_at <= $3 THEN excluded.ends_at ELSE w.ends_at END \
              RETURNING ends_at, calls",
-            account_id,
-            at + WINDOW,
+            primary_id,
+            at + budget.window(),
             at,
-            budget.as_str()
+            budget.as_str(),
+            i32::try_from(count).unwrap_or(i32::MAX)
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(RateWindow { ends_at: row.ends_at, calls: row.calls.try_into().unwrap_or_default() })
+        Ok(RateWindow { ends_at: row.ends_at, count: row.calls.try_into().unwrap_or_default() })
     }
 }

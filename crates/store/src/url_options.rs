@@ -5,7 +5,7 @@ use prost::Message as _;
 use protocol::v1::{self, PolicyOverride};
 use sqlx::PgConnection;
 
-use crate::accounts::{account_changed, lock_account};
+use crate::accounts::{account_changed, account_grew, lock_account};
 use crate::{DocumentKey, Store, StoreError, Thing};
 
 /// URLs that an account can say something of. All of it is in the account's
@@ -112,7 +112,7 @@ impl Store {
         .await?;
         check_count(&mut tx, account_id).await?;
         set_headers(&mut tx, account_id, new).await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -145,7 +145,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         check_count(&mut tx, account_id).await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }
@@ -216,7 +216,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let key = account_changed(&mut tx, account_id, at).await?;
+        let key = account_grew(&mut tx, account_id, at).await?;
         tx.commit().await?;
         Ok(key)
     }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info;
-use axum::serve::{IncomingStream, Listener};
 use futures_util::stream::{self, Stream};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +18,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
+use super::gate::Place;
+use super::pace::{Activity, Paced};
 use super::{Door, Peer, Speaks, names};
 use crate::Clock;
 
@@ -26,6 +27,8 @@ use crate::Clock;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Handshakes at once; who comes then waits in the system's queue.
 const HANDSHAKES: usize = 1024;
+/// What the system keeps of an answer that is not taken yet. By itself it takes up to 4 MiB.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How long nobody is let in when the system has nothing left to do it with.
 const REST: Duration = Duration::from_secs(1);
 
@@ -37,8 +40,17 @@ pub struct Incoming {
     speaks: Speaks,
     clock: Clock,
     /// Each a task of its own, so that none waits for another.
-    handshakes: JoinSet<Result<Connection, Refused>>,
+    handshakes: JoinSet<Result<Shaken, Refused>>,
 }
+
+/// A connection whose handshake is over.
+struct Shaken {
+    peer: Peer,
+    stream: Plain,
+    place: Place,
+}
+
+type Plain = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// A handshake that came to nothing.
 struct Refused {
@@ -67,7 +79,7 @@ impl Incoming {
                     }
                 }
                 Some(ended) = self.handshakes.join_next() => match ended {
-                    Ok(Ok(connection)) => return connection,
+                    Ok(Ok(shaken)) => return self.come_in(shaken),
                     Ok(Err(refused)) => self.tell(&refused),
                     Err(error) => tracing::error!(%error, "a handshake failed"),
                 }
@@ -85,15 +97,31 @@ impl Incoming {
 
     /// Takes a connection as it is, or begins a handshake on it.
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+        let place = match self.door.0.gate.enter(address.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                self.door.refused(why);
+                return None;
+            }
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
+        if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES) {
+            tracing::debug!(%error, "a connection keeps the system's buffer");
+        }
         let Some(config) = self.door.tls(self.speaks) else {
             let peer = Peer { address, name: None };
-            return Some(Connection { peer, stream: Either::Left(stream) });
+            return Some(self.come_in(Shaken { peer, stream: Either::Left(stream), place }));
         };
-        self.handshakes.spawn(shake(config, stream, address));
+        self.handshakes.spawn(shake(config, stream, address, place));
         None
+    }
+
+    fn come_in(&self, shaken: Shaken) -> Connection {
+        let Shaken { peer, stream, place } = shaken;
+        let stream = Paced::new(stream, self.speaks, self.door.limits());
+        Connection { peer, stream, _place: place }
     }
 
     /// Some connections are gone before they are accepted, which is nothing. For
@@ -101,7 +129,7 @@ impl Incoming {
     async fn rest(&self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if !matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset) {
-            tracing::error!(%error, door = self.door.0.settings.door, "cannot accept connections");
+            tracing::error!(%error, door = self.door.name(), "cannot accept connections");
             self.clock.sleep(REST).await;
         }
     }
@@ -114,7 +142,7 @@ impl Incoming {
         }
         self.door.refused(why);
         tracing::info!(
-            door = self.door.0.settings.door,
+            door = self.door.name(),
             peer = %address.ip(),
             why,
             error = error.as_ref().map(tracing::field::display),
@@ -127,7 +155,8 @@ async fn shake(
     config: Arc<ServerConfig>,
     stream: TcpStream,
     address: SocketAddr,
-) -> Result<Connection, Refused> {
+    place: Place,
+) -> Result<Shaken, Refused> {
     let refused = |why, error| Refused { address, why, error };
     let shaken = TlsAcceptor::from(config).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, shaken).await {
@@ -143,7 +172,7 @@ async fn shake(
             None => return Err(refused("certificate_without_name", None)),
         },
     };
-    Ok(Connection { peer: Peer { address, name }, stream: Either::Right(Box::new(stream)) })
+    Ok(Shaken { peer: Peer { address, name }, stream: Either::Right(Box::new(stream)), place })
 }
 
 impl std::fmt::Debug for Incoming {
@@ -152,32 +181,22 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
-impl Listener for Incoming {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let connection = self.next().await;
-        let address = connection.peer.address;
-        (connection, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl connect_info::Connected<IncomingStream<'_, Incoming>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Incoming>) -> Self {
-        stream.io().peer.clone()
-    }
-}
-
 /// A connection that has come in.
 #[derive(Debug)]
 pub struct Connection {
     peer: Peer,
-    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    stream: Paced<Plain>,
+    _place: Place,
+}
+
+impl Connection {
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        self.stream.activity()
+    }
 }
 
 impl Connected for Connection {

@@ -36,6 +36,7 @@ mod shards;
 mod signing_keys;
 mod skew;
 mod status;
+mod strangers;
 mod system;
 mod traces;
 mod traps;

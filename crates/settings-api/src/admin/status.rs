@@ -32,6 +32,7 @@ impl From<StoreError> for Refused {
             StoreError::NestedSubaccount => Status::invalid_argument(message),
             StoreError::TooManyUrls { .. }
             | StoreError::QuotaReached { .. }
+            | StoreError::SettingsTooLarge { .. }
             | StoreError::TooManyUrlOptions
             | StoreError::TooManyResends
             | StoreError::ResendEnded

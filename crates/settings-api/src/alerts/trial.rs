@@ -9,6 +9,7 @@ use egress::mail::{Accepted, Mail, MailAddress, Mailer, Refusal};
 use http::StatusCode;
 use model::{MailFrame, MailReason};
 use protocol::v1::AcceptedEvent;
+use store::RateBudget;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -85,7 +86,9 @@ async fn email(
     let mailer = api.mailer.as_ref().ok_or_else(|| {
         ApiError::bad_request("email cannot be tested: this server has no mail relay configured")
     })?;
-    let _place = api.outbound.place(&caller.account_id).await?;
+    let mails = u32::try_from(to.len()).unwrap_or(u32::MAX);
+    api.spend(&caller.primary_id, RateBudget::TestMails, mails).await?;
+    let _place = api.outbound.place(&caller.primary_id).await?;
     let documents = api.store.documents_for(&caller.account_id, None).await?;
     let event = api.sample_event(&documents, event_type);
     let mail = mail(&event, to, api.console_url.as_deref())?;

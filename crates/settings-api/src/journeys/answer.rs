@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use prost::Message as _;
-use protocol::v1::Event;
+use protocol::v1::{Event, Level};
 use serde::Serialize;
 use serde_json::Value;
 use store::history::{AcceptedRow, AttemptRow, DecisionRow, Journey, KnownEnd, RoutedRow, Uuid};
@@ -16,8 +16,8 @@ use crate::events::item;
 /// Who looks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Viewer {
-    /// A subaccount sees that its parent hears of its events, and where; not by
-    /// which webhook, nor what may be secret in the URL.
+    /// A subaccount sees that its parent hears of its events, and on which host; not by
+    /// which webhook, nor at which path, which is a secret with many services.
     sees_parent: bool,
 }
 
@@ -35,11 +35,20 @@ impl Viewer {
         self.sees_parent || level != PARENT
     }
 
+    /// A webhook's URL, as far as it is the viewer's to see.
+    pub(crate) fn url(self, level: Level, url: &str) -> String {
+        if self.sees_parent || level != Level::ParentAccount {
+            url.to_owned()
+        } else {
+            egress::host_of(url)
+        }
+    }
+
     /// `None` for mailboxes, which have none.
-    fn url(self, decision: &DecisionRow) -> Option<String> {
+    fn url_of(self, decision: &DecisionRow) -> Option<String> {
         let url = match self.sees(decision) {
             true => decision.url.clone(),
-            false => egress::loggable(&decision.url),
+            false => egress::host_of(&decision.url),
         };
         (!decision.url.is_empty()).then_some(url)
     }
@@ -307,7 +316,7 @@ impl DecisionView {
                 explanation: words::verdict(decision),
                 level: decision.level.clone(),
                 subscription_id: is_seen.then(|| decision.subscription_id.clone()),
-                url: viewer.url(decision),
+                url: viewer.url_of(decision),
                 delivery_id: decision.delivery_id.map(hex),
                 duplicate_of: duplicate_of.filter(|id| !parents.contains(&id.as_str())),
                 disabled_since: decision.disabled_at.map(rfc3339),
@@ -319,11 +328,13 @@ impl DecisionView {
 
 impl DeliveryView {
     pub(super) fn of(viewer: Viewer, story: &Story<'_>) -> Self {
-        let tried =
-            story.attempts.iter().map(|attempt| attempt.url.clone()).rfind(|url| !url.is_empty());
+        // What was decided is kept no longer than attempts: then it may have been the parent's.
+        let is_shown = story.decision.map_or(viewer.sees_parent, |decision| viewer.sees(decision));
+        let attempts = story.attempts.iter().map(|attempt| AttemptView::of(attempt, is_shown));
+        let attempts: Vec<_> = attempts.collect();
+        let tried = attempts.iter().map(|attempt| attempt.url.clone()).rfind(|url| !url.is_empty());
         let url = match story.decision {
-            Some(decision) => viewer.url(decision),
-            // What was decided is kept no longer.
+            Some(decision) => viewer.url_of(decision),
             None => tried,
         };
         let alert = story.decision.filter(|decision| decision.level == "alert");
@@ -332,7 +343,7 @@ impl DeliveryView {
             generation: story.generation,
             url,
             alert_setting_id: alert.map(|decision| decision.subscription_id.clone()),
-            attempts: story.attempts.iter().map(|attempt| AttemptView::of(attempt)).collect(),
+            attempts,
             end: story.end.map(EndView::of),
             next: NextView::of(story),
         }
@@ -340,17 +351,23 @@ impl DeliveryView {
 }
 
 impl AttemptView {
-    fn of(attempt: &AttemptRow) -> Self {
+    /// Of what is not the viewer's, neither the path that was asked nor what was answered.
+    fn of(attempt: &AttemptRow, is_shown: bool) -> Self {
+        let url = match attempt.url.as_str() {
+            url if is_shown || url.is_empty() => url.to_owned(),
+            url => egress::host_of(url),
+        };
+        let response = if is_shown { attempt.response_snippet.clone() } else { String::new() };
         Self {
             attempt: attempt.attempt,
             charged: attempt.charged,
             started_at: rfc3339(attempt.started_at),
             duration_ms: attempt.duration_ms,
-            url: attempt.url.clone(),
+            url,
             status: attempt.status,
             reason: attempt.reason.clone(),
             detail: attempt.detail.clone(),
-            response: attempt.response_snippet.clone(),
+            response,
             next_attempt_at: attempt.next_attempt_at.map(rfc3339),
         }
     }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::events::time::{duration, moment};
+use crate::form::check_no_nul;
 
 /// Events on a page, if the caller does not say.
 const DEFAULT_LIMIT: i64 = 100;
@@ -95,6 +96,7 @@ pub(super) struct Asked {
 /// Reads a search. An empty body asks for everything of the last day.
 pub(super) fn read(body: &[u8], now: DateTime<Utc>) -> Result<Asked, ApiError> {
     let body = if body.is_empty() { b"{}" } else { body };
+    check_no_nul(body)?;
     let query: LogsQuery = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))?;
     let at = |name, text: Option<String>| {

@@ -112,8 +112,7 @@ async fn a_contact_is_one_address_or_none() {
 
     let missing = "Missing parameter 'contact_email'";
     assert_message(&send(put()).await, 400, missing);
-    for wrong in ["ops", "a@b@c.example", "ops@shop.example, you@shop.example", "ops@\u{0}.example"]
-    {
+    for wrong in ["ops", "a@b@c.example", "ops@shop.example, you@shop.example"] {
         let answer = send(put().form(&[("contact_email", wrong)])).await;
         assert_eq!(answer.status, 400, "{wrong}");
         let message = answer.json()["message"].as_str().expect("a message").to_owned();

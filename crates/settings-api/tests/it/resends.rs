@@ -6,7 +6,9 @@ use chassis::Clock;
 use model::End;
 use prost::Message as _;
 use protocol::v1::target::Kind as TargetKind;
-use protocol::v1::{AcceptedEvent, BlocklistedIp, Delivery, Event, MessageTarget, Target, event};
+use protocol::v1::{
+    AcceptedEvent, BlocklistedIp, Delivery, Event, Level, MessageTarget, Target, event,
+};
 use serde_json::{Value, json};
 use testkit::{SlowLink, TestEnv, eventually};
 
@@ -24,6 +26,17 @@ pub(crate) fn accepted_event() -> Vec<u8> {
 
 /// Puts into history that deliveries to a URL ended in this way.
 fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) -> Vec<String> {
+    ended_on(Level::Account, env, account_id, url, outcome, count)
+}
+
+pub(crate) fn ended_on(
+    level: Level,
+    env: &TestEnv,
+    account_id: &str,
+    url: &str,
+    outcome: &str,
+    count: u32,
+) -> Vec<String> {
     let target_id = model::message_target_id(account_id, url);
     let ids = (0..count).map(|n| {
         let event_key = model::delivery_id(outcome, &n.to_string(), url);
@@ -35,6 +48,7 @@ fn ended(env: &TestEnv, account_id: &str, url: &str, outcome: &str, count: u32) 
             target: Some(Target { id: target_id.clone(), kind: Some(TargetKind::Message(kind)) }),
             attempt: 8,
             hop: 11,
+            level: level.into(),
             accepted_event: accepted_event().into(),
             ..Delivery::default()
         };

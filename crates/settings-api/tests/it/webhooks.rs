@@ -128,7 +128,7 @@ async fn a_domain_is_found_by_its_name_and_by_its_owner_alone() {
     world.domain("mail.other.example", "other").await;
     world.domain("Bücher.Example", "demo").await;
 
-    for domain in ["nowhere.example", "mail.other.example", "192.0.2.1", "%00"] {
+    for domain in ["nowhere.example", "mail.other.example", "192.0.2.1"] {
         let list = format!("/v3/domains/{domain}/webhooks");
         let one = format!("{list}/clicked");
         let form = [("id", "clicked"), ("url", A)];

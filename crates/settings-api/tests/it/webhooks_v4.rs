@@ -182,7 +182,7 @@ async fn a_domain_is_found_by_its_owner_alone() {
     let world = World::demo(&env).await;
     world.account("other", "").await;
     world.domain("mail.other.example", "other").await;
-    for domain in ["nowhere.example", "mail.other.example", "192.0.2.1", "%00"] {
+    for domain in ["nowhere.example", "mail.other.example", "192.0.2.1"] {
         for version in ["v3", "v4"] {
             let base = format!("/{version}/domains/{domain}/webhooks");
             for request in [

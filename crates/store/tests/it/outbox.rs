@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use store::{Document, DocumentKey, DomainWebhook, SigningKeyKind};
+use protocol::v1;
+use store::{
+    AccountStatus, Document, DocumentKey, DomainWebhook, NewHeader, NewUrlOptions, SigningKeyKind,
+    UrlHeader,
+};
 use testkit::{TestEnv, within};
 
 use crate::world::{QUOTAS, account, at, domain, open};
@@ -138,4 +142,50 @@ async fn a_document_that_cannot_be_published_is_tried_less_and_less_often() {
         assert!(!due(now + wait - 1).await && due(now + wait).await, "after {wait} s");
         now += wait;
     }
+}
+
+// What is refused is rolled back beside the next statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_would_be_too_large_are_refused_and_an_account_of_before_is_disabled() {
+    let env = TestEnv::new();
+    let store = open(&env).await;
+    let account_id = account(&store, "demo").await;
+    // A hundred KiB of headers for each URL.
+    let set = async |url: &str| {
+        let header =
+            |n: u32| NewHeader::Set(UrlHeader { name: format!("x-{n}"), sealed: vec![7; 10_240] });
+        let headers = (0..10).map(header).collect();
+        let new =
+            NewUrlOptions { url, is_paused: false, policy: None, headers, legacy_payload: false };
+        store.set_url_options(&account_id, &new, at(1)).await
+    };
+    set("https://a.example/").await.expect("100 KiB");
+    set("https://b.example/").await.expect("200 KiB");
+    let error = set("https://c.example/").await.expect_err("300 KiB").to_string();
+    assert!(error.contains("at most 256 KiB") && error.contains("have 301 KiB"), "{error}");
+    assert_eq!(env.sql("SELECT count(*) FROM url_options").trim(), "2");
+
+    // As a version left it that knew no limit.
+    env.sql(
+        "INSERT INTO url_options (account_id, url, updated_at) \
+         SELECT account_id, 'https://c.example/', updated_at FROM url_options LIMIT 1; \
+         INSERT INTO url_headers (account_id, url, name, sealed) \
+         SELECT account_id, 'https://c.example/', name, sealed \
+         FROM url_headers WHERE url = 'https://a.example/'",
+    );
+    let key = DocumentKey::Account(account_id.clone());
+    let published = async || {
+        let publication = store.publication(&key).await.expect("answered").expect("waiting");
+        let Document::Account(document) = publication.document() else { panic!("an account") };
+        (document.status(), document.url_options.len())
+    };
+    assert_eq!(published().await, (v1::AccountStatus::Open, 3));
+    let change = store.change_account_status(&account_id, AccountStatus::Disabled, None, at(2));
+    change.await.expect("whatever its settings are");
+    assert_eq!(published().await, (v1::AccountStatus::Disabled, 0));
+    let change = store.change_account_status(&account_id, AccountStatus::Open, None, at(3));
+    change.await.expect("opened");
+    let deleted = store.delete_url_options(&account_id, "https://c.example/", at(4)).await;
+    deleted.expect("what makes them smaller is never refused");
+    assert_eq!(published().await, (v1::AccountStatus::Open, 2));
 }

@@ -79,6 +79,10 @@ impl Bus {
             })?;
         }
         if let Some((user, password)) = config.url.login() {
+            if is_token(&user) {
+                // Users who may hear no more than their own inboxes read nothing of each other.
+                options = options.custom_inbox_prefix(format!("_INBOX.{user}"));
+            }
             options = options.user_and_password(user, password);
         }
         let client = options.connect(config.url.servers()).await.map_err(BusError::unavailable)?;
@@ -129,6 +133,11 @@ impl Bus {
             tracing::warn!("the last acknowledgements may not have reached the broker");
         }
     }
+}
+
+/// Whether a name can be a part of a subject.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 fn check_version(version: &str) -> Result<(), BusError> {

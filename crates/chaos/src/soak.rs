@@ -32,7 +32,7 @@ use crate::{REGION, plan, rest, sampler, setup};
 
 const DAY_S: u64 = 24 * 60 * 60;
 /// How long history is kept, in days.
-const KEPT_DAYS: &str = "2";
+const KEPT_DAYS: u64 = 2;
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// For so long after its start a process may still grow: caches fill.
 const WARM_AFTER: Duration = Duration::from_secs(120);
@@ -79,7 +79,7 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
     let mailbox = testkit::Mailbox::start().await;
     let mut plan = plan(&options.binary, None, &setup, &options.directory, &mailbox);
     for table in ["EVENTS", "ROUTINGS", "ATTEMPTS", "ENDS", "UNDELIVERED"] {
-        plan.settings.push((retention(table), KEPT_DAYS.to_owned()));
+        plan.settings.push((retention(table), KEPT_DAYS.to_string()));
     }
     plan.settings.push(("CLOCK_SKEW", format!("{}s", (options.days + 1) * DAY_S)));
     let clock = TurnedClock::new(&options.directory.join("clock"))?;
@@ -260,19 +260,23 @@ fn bytes_below(directory: &Path) -> u64 {
     entries.map(size).sum()
 }
 
-/// Of each thing that is counted, the most of the second half of the days against the most
-/// of the days in which it comes to its usual size.
+/// Of each thing that is counted, the most of the last days against the most of those before,
+/// from the first day on at whose beginning history has given up another one: until then it
+/// grows, and more is sent again each day.
 fn judge(samples: &[Sample]) -> Result<()> {
     let days = samples.last().map_or(0, |sample| sample.day + 1);
-    // Until history gives up its first day, it grows.
-    let (usual, late) = (days / 2, days / 2);
+    let (settled, late) = (KEPT_DAYS + 1, days / 2 + 1);
+    if settled >= late {
+        bail!("{days} days are too few to compare: at least {} are needed", 2 * settled);
+    }
     let mut grown = Vec::new();
     let mut check = |what: &str, of: &dyn Fn(&Sample) -> Option<u64>, more: u64| {
         let warm = |sample: &&Sample| sample.since_start_s >= WARM_AFTER.as_secs();
         let most = |part: &dyn Fn(u64) -> bool| {
             samples.iter().filter(warm).filter(|it| part(it.day)).filter_map(of).max()
         };
-        let (Some(before), Some(after)) = (most(&|day| day < usual), most(&|day| day >= late))
+        let (Some(before), Some(after)) =
+            (most(&|day| (settled..late).contains(&day)), most(&|day| day >= late))
         else {
             return;
         };
@@ -282,7 +286,7 @@ fn judge(samples: &[Sample]) -> Result<()> {
             grown.push(what.to_owned());
         }
     };
-    println!("{:<32} {:>12} {:>12}", "at most, in the", "first half", "second half");
+    println!("{:<32} {:>12} {:>12}", "at most, in the", "days before", "last days");
     let names: Vec<String> =
         samples.first().map(|it| it.resident_kb.keys().cloned().collect()).unwrap_or_default();
     for name in &names {

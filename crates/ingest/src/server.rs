@@ -21,6 +21,8 @@ use crate::{IngestConfig, http};
 const STREAMS_PER_CONNECTION: u32 = 256;
 /// How many requests of the largest size are read at once; of smaller ones, more.
 const LARGEST_AT_ONCE: usize = 3;
+/// Of all requests that are read at once: what is too large is to be answered as such.
+const LEAST_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// A connection that is silent this long is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -106,7 +108,7 @@ impl Server {
             );
 
         let app = http::router(acceptor, door.clone(), max_request_bytes);
-        let body_bytes = LARGEST_AT_ONCE * max_request_bytes;
+        let body_bytes = (LARGEST_AT_ONCE * max_request_bytes).max(LEAST_BODY_BYTES);
         let http = door.serve(self.http, app, body_bytes, clock, stop);
 
         tokio::try_join!(

@@ -10,6 +10,7 @@ mod webhooks;
 
 use std::pin::Pin;
 
+use chassis::door::Caller;
 use futures_util::{Stream, TryStreamExt as _};
 use protocol::v1;
 use protocol::v1::admin_server::{Admin, AdminServer};
@@ -31,12 +32,21 @@ fn answer<T>(result: Result<T, Refused>) -> Answer<T> {
     Ok(Response::new(result?))
 }
 
+/// Leaves a trail of what operators change and whose secrets they see: the caller's name is that
+/// of its token or its certificate, where the door asks for one.
+fn told<T>(request: &Request<T>, call: &'static str, of: &str) {
+    let caller = request.extensions().get::<Caller>();
+    let by = caller.and_then(|caller| caller.0.as_deref()).unwrap_or("anybody");
+    tracing::info!(call, of, by, "an operator calls");
+}
+
 #[tonic::async_trait]
 impl Admin for Service {
     async fn create_account(
         &self,
         request: Request<v1::CreateAccountRequest>,
     ) -> Answer<v1::Account> {
+        told(&request, "create_account", &request.get_ref().name);
         answer(self.0.create_account(request.get_ref()).await)
     }
 
@@ -55,6 +65,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::UpdateAccountRequest>,
     ) -> Answer<v1::Account> {
+        told(&request, "update_account", &request.get_ref().account_name);
         answer(self.0.update_account(request.get_ref()).await)
     }
 
@@ -62,6 +73,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::SetAccountStatusRequest>,
     ) -> Answer<v1::Account> {
+        told(&request, "set_account_status", &request.get_ref().account_name);
         answer(self.0.set_account_status(request.get_ref()).await)
     }
 
@@ -69,10 +81,12 @@ impl Admin for Service {
         &self,
         request: Request<v1::EraseAccountRequest>,
     ) -> Answer<v1::Account> {
+        told(&request, "erase_account", &request.get_ref().account_name);
         answer(self.0.erase_account(request.get_ref()).await)
     }
 
     async fn create_domain(&self, request: Request<v1::CreateDomainRequest>) -> Answer<v1::Domain> {
+        told(&request, "create_domain", &request.get_ref().name);
         answer(self.0.create_domain(request.get_ref()).await)
     }
 
@@ -87,6 +101,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::DeleteDomainRequest>,
     ) -> Answer<v1::DeleteDomainResponse> {
+        told(&request, "delete_domain", &request.get_ref().name);
         answer(self.0.delete_domain(request.get_ref()).await)
     }
 
@@ -94,6 +109,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::SetDomainDisabledRequest>,
     ) -> Answer<v1::Domain> {
+        told(&request, "set_domain_disabled", &request.get_ref().name);
         answer(self.0.set_domain_disabled(request.get_ref()).await)
     }
 
@@ -101,6 +117,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Answer<v1::CreateKeyResponse> {
+        told(&request, "create_key", &request.get_ref().account_name);
         answer(self.0.create_key(request.into_inner()).await)
     }
 
@@ -115,6 +132,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::RevokeKeyRequest>,
     ) -> Answer<v1::RevokeKeyResponse> {
+        told(&request, "revoke_key", &request.get_ref().key_id);
         answer(self.0.revoke_key(request.get_ref()).await)
     }
 
@@ -122,6 +140,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::CreateAccountWebhookRequest>,
     ) -> Answer<v1::AdminAccountWebhook> {
+        told(&request, "create_webhook", &request.get_ref().account_name);
         answer(self.0.create_webhook(request.into_inner()).await)
     }
 
@@ -136,6 +155,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::DeleteAccountWebhookRequest>,
     ) -> Answer<v1::DeleteAccountWebhookResponse> {
+        told(&request, "delete_webhook", &request.get_ref().account_name);
         answer(self.0.delete_webhook(request.get_ref()).await)
     }
 
@@ -143,13 +163,15 @@ impl Admin for Service {
         &self,
         request: Request<v1::GetSigningKeysRequest>,
     ) -> Answer<v1::SigningKeys> {
+        told(&request, "get_signing_keys", &request.get_ref().account_name);
         answer(self.0.get_signing_keys(request.get_ref()).await)
     }
 
     async fn reseal_secrets(
         &self,
-        _request: Request<v1::ResealSecretsRequest>,
+        request: Request<v1::ResealSecretsRequest>,
     ) -> Answer<v1::ResealSecretsResponse> {
+        told(&request, "reseal_secrets", "");
         answer(self.0.reseal_all().await)
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn blank() -> OpenApi {
 /// Adds what is the same for many calls, so that no handler has to repeat it:
 /// the answers that each can give, and the encodings of forms, which handlers
 /// describe as one JSON body.
-pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool) {
+pub(crate) fn complete(openapi: &mut OpenApi) {
     let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
     let components = openapi.components.get_or_insert_default();
     components.schemas.insert("Error".to_owned(), Problem::schema());
@@ -86,6 +86,7 @@ pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool)
             if path.contains('{') {
                 answer(operation, "404", "There is no such thing", error());
             }
+            answer(operation, "400", "Something in the request is wrong", error());
             answer(operation, "401", "No API key, or not a valid one", text());
             answer(operation, "403", "Not with this key, or not for this account", error());
             answer(operation, "500", "A fault of the service", error());
@@ -102,20 +103,15 @@ pub(crate) fn complete(openapi: &mut OpenApi, is_limited: impl Fn(&str) -> bool)
                 {
                     body.content.extend(FORMS.map(|media| (media.to_owned(), form.clone())));
                 }
-                answer(operation, "400", "Something in the request is wrong", error());
+                answer(operation, "408", "The body did not come in time", error());
                 answer(operation, "413", "The body is larger than 1 MiB", error());
                 answer(operation, "415", "The body's type is none of those that are read", error());
             }
-            if is_limited(path) {
-                let schema = Ref::from_schema_name("TooManyRequests");
-                let content = ("application/json", Content::new(Some(schema)));
-                answer(
-                    operation,
-                    "429",
-                    "More calls in a minute than an account may make",
-                    content,
-                );
-            }
+            let schema = Ref::from_schema_name("TooManyRequests");
+            let content = ("application/json", Content::new(Some(schema)));
+            let many =
+                "More calls, at once or over time, than an account with its subaccounts may make";
+            answer(operation, "429", many, content);
         }
     }
 }

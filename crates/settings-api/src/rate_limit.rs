@@ -80,23 +80,25 @@ impl SettingsApi {
         budget: RateBudget,
         count: u32,
     ) -> Result<(), ApiError> {
-        let Some((limit, refusal)) = allowed(budget) else { return Ok(()) };
+        let Some((limit, refusal)) = self.allowed(budget) else { return Ok(()) };
         let now = self.clock.now();
         let window = self.store.count_in_window(primary_id, budget, count, now).await?;
         if window.count <= limit { Ok(()) } else { Err(too_many(window.ends_at, now, refusal)) }
     }
-}
 
-/// What a tenant may do of each in its window. The two budgets of the reference are settings.
-const fn allowed(budget: RateBudget) -> Option<(u32, &'static str)> {
-    match budget {
-        RateBudget::Api | RateBudget::Console => None,
-        RateBudget::Changes => Some((600, "Too many changes in a minute")),
-        RateBudget::Tests => Some((120, "Too many test calls in a minute")),
-        RateBudget::TestMails => Some((100, "Too many test mails in an hour")),
-        RateBudget::Domains => Some((2_000, "Too many domains were made in a day")),
-        RateBudget::ApiKeys => Some((500, "Too many API keys were made in a day")),
-        RateBudget::Subaccounts => Some((2_000, "Too many subaccounts were made in a day")),
+    /// What a tenant may do of each in its window.
+    fn allowed(&self, budget: RateBudget) -> Option<(u32, &'static str)> {
+        let calls = self.limits.calls_per_minute;
+        match budget {
+            // Counted by `limit`, which tells how many are left.
+            RateBudget::Api | RateBudget::Console => None,
+            RateBudget::Changes => Some((calls.saturating_mul(2), "Too many changes in a minute")),
+            RateBudget::Tests => Some((120, "Too many test calls in a minute")),
+            RateBudget::TestMails => Some((100, "Too many test mails in an hour")),
+            RateBudget::Domains => Some((2_000, "Too many domains were made in a day")),
+            RateBudget::ApiKeys => Some((500, "Too many API keys were made in a day")),
+            RateBudget::Subaccounts => Some((2_000, "Too many subaccounts were made in a day")),
+        }
     }
 }
 

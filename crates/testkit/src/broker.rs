@@ -109,6 +109,30 @@ pub async fn is_forbidden(url: &str, subject: &str) -> bool {
     refusal.contains("Permissions Violation")
 }
 
+/// Whether the user in this URL may not subscribe to a subject.
+///
+/// # Panics
+///
+/// When the broker cannot be reached.
+pub async fn is_deaf(url: &str, subject: &str) -> bool {
+    let heard = async {
+        let (mut stream, _) = connect(url).await?;
+        stream.write_all(format!("SUB {subject} 2\r\nPING\r\n").as_bytes()).await?;
+        let mut line = String::new();
+        while line != "PONG\r\n" {
+            line.clear();
+            if stream.read_line(&mut line).await? == 0 || line.starts_with("-ERR") {
+                bail!("{}", line.trim());
+            }
+        }
+        Ok(())
+    };
+    let refusal = heard.await.err().map(|error: anyhow::Error| format!("{error:#}"));
+    let refusal = refusal.unwrap_or_default();
+    assert!(!refusal.contains("Connection refused"), "{url}: {refusal}");
+    refusal.contains("Permissions Violation")
+}
+
 /// As [`publish`], for a cluster that may be electing its leaders.
 ///
 /// # Errors
@@ -143,7 +167,8 @@ async fn connect(url: &str) -> Result<(BufReader<TcpStream>, String)> {
     }
     let stream = TcpStream::connect(address).await?;
     // Others ask the same broker at the same time, over ports of their own.
-    let inbox = format!("_INBOX.testkit.{}", stream.local_addr()?.port());
+    let user = login.map_or("testkit", |(user, _)| user);
+    let inbox = format!("_INBOX.{user}.{}", stream.local_addr()?.port());
     let mut stream = BufReader::new(stream);
     let commands = format!("CONNECT {options}\r\nSUB {inbox} 1\r\n");
     stream.write_all(commands.as_bytes()).await?;

@@ -103,6 +103,25 @@ async fn what_cannot_be_read_is_refused_as_a_whole() {
     send(&platform, "text/plain", alert("demo", "x").to_string()).await.expect_status(415);
 }
 
+/// Whoever looks at a page has its browser send what it likes to addresses that they can reach.
+#[tokio::test]
+async fn what_a_web_page_can_send_is_not_taken() {
+    let platform = Platform::start(&[]).await;
+    let url = || post(format!("http://{}/v1/events", platform.http));
+    let event = || alert("demo", "x").to_string();
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        let sent = url().body("application/json", event()).header(name, value).send().await;
+        sent.expect("answered").expect_status(403);
+    }
+    // A `Blob` without a type has none, and is sent without being asked for.
+    url().body("", event()).send().await.expect("answered").expect_status(415);
+}
+
 #[tokio::test]
 async fn large_requests_and_wrong_places_are_refused_in_the_same_shape() {
     let extra =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use protocol::v1::{EraseAccountRequest, GetStatusRequest};
 use serde_json::json;
-use testkit::broker::{is_forbidden, jetstream};
+use testkit::broker::{is_deaf, is_forbidden, jetstream};
 use testkit::{Nats, NatsOptions, Reply, Scratch, eventually};
 
 use crate::system::{ROLES, SOON, System, alert, clicked};
@@ -102,6 +102,15 @@ async fn no_user_may_do_what_is_another_roles() {
         for subject in subjects {
             assert!(is_forbidden(&url, subject).await, "{user} may publish on {subject}");
         }
+    }
+    // What others are answered is what they read: events, deliveries, settings.
+    for user in ROLES {
+        let url = format!("nats://{user}:{user}@127.0.0.1:{}", nats.port());
+        for another in ROLES.into_iter().filter(|another| *another != user) {
+            assert!(is_deaf(&url, &format!("_INBOX.{another}.>")).await, "{user} hears {another}");
+        }
+        assert!(is_deaf(&url, "_INBOX.>").await && is_deaf(&url, "us.>").await, "{user} hears all");
+        assert!(!is_deaf(&url, &format!("_INBOX.{user}.x")).await, "{user} hears nothing");
     }
     // Trimming is a minute away in a test, so that it is asked for here.
     for (user, subject) in [

@@ -130,7 +130,10 @@ async fn operators_and_callers_prove_who_they_are() {
     .await;
     secured.run(list, &[CA, CERT, KEY, tokens]).await.expect("the new one is taken");
     let status = secured.process.terminate(SOON).await;
-    assert_eq!(status.code(), Some(0), "{}", secured.process.log());
+    let log = secured.process.log();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let told = log.lines().find(|line| line.contains("an operator calls")).expect("a trail");
+    assert!(told.contains("create_account") && told.contains("\"operator\""), "{told}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Failures of an address in a minute that are answered at once.
-const FREE: u32 = 20;
+const FREE: u32 = 300;
 const WINDOW: TimeDelta = TimeDelta::minutes(1);
 /// Addresses that are remembered.
 const MOST: usize = 10_000;

@@ -117,7 +117,7 @@ async fn a_list_is_sorted_paged_and_narrowed() {
         ("sort=name", "sort must be asc or desc"),
         ("enabled=maybe", "enabled must be true or false"),
         ("closed=maybe", "closed must be true or false"),
-        ("filter=%01", "filter must not contain control characters"),
+        ("filter=%00", "the address has a NUL in it"),
     ] {
         assert_message(&list(query).await, 400, message);
     }
@@ -155,11 +155,8 @@ async fn disabling_stops_a_subaccount_and_enabling_lets_it_go_on() {
     send(get).await.expect_status(200);
 
     let long = "x".repeat(1025);
-    for reason in [long.as_str(), "a\u{0}b"] {
-        let answer = send(disable().form(&[("reason", reason)])).await;
-        let message = "reason and note must be at most 1024 characters together";
-        assert_message(&answer, 400, message);
-    }
+    let answer = send(disable().form(&[("reason", &long)])).await;
+    assert_message(&answer, 400, "reason and note must be at most 1024 characters together");
     // As mailgun.js sends it.
     let empty = disable().body("application/x-www-form-urlencoded", "");
     send(empty).await.expect_status(200);
@@ -318,7 +315,7 @@ async fn what_is_no_name_makes_no_subaccount_and_there_are_only_so_many() {
     assert_message(&send(post()).await, 400, "Bad request");
     assert_message(&send(post().form(&[("name", "")])).await, 400, "Bad request");
     let long = "x".repeat(129);
-    for name in [long.as_str(), "a\u{7}b", "\u{0}"] {
+    for name in [long.as_str(), "a\u{7}b"] {
         let message = "name must be 1 to 128 characters without control characters";
         assert_message(&send(post().form(&[("name", name)])).await, 400, message);
     }

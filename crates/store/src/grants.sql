@@ -24,7 +24,7 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE ON accounts, api_keys, domains, erasures TO postrider_settings_api;
     GRANT SELECT, INSERT, UPDATE, DELETE
         ON account_webhook_events, account_webhooks, alert_settings, domain_webhooks, notices, rate_windows,
-        resends, settings_outbox, url_headers, url_options
+        resends, settings_outbox, tenant_windows, url_headers, url_options
         TO postrider_settings_api;
     -- History is read, and is erased. Rows that are sent again are marked, and are locked for that, as those of
     -- statistics are before they are erased.

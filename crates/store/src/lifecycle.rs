@@ -227,6 +227,9 @@ async fn erase_what_they_have(tx: &mut PgConnection, ids: &[String]) -> Result<(
     sqlx::query!("DELETE FROM url_options WHERE account_id = ANY($1)", ids)
         .execute(&mut *tx)
         .await?;
+    sqlx::query!("DELETE FROM tenant_windows WHERE primary_id = ANY($1)", ids)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query!("DELETE FROM rate_windows WHERE account_id = ANY($1)", ids)
         .execute(&mut *tx)
         .await?;

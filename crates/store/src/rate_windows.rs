@@ -72,12 +72,12 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<RateWindow, StoreError> {
         let row = sqlx::query!(
-            "INSERT INTO rate_windows AS w (account_id, budget, ends_at, calls) \
-             VALUES ($1, $4, $2, $5) ON CONFLICT (account_id, budget) DO UPDATE SET \
-             calls = CASE WHEN w.ends_at <= $3 THEN $5 \
-             ELSE least(w.calls::bigint + $5, 2147483647)::integer END, \
+            "INSERT INTO tenant_windows AS w (primary_id, budget, ends_at, count) \
+             VALUES ($1, $4, $2, $5) ON CONFLICT (primary_id, budget) DO UPDATE SET \
+             count = CASE WHEN w.ends_at <= $3 THEN $5 \
+             ELSE least(w.count::bigint + $5, 2147483647)::integer END, \
              ends_at = CASE WHEN w.ends_at <= $3 THEN excluded.ends_at ELSE w.ends_at END \
-             RETURNING ends_at, calls",
+             RETURNING ends_at, count",
             primary_id,
             at + budget.window(),
             at,
@@ -86,6 +86,6 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(RateWindow { ends_at: row.ends_at, count: row.calls.try_into().unwrap_or_default() })
+        Ok(RateWindow { ends_at: row.ends_at, count: row.count.try_into().unwrap_or_default() })
     }
 }

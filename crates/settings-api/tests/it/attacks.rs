@@ -86,7 +86,7 @@ async fn what_a_tenant_makes_is_counted_over_a_day_with_its_subaccounts() {
     let make = |name: &str| world.call("POST", "/v4/domains").form(&[("name", name)]);
     send(make("a.example")).await.expect_status(200);
     send(world.call("DELETE", "/v3/domains/a.example")).await.expect_status(200);
-    env.sql("UPDATE rate_windows SET calls = 1999 WHERE budget = 'domains'");
+    env.sql("UPDATE tenant_windows SET count = 1999 WHERE budget = 'domains'");
     let on_behalf = make("b.example").header("X-Mailgun-On-Behalf-Of", &subaccount);
     send(on_behalf).await.expect_status(200);
     let refused = send(make("c.example")).await;

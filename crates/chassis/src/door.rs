@@ -37,7 +37,7 @@ use self::tls::Tls;
 use self::tokens::Tokens;
 use crate::{Clock, Env, Tasks};
 
-pub use self::gate::Limits;
+pub use self::gate::{Limits, network};
 pub use self::incoming::{Connection, Incoming};
 pub use self::origin::is_from_same_origin;
 
@@ -238,7 +238,7 @@ impl Door {
         }
     }
 
-    /// What metrics and logs call it.
+    /// Its name in metrics and logs.
     pub fn name(&self) -> &'static str {
         self.0.name
     }

@@ -1,4 +1,4 @@
-//! What a stranger can do to a door, and for how long.
+//! A door and a stranger: all that he can hold, and for how long.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
 

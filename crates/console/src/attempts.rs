@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 use chassis::Clock;
+use chassis::door::network;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Failures of one address in a window, after which it has to wait.
@@ -60,14 +61,6 @@ impl Attempts {
 
 fn is_over(failed: &Failed, now: DateTime<Utc>) -> bool {
     now - failed.since >= WINDOW
-}
-
-/// Who has one address of IPv6 has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// Where a visitor comes from: what the outermost of our proxies has seen, or the

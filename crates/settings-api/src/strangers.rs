@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::Clock;
+use chassis::door::network;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Failures of an address in a minute that are answered at once.
@@ -39,7 +40,7 @@ impl Strangers {
 
     /// Counts a failure. Says whether its answer is to be delayed.
     pub(crate) fn failed(&self, address: IpAddr) -> bool {
-        let now = self.clock.now();
+        let (now, address) = (self.clock.now(), network(address));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MOST && !seen.contains_key(&address) {
             seen.retain(|_, failures| failures.until > now);

@@ -58,7 +58,7 @@ impl Trouble {
     }
 }
 
-/// What one request holds of the bytes, until it is answered.
+/// The bytes of one request, until it is answered.
 #[derive(Debug)]
 pub(super) struct Share {
     bodies: Arc<Bodies>,

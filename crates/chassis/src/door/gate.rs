@@ -148,8 +148,8 @@ fn tell(door: &'static str, connections: usize) {
     metrics::gauge!("postrider_connections", "door" => door).set(connections as f64);
 }
 
-/// What one stranger has of addresses: of IPv6, 64 bits are everybody's own.
-fn network(address: IpAddr) -> IpAddr {
+/// The addresses that one stranger has: of IPv6, 64 bits are everybody's own.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

@@ -27,7 +27,7 @@ use crate::Clock;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Handshakes at once; who comes then waits in the system's queue.
 const HANDSHAKES: usize = 1024;
-/// What the system keeps of an answer that is not taken yet. By itself it takes up to 4 MiB.
+/// The part of an answer that the system keeps until it is taken. By itself it takes up to 4 MiB.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How long nobody is let in when the system has nothing left to do it with.
 const REST: Duration = Duration::from_secs(1);

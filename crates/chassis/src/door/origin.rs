@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue};
 
 /// Whether a request was sent by a page of the same origin, or by none, as far as a browser
-/// says. What is no browser says nothing.
+/// says. Other clients say nothing.
 pub fn is_from_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {

@@ -13,16 +13,16 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Limits, Speaks};
 
-/// What has to be taken of an answer for the reader not to be a slow one.
+/// A reader that takes this much of an answer in its time is not slow.
 const PROGRESS_BYTES: usize = 16 * 1_024;
 
-/// What a connection's requests tell its stream.
+/// The requests of a connection, as its stream sees them.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     begun: AtomicUsize,
     ended: AtomicUsize,
-    /// Who reads: hyper does not ask again when a request is answered, and its next one has
-    /// a deadline from then on.
+    /// The task that reads: hyper does not ask again when a request is answered, and the next
+    /// request has a deadline from then on.
     reader: AtomicWaker,
 }
 
@@ -45,15 +45,15 @@ impl Drop for Busy {
     }
 }
 
-/// What the other side is to send next.
+/// The next thing that the other side is to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Awaits {
     /// The first byte of all, or the rest of a head.
     Head,
     /// The next request.
     Request,
-    /// Whatever it wants: of a body somebody else takes the time, and HTTP/2 has its own
-    /// way to find out who is gone.
+    /// Anything, at any time: a body has its own deadline, and HTTP/2 has its own way to find
+    /// out that a client is gone.
     Anything,
 }
 

@@ -24,7 +24,7 @@ use crate::Clock;
 
 /// A head, with its first line.
 const HEAD_BYTES: usize = 32 * 1_024;
-/// What a connection holds of what it reads and writes.
+/// The buffers of a connection, for reading and for writing.
 const BUFFER_BYTES: usize = 64 * 1_024;
 
 impl Door {

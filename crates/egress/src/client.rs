@@ -1,5 +1,7 @@
 //! The one way out.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +20,10 @@ use crate::address::AddressPolicy;
 use crate::answer::{Answer, Attempt, Failure, FailureKind};
 use crate::classify::{classify, has_hung_up, too_late};
 use crate::connect::ConnectLimit;
+use crate::names::{Found, Names};
 use crate::progress::{Progress, Stage};
 use crate::proxy::EgressProxy;
-use crate::resolver::{self, LookUp, VettingResolver};
+use crate::resolver::VettingResolver;
 use crate::retry_after::retry_after;
 use crate::target::{UrlError, loggable, loggable_url};
 use crate::{snippet, tls};
@@ -46,8 +49,7 @@ pub struct EgressConfig {
     pub allow: Vec<IpNet>,
     /// Ranges that receivers may never be in; stronger than `allow`.
     pub deny: Vec<IpNet>,
-    /// For the resolver to answer, at most half of the total. What takes longer
-    /// is our fault.
+    /// For a name to be found, at most half of the total.
     pub dns_timeout: Duration,
     /// For the connection once the name is resolved, TLS included.
     pub connect_timeout: Duration,
@@ -64,8 +66,8 @@ pub struct EgressConfig {
     /// How long they are kept. With the number above it bounds what hosts that
     /// answer once and never again can hold.
     pub idle_timeout: Duration,
-    /// Names that are looked up at the same time.
-    pub max_look_ups: usize,
+    /// The servers that names are looked up at; the system's where there are none.
+    pub name_servers: Vec<SocketAddr>,
     /// The way out, where there is but one.
     pub proxy: Option<EgressProxy>,
 }
@@ -87,7 +89,7 @@ impl Default for EgressConfig {
             // Below the five seconds after which common servers hang up: a
             // request on a connection that is just being closed fails.
             idle_timeout: Duration::from_secs(4),
-            max_look_ups: 256,
+            name_servers: Vec::new(),
             proxy: None,
         }
     }
@@ -99,6 +101,9 @@ pub enum EgressError {
     /// The extra root certificates cannot be read.
     #[error("the extra root certificates cannot be used: {0}")]
     ExtraCa(String),
+    /// The system does not say where names are looked up.
+    #[error("names cannot be looked up: {0}")]
+    Names(String),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
@@ -131,26 +136,30 @@ impl Client {
     /// # Errors
     /// When the configuration cannot work.
     pub fn new(config: EgressConfig) -> Result<Self, EgressError> {
-        Self::with_look_up(config, Box::new(resolver::system))
+        let names = Names::of_servers(&config.name_servers, names_within(&config));
+        let names = names.map_err(|error| EgressError::Names(error.to_string()))?;
+        Self::with_names(config, names)
     }
 
-    /// The same, with a resolver other than the system's. What it says is vetted
-    /// all the same.
+    /// The same, with another way to look names up. What it says is vetted all the same.
     ///
     /// # Errors
     /// When the configuration cannot work.
-    pub fn with_look_up(config: EgressConfig, look_up: Box<LookUp>) -> Result<Self, EgressError> {
-        let policy = Arc::new(AddressPolicy::new(config.allow, config.deny));
-        // A slow resolver must be found out before the whole time is up, which
-        // the receiver would be charged with.
-        let dns_timeout = config.dns_timeout.min(config.total_timeout / 2);
-        let resolver = VettingResolver::new(
-            Arc::clone(&policy),
-            look_up,
-            dns_timeout,
-            config.max_look_ups,
-            config.proxy.clone(),
-        );
+    pub fn with_look_up(
+        config: EgressConfig,
+        look_up: impl Fn(&str) -> Found + Send + Sync + 'static,
+    ) -> Result<Self, EgressError> {
+        let look_up = move |name: &str| -> Pin<Box<dyn Future<Output = Found> + Send>> {
+            Box::pin(std::future::ready(look_up(name)))
+        };
+        let names = Names::of(Box::new(look_up), names_within(&config));
+        Self::with_names(config, names)
+    }
+
+    fn with_names(config: EgressConfig, names: Names) -> Result<Self, EgressError> {
+        let policy = Arc::new(AddressPolicy::new(config.allow.clone(), config.deny.clone()));
+        let dns_timeout = names_within(&config);
+        let resolver = VettingResolver::new(Arc::clone(&policy), names, config.proxy.clone());
         let tls = tls::receivers_config(&config.extra_ca_pem)?;
         let http = |max_idle_per_host| {
             #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -215,7 +224,7 @@ impl Client {
     /// which internal names there are.
     pub async fn look_up(&self, url: &str) -> Result<(), Failure> {
         match self.vet_url(url)?.host() {
-            Some(Host::Domain(name)) => self.resolver.addresses(name.to_owned()).await.map(|_| ()),
+            Some(Host::Domain(name)) => self.resolver.addresses(name).await.map(|_| ()),
             // Addresses have been vetted with the URL.
             Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Ok(()),
         }
@@ -346,6 +355,12 @@ impl Client {
             retry_after: retry_after(response.headers()),
         }
     }
+}
+
+/// A slow resolver must be found out before the whole time is up, which the receiver would be
+/// charged with.
+fn names_within(config: &EgressConfig) -> Duration {
+    config.dns_timeout.min(config.total_timeout / 2)
 }
 
 /// Adds these headers, but for those that the connection has to say itself. Of one that

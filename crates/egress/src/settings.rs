@@ -1,6 +1,6 @@
 //! The operator's say in how requests are made.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use chassis::Env;
@@ -25,6 +25,12 @@ impl EgressConfig {
                 "",
                 "Ranges that receivers may never be in, stronger than the allowed ones; several with commas between.",
                 ranges,
+            ),
+            name_servers: env.read_with(
+                "POSTRIDER_EGRESS_NAME_SERVERS",
+                "",
+                "Addresses of the servers at which receivers' names are looked up, such as `192.0.2.53` or `192.0.2.53:5353`; several with commas between. Those of the system where there are none. Ones that do not know internal names tell customers nothing of them.",
+                servers,
             ),
             connect_timeout: env.read_with(
                 "POSTRIDER_EGRESS_CONNECT_TIMEOUT",
@@ -67,6 +73,17 @@ fn ranges(text: &str) -> Result<Vec<IpNet>, String> {
         })
     };
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(range).collect()
+}
+
+/// Parses addresses with or without a port, with commas between.
+fn servers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let server = |text: &str| {
+        let address = || text.parse().ok().map(|address: IpAddr| SocketAddr::new(address, 53));
+        text.parse().ok().or_else(address).ok_or_else(|| {
+            format!("expected addresses such as 192.0.2.53 or [2001:db8::53]:5353, found {text:?}")
+        })
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(server).collect()
 }
 
 /// How long a request to a receiver may take.

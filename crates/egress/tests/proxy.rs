@@ -19,13 +19,13 @@ fn client(zoo: &Zoo, proxy: &str) -> Client {
     };
     let look_up = |name: &str| {
         Ok(match name {
-            NAME | "proxy.internal" => vec![([127, 0, 0, 1], 0).into()],
-            "inside.example" => vec![([10, 0, 0, 1], 0).into()],
-            "six.example" => vec![([0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111], 0).into()],
+            NAME | "proxy.internal" => vec![[127, 0, 0, 1].into()],
+            "inside.example" => vec![[10, 0, 0, 1].into()],
+            "six.example" => vec![[0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111].into()],
             _ => vec![],
         })
     };
-    Client::with_look_up(config, Box::new(look_up)).expect("a client")
+    Client::with_look_up(config, look_up).expect("a client")
 }
 
 #[track_caller]

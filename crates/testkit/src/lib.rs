@@ -21,6 +21,7 @@ pub mod broker;
 pub mod browser;
 pub mod http;
 pub mod mailbox;
+mod name_server;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
@@ -40,6 +41,7 @@ pub use dev_servers::{
     Nats, NatsCluster, NatsOptions, NatsSync, Postgres, PostgresOptions, Rig, Scratch, log_tail,
 };
 pub use mailbox::{Act, Letter, Mailbox, MailboxOptions, MailboxTls, Stage};
+pub use name_server::NameServer;
 pub use process::Postrider;
 pub use prometheus::Prometheus;
 pub use receiver::{Gate, Received, Receiver, Reply};

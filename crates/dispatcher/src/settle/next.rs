@@ -78,8 +78,10 @@ pub(super) fn next(
             if now.earliest >= give_up_at {
                 return Next::End { end: End::Expired, reason: attempted.reason.clone() };
             }
-            // What fails like all the others says nothing of itself.
-            if faults.are_common(now.own) {
+            // What fails like all the others says nothing of itself, nor does a name that the
+            // resolver cannot tell.
+            let is_resolver = attempted.reason == egress::FailureKind::DnsOurs.as_str();
+            if faults.are_common(now.own) || is_resolver {
                 delivery.uncharged_returns = delivery.uncharged_returns.min(COMMON_RETURNS);
                 metrics::counter!("postrider_returns_not_counted_total").increment(1);
             }

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
+use crate::names::NotFound;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -196,12 +197,12 @@ async fn names_are_vetted_by_the_addresses_that_they_lead_to() {
         let addresses: &[&str] = match name {
             "good.example" => &["127.0.0.1"],
             "mixed.example" => &["127.0.0.1", "10.20.30.40"],
-            "none.example" => return Err(io::Error::other("Name or service not known")),
-            _ => return Err(io::Error::other("Temporary failure in name resolution")),
+            "none.example" => return Err(NotFound::NoSuchName),
+            _ => return Err(NotFound::Resolver("connection refused".into())),
         };
-        Ok(addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect())
+        Ok(addresses.iter().map(|text| text.parse().unwrap()).collect())
     };
-    let client = Client::with_look_up(config(), Box::new(look_up)).unwrap();
+    let client = Client::with_look_up(config(), look_up).unwrap();
     let get = async |name: &str| {
         client.get(&format!("http://secret:token@{name}:{}/", receiver.address.port())).await
     };
@@ -236,18 +237,48 @@ async fn names_are_vetted_by_the_addresses_that_they_lead_to() {
 
 #[tokio::test]
 async fn a_slow_resolver_is_not_charged_to_the_receiver() {
-    let look_up = |_: &str| {
-        std::thread::sleep(Duration::from_millis(1_500));
-        Ok(vec![])
-    };
+    let resolver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let name_servers = vec![resolver.local_addr().unwrap()];
     for config in [
         EgressConfig { dns_timeout: Duration::from_millis(100), ..config() },
         EgressConfig { total_timeout: Duration::from_secs(1), ..config() },
     ] {
-        let client = Client::with_look_up(config, Box::new(look_up)).unwrap();
+        let config = EgressConfig { name_servers: name_servers.clone(), ..config };
+        let client = Client::new(config).unwrap();
         let attempt = client.get("http://slow.example/").await;
         assert_eq!(failure(&attempt).kind, FailureKind::DnsOurs);
         assert!(failure(&attempt).kind.is_ours());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_zone_is_its_receivers_fault_while_names_of_others_are_found() {
+    let server = testkit::NameServer::start([127, 0, 0, 1].into()).await;
+    let receiver = Receiver::answering(OK).await;
+    let config = EgressConfig {
+        name_servers: vec![server.address()],
+        dns_timeout: Duration::from_millis(600),
+        ..config()
+    };
+    let client = Client::new(config).unwrap();
+    let get = async |name: &str| {
+        let url = format!("http://{name}:{}/", receiver.address.port());
+        let attempt = client.get(&url).await;
+        match &attempt.answer {
+            Answer::Response { .. } => None,
+            Answer::Failed(Failure { kind, .. }) => Some(*kind),
+        }
+    };
+    assert_eq!(get("a.hole.test").await, Some(FailureKind::DnsOurs), "nothing is known yet");
+    assert_eq!(get("good.example").await, None);
+    for theirs in ["b.hole.test", "a.broken.test", "a.refused.test", "a.no.test"] {
+        assert_eq!(get(theirs).await, Some(FailureKind::Dns), "{theirs}");
+    }
+    // Now it is the resolver. Kept connections need none.
+    server.be_silent(true);
+    chassis::Clock::system().sleep(Duration::from_secs(6)).await;
+    for ours in ["c.hole.test", "other.example"] {
+        assert_eq!(get(ours).await, Some(FailureKind::DnsOurs), "{ours}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Answer, Attempt, Client, EgressConfig, FailureKind, IpNet};
+use egress::{Answer, Attempt, Client, EgressConfig, FailureKind, Found, IpNet, NotFound};
 use testkit::zoo::{Habit, Zoo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -113,7 +113,7 @@ async fn no_hostile_url_leads_to_a_forbidden_address() {
     let machine = Machine::listen().await;
     // Names lead nowhere, so that what a URL means is all that counts.
     let look_up = |_: &str| Ok(vec![]);
-    let client = Client::with_look_up(config(vec![]), Box::new(look_up)).unwrap();
+    let client = Client::with_look_up(config(vec![]), look_up).unwrap();
     let mut wrong = Vec::new();
     let mut count = 0;
     for line in lines(URLS) {
@@ -180,12 +180,16 @@ fn parse_list(text: &str) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
-fn look_up(rows: &Rows, name: &str) -> io::Result<Vec<SocketAddr>> {
+fn look_up(rows: &Rows, name: &str) -> Found {
     let mut rows = rows.lock().expect("nobody panicked");
     let row = rows.get_mut(name).expect("a name of the corpus");
     let list = row.lists[row.look_ups.min(row.lists.len() - 1)].clone();
     row.look_ups += 1;
-    list.map_err(io::Error::other)
+    let list = list.map_err(|error| match error.as_str() {
+        "no such name" => NotFound::NoSuchName,
+        _ => NotFound::Resolver(error),
+    });
+    list.map(|addresses| addresses.iter().map(SocketAddr::ip).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,8 +198,7 @@ async fn no_hostile_answer_of_a_name_leads_to_a_forbidden_address() {
     let rows = Rows::default();
     let resolver = Arc::clone(&rows);
     let client =
-        Client::with_look_up(config(vec![open()]), Box::new(move |name| look_up(&resolver, name)))
-            .unwrap();
+        Client::with_look_up(config(vec![open()]), move |name| look_up(&resolver, name)).unwrap();
     let mut wrong = Vec::new();
     let (mut count, mut calls_that_arrive) = (0, 0);
     for line in lines(ANSWERS) {
@@ -243,8 +246,7 @@ async fn what_was_vetted_when_it_was_saved_is_vetted_again_when_it_is_called() {
     let lists = ["127.77.0.1", "127.0.0.1"].map(parse_list).to_vec();
     rows.lock().unwrap().insert("turns.example".into(), Row { lists, look_ups: 0 });
     let client =
-        Client::with_look_up(config(vec![open()]), Box::new(move |name| look_up(&rows, name)))
-            .unwrap();
+        Client::with_look_up(config(vec![open()]), move |name| look_up(&rows, name)).unwrap();
     let url = format!("http://turns.example:{}/", machine.port);
     assert_eq!(client.look_up(&url).await, Ok(()));
     for attempt in [client.get(&url).await, client.post(&url, &[], Bytes::new()).await] {
@@ -266,8 +268,7 @@ async fn a_request_that_is_sent_again_over_a_new_connection_is_vetted_again() {
     let lists = ["127.0.0.1", "127.0.0.2"].map(parse_list).to_vec();
     rows.lock().unwrap().insert("turns.example".into(), Row { lists, look_ups: 0 });
     let allow = vec!["127.0.0.1/32".parse().unwrap()];
-    let client =
-        Client::with_look_up(config(allow), Box::new(move |name| look_up(&rows, name))).unwrap();
+    let client = Client::with_look_up(config(allow), move |name| look_up(&rows, name)).unwrap();
     let url = format!("http://turns.example:{port}/");
     let first = client.post(&url, &[], Bytes::from_static(b"{}")).await;
     // The connection is kept, hung up on, and replaced: by then the name has

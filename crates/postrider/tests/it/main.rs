@@ -21,6 +21,7 @@ mod lag;
 mod lifecycle;
 mod lost_streams;
 mod masks;
+mod names;
 mod openapi;
 mod operators;
 mod options;

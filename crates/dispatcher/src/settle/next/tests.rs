@@ -33,8 +33,18 @@ fn try_once(
     faults: &OurFaults,
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, (End, String)> {
+    try_with_reason(work, tried, "local", faults, now)
+}
+
+fn try_with_reason(
+    work: &mut Work,
+    tried: Tried,
+    reason: &str,
+    faults: &OurFaults,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, (End, String)> {
     let attempted = Attempted {
-        reason: "resolver".into(),
+        reason: reason.into(),
         charged: !matches!(tried, Tried::Ours | Tried::Relay),
         ..work.attempted(work.delivery.attempt + 1, now)
     };
@@ -50,6 +60,21 @@ fn try_once(
 
 /// The schedule of an alert, as it is by default: some eight hours.
 const EIGHT_HOURS: [u64; 9] = [60, 120, 240, 480, 960, 1_920, 3_840, 7_680, 13_500];
+
+/// One alone: there may be nobody else whose names could be told.
+#[test]
+fn a_name_that_the_resolver_cannot_tell_poisons_nothing() {
+    let faults = OurFaults::default();
+    let (mut alone, mut now) = (work(0, &EIGHT_HOURS), at(0));
+    let end = loop {
+        match try_with_reason(&mut alone, Tried::Ours, "resolver", &faults, now) {
+            Ok(at) => now = at,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, (End::Expired, "resolver".to_owned()));
+    assert!(now - at(0) >= TimeDelta::hours(8), "{now}");
+}
 
 #[test]
 fn twenty_returns_of_one_delivery_alone_end_poisoned() {
@@ -70,7 +95,7 @@ fn twenty_returns_of_one_delivery_alone_end_poisoned() {
                 Err(end) => break end,
             }
         };
-        assert_eq!((end, returns), ((End::Poisoned, "resolver".to_owned()), 20));
+        assert_eq!((end, returns), ((End::Poisoned, "local".to_owned()), 20));
         assert_eq!(alone.delivery.attempt, 0, "the receiver was charged");
     }
 }
@@ -93,7 +118,7 @@ fn an_outage_of_ours_poisons_nothing_and_every_delivery_still_ends() {
         }
         assert_eq!(ends.len(), 3);
         for ((end, reason), after) in ends {
-            assert_eq!((end, reason.as_str()), (End::Expired, "resolver"), "after {after} hours");
+            assert_eq!((end, reason.as_str()), (End::Expired, "local"), "after {after} hours");
             assert!(hours.contains(&after), "after {after} hours");
         }
     }

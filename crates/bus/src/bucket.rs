@@ -125,6 +125,32 @@ impl Bus {
         Ok(version.map_or(InBucket::Unreadable, InBucket::Version))
     }
 
+    /// Deletes a document. Those who watch the bucket hear of it.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]. Doing it again does no harm.
+    pub async fn delete_document(&self, key: &str) -> Result<(), BusError> {
+        let bucket = self.settings_bucket().await?;
+        bucket.purge(key).await.map_err(BusError::unavailable)
+    }
+
+    /// Removes what tells of a deleted document. Says whether it was deleted: one that has
+    /// come back stays.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]. Doing it again does no harm.
+    pub async fn remove_deleted(&self, key: &str) -> Result<bool, BusError> {
+        if self.settings_version(key).await? != InBucket::Missing {
+            return Ok(false);
+        }
+        let bucket = self.0.config.names.settings_bucket();
+        let stream = self.0.jetstream.get_stream_no_info(format!("KV_{bucket}")).await;
+        let stream = stream.map_err(BusError::unavailable)?;
+        let purged = stream.purge().filter(format!("$KV.{bucket}.{key}")).await;
+        purged.map_err(BusError::unavailable)?;
+        Ok(true)
+    }
+
     /// A stream with what its leader says of it; `None` when the broker has none of
     /// this name.
     pub(crate) async fn stream_if_there(&self, name: &str) -> Result<Option<Stream>, BusError> {

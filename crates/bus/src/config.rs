@@ -9,6 +9,15 @@ use protocol::Names;
 
 use crate::BrokerUrl;
 
+/// What a process does about streams and buckets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StreamsBy {
+    /// It makes them, and brings them to what its version wants.
+    Us,
+    /// It waits until another role has made them.
+    Others,
+}
+
 /// How to reach the broker, and how the streams are made.
 #[derive(Clone, Debug)]
 pub struct BusConfig {
@@ -18,6 +27,8 @@ pub struct BusConfig {
     pub credentials: Option<PathBuf>,
     /// Names of everything on the broker.
     pub names: Names,
+    /// Who makes the streams.
+    pub streams_by: StreamsBy,
     /// Copies of each stream in a cluster.
     pub replicas: usize,
     /// Number of delivery streams.
@@ -49,6 +60,11 @@ impl BusConfig {
             names: env.read_with("POSTRIDER_REGION", "us", "Region of this deployment. It begins the name of every stream, bucket and consumer.", |text| {
                 let fits = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
                 if fits { Ok(Names::new(text)) } else { Err("expected 1 to 32 characters of a-z, 0-9 and -".into()) }
+            }),
+            streams_by: env.read_with("POSTRIDER_NATS_STREAMS", "make", "Whether this role makes and updates streams and buckets (`make`), or waits until another one has made them (`expect`), so that its user of NATS needs no right to do so. One role at least has to make them: settings-api.", |text| match text {
+                "make" => Ok(StreamsBy::Us),
+                "expect" => Ok(StreamsBy::Others),
+                _ => Err("expected `make` or `expect`".into()),
             }),
             replicas: env.read("POSTRIDER_NATS_REPLICAS", "1", "Copies of every stream: 3 in a cluster of three or more nodes."),
             shards: env.read("POSTRIDER_DELIVERY_SHARDS", "1", "Number of delivery streams; it may only grow."),

@@ -40,7 +40,7 @@ pub use acks::Acks;
 pub use address::BrokerUrl;
 pub use bucket::{BucketState, InBucket};
 pub use budget::{Budget, Held};
-pub use config::BusConfig;
+pub use config::{BusConfig, StreamsBy};
 pub use connect::Bus;
 pub use consume::{Consumer, Pulled, keeping_leases};
 pub use deliveries::Rescheduled;

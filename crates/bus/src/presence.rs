@@ -1,6 +1,6 @@
 //! Whether the streams are there that a role works with.
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, StreamsBy};
 
 /// What a role works with.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -13,9 +13,15 @@ pub enum Needed {
     Outcomes,
     /// The bucket of settings.
     Settings,
+    /// The bucket of targets in trouble, which a broker that starts again has lost.
+    Targets,
 }
 
 impl Needed {
+    /// All that there is.
+    pub const ALL: [Self; 5] =
+        [Self::Events, Self::Deliveries, Self::Outcomes, Self::Settings, Self::Targets];
+
     /// Its name, in `/readyz` and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -23,6 +29,7 @@ impl Needed {
             Self::Deliveries => "stream DELIVERIES",
             Self::Outcomes => "stream OUTCOMES",
             Self::Settings => "bucket settings",
+            Self::Targets => "bucket targets",
         }
     }
 
@@ -32,7 +39,7 @@ impl Needed {
             Self::Events => Some("events that were accepted and not routed yet"),
             Self::Deliveries => Some("deliveries that had not ended"),
             Self::Outcomes => Some("what history did not have yet"),
-            Self::Settings => None,
+            Self::Settings | Self::Targets => None,
         }
     }
 }
@@ -48,6 +55,7 @@ impl Bus {
             Needed::Events => vec![config.names.events_stream()],
             Needed::Outcomes => vec![config.names.outcomes_stream()],
             Needed::Settings => vec![format!("KV_{}", config.names.settings_bucket())],
+            Needed::Targets => vec![format!("KV_{}", config.names.targets_bucket())],
             Needed::Deliveries => {
                 (0..config.shards).map(|shard| config.names.deliveries_stream(shard)).collect()
             }
@@ -58,6 +66,11 @@ impl Bus {
             }
         }
         Ok(true)
+    }
+
+    /// Whether this process makes streams that are missing.
+    pub fn makes_streams(&self) -> bool {
+        self.0.config.streams_by == StreamsBy::Us
     }
 
     /// Makes again what streams and buckets are missing, as at the start. What was in

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use async_nats::jetstream::{self, ErrorCode};
 
 use self::drift::Judgement;
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, StreamsBy};
 
 /// How long the broker keeps, in the bucket of targets, the note that a key has
 /// gone. A watcher that was away for no longer finds it; one that was away for
@@ -17,7 +17,8 @@ pub(crate) const TARGETS_MARKER_TTL: Duration = Duration::from_secs(20 * 60);
 
 impl Bus {
     /// Makes the streams and the two buckets, or brings them to what this
-    /// version wants. Safe to run from many processes at once.
+    /// version wants, if that is for this process to do; looks whether they are there, if it
+    /// is not. Safe to run from many processes at once.
     pub(crate) async fn ensure_streams(&self) -> Result<(), BusError> {
         self.ensure(self.events_config()).await?;
         self.ensure(self.outcomes_config()).await?;
@@ -40,7 +41,7 @@ impl Bus {
             num_replicas: bucket.num_replicas,
             ..Default::default()
         };
-        if self.may_update(&mut as_stream).await? {
+        if self.is_to_make(&mut as_stream).await? {
             let made = self.0.jetstream.create_or_update_key_value(bucket).await;
             made.map_err(BusError::unavailable)?;
         }
@@ -55,7 +56,7 @@ impl Bus {
 
     async fn ensure(&self, mut wanted: Config) -> Result<(), BusError> {
         drift::mark(&mut wanted);
-        if !self.may_update(&mut wanted).await? {
+        if !self.is_to_make(&mut wanted).await? {
             return Ok(());
         }
         let name = wanted.name.clone();
@@ -73,25 +74,19 @@ impl Bus {
         }
     }
 
-    /// Whether a stream may be made or brought to what is wanted. An update that would
+    /// Whether a stream is to be made or brought to what is wanted. An update that would
     /// lose something is refused, and what a newer version has made is left alone. What
     /// is larger there than it is wanted stays as large, so that it is wanted then.
-    async fn may_update(&self, wanted: &mut Config) -> Result<bool, BusError> {
-        use jetstream::context::GetStreamErrorKind as Kind;
-        let stream = match self.0.jetstream.get_stream(&wanted.name).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                return match error.kind() {
-                    Kind::JetStream(refusal)
-                        if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                    {
-                        Ok(true)
-                    }
-                    _ => Err(BusError::unavailable(format!("stream {}: {error}", wanted.name))),
-                };
-            }
+    async fn is_to_make(&self, wanted: &mut Config) -> Result<bool, BusError> {
+        let is_ours = self.0.config.streams_by == StreamsBy::Us;
+        let Some(stream) = self.stream_if_there(&wanted.name).await? else {
+            let wait = || format!("stream {}: settings-api has not made it yet", wanted.name);
+            return if is_ours { Ok(true) } else { Err(BusError::Unavailable(wait())) };
         };
         let there = &stream.cached_info().config;
+        if !is_ours {
+            return drift::judge(there, wanted).map(|_| false).map_err(BusError::Unsuitable);
+        }
         for kept in drift::keep_larger(there, wanted) {
             tracing::warn!(
                 stream = wanted.name,

@@ -88,6 +88,14 @@ async fn no_user_may_do_what_is_another_roles() {
     let settings = "$KV.us_settings.account.x";
     let delete = "$JS.API.STREAM.DELETE.us_EVENTS";
     let read = "$JS.API.CONSUMER.MSG.NEXT.us_EVENTS.us_fanout";
+    // A stream with another one as its source reads it, and one that republishes writes anywhere.
+    let (make, change) = ("$JS.API.STREAM.CREATE.spy", "$JS.API.STREAM.UPDATE.us_EVENTS");
+    for user in ROLES.into_iter().filter(|user| *user != "settings-api") {
+        let url = format!("nats://{user}:{user}@127.0.0.1:{}", nats.port());
+        for subject in [make, change, "$JS.API.STREAM.CREATE.KV_us_targets"] {
+            assert!(is_forbidden(&url, subject).await, "{user} may publish on {subject}");
+        }
+    }
     for (user, subjects) in [
         ("ingest", [due, settings, read, delete, "us.outcomes.ended.x"].as_slice()),
         (

@@ -107,6 +107,10 @@ impl System {
         system.env = Some(env);
         for role in ROLES {
             system.own_settings.push((role, "POSTRIDER_NATS_URL".to_owned(), url_of(role)));
+            if role != "settings-api" {
+                let streams = ("POSTRIDER_NATS_STREAMS".to_owned(), "expect".to_owned());
+                system.own_settings.push((role, streams.0, streams.1));
+            }
             system.run(role, None).await;
         }
         system.create_account("demo", None).await;

@@ -13,7 +13,7 @@ use store::{AccountStatus, Authenticated, CallerAccount, Role};
 
 use crate::error::ApiError;
 use crate::strangers::DELAY;
-use crate::{SettingsApi, keys};
+use crate::{SettingsApi, held, keys};
 
 const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-mailgun-on-behalf-of");
 const KEY_ID: HeaderName = HeaderName::from_static("x-mailgun-key-id");
@@ -95,7 +95,7 @@ pub(crate) async fn authenticate(
     let place = api.calls.place(&caller.primary_id).await;
     request.extensions_mut().insert(caller);
     let mut response = match place {
-        Ok(_place) => next.run(request).await,
+        Ok(place) => held::until_read(next.run(request).await, place),
         Err(error) => error.into_response(),
     };
     if let Ok(key_id) = HeaderValue::try_from(key_id) {

@@ -1,7 +1,7 @@
 //! Everything that a query meets, as one stream: a line for each, in JSON or CSV.
 //!
-//! Nothing is gathered: a page is read when the one before it is on its way, so
-//! that a slow client holds one page, its tenant's place, and no connection to the database. A stream
+//! Nothing is gathered: a page, bounded in rows and in bytes, is read when the one before it is on
+//! its way, so that a slow client holds one page, its tenant's place, and no connection to the database. A stream
 //! that cannot be ended breaks off, so that no client takes a part for the whole.
 
 mod csv;

@@ -6,13 +6,16 @@
 //! takes nothing, rather than calling an account unknown that merely is not there yet.
 //! Otherwise a slow walk compares versions, a thousand documents a minute, and publishes
 //! again what differs: a single document that was deleted, mangled or put back.
+//!
+//! Documents of deleted domains and erased accounts leave the bucket once nothing of them can
+//! be on its way (`store/src/forget.rs`).
 
 use std::time::Duration;
 
 use bus::{BucketState, BusError, InBucket};
 use chassis::Tasks;
 use chrono::{DateTime, Utc};
-use store::{DocumentKey, KnownBucket, StoreError};
+use store::{DocumentKey, ForgetPlace, KnownBucket, StoreError};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -50,6 +53,8 @@ enum Walk {
 struct Guard {
     me: Uuid,
     walk: Walk,
+    /// Where the walk over deleted domains is.
+    forgets: Option<ForgetPlace>,
     /// The bucket was not there at the last look.
     is_gone: bool,
     /// The connection after which it was looked for what the broker has lost.
@@ -65,6 +70,7 @@ impl SettingsApi {
         let mut guard = Guard {
             me,
             walk: Walk::Accounts(String::new()),
+            forgets: None,
             is_gone: false,
             reconciled: None,
             reconciling: None,
@@ -103,7 +109,8 @@ impl SettingsApi {
             None => {
                 self.store.note_bucket(bucket.created_ms, bucket.last_sequence).await?;
                 self.look_for_lost(guard, tasks);
-                self.walk_on(guard).await
+                self.walk_on(guard).await?;
+                self.forget_on(guard).await
             }
             Some(why) => {
                 if known.complete.is_some() {
@@ -201,6 +208,37 @@ impl SettingsApi {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Has the documents of the next page leave the bucket of which nothing can be on its way
+    /// any more.
+    async fn forget_on(&self, guard: &mut Guard) -> Result<(), GuardError> {
+        if chassis::mutant("deleted_stays") {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let domains = self.store.domains_to_forget(guard.forgets.as_ref(), now).await?;
+        guard.forgets = domains.last().map(|(place, _)| place.clone());
+        let accounts = self.store.accounts_to_forget(now).await?;
+        for key in accounts.into_iter().chain(domains.into_iter().map(|(_, key)| key)) {
+            self.forget(&key, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, key: &DocumentKey, now: DateTime<Utc>) -> Result<(), GuardError> {
+        let Some(document) = self.store.forgetting(key, now).await? else { return Ok(()) };
+        // A version that does not know of forgetting may have published it since.
+        if document.is_heard(now) && self.bus.remove_deleted(&key.to_string()).await? {
+            chassis::crash_point("settings.deleted_removed");
+            return Ok(document.gone().await?);
+        }
+        self.bus.delete_document(&key.to_string()).await?;
+        chassis::crash_point("settings.document_deleted");
+        document.forgotten(now).await?;
+        metrics::counter!("postrider_settings_forgotten_total").increment(1);
+        tracing::info!(document.key = %key, "a document of before leaves the broker");
         Ok(())
     }
 

@@ -38,6 +38,7 @@ mod features;
 mod form;
 mod gauges;
 mod guard;
+mod held;
 mod journeys;
 mod keys;
 mod limits;

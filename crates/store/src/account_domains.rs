@@ -1,6 +1,6 @@
 //! Domains as their customers list, make, switch and delete them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use crate::accounts::lock_account;
@@ -124,8 +124,9 @@ impl Store {
     /// Makes a domain, or makes a deleted one again, on behalf of the customer.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when this or another account has the domain,
-    /// [`StoreError::QuotaReached`], or [`StoreError::AccountClosed`].
+    /// [`StoreError::Exists`] when this or another account has the domain, when another
+    /// tenant has one above it, or had it until lately; [`StoreError::QuotaReached`], or
+    /// [`StoreError::AccountClosed`].
     pub async fn create_account_domain(
         &self,
         account_id: &str,
@@ -136,6 +137,7 @@ impl Store {
     ) -> Result<(AccountDomain, DocumentKey), StoreError> {
         let mut tx = self.pool.begin().await?;
         lock_account(&mut tx, account_id).await?;
+        check_others(&mut tx, account_id, name, at).await?;
         let key = insert(&mut tx, account_id, name, redact_pii, at).await?;
         check_quota(&mut tx, account_id, Quota::Domains, quotas).await?;
         let domain = read(&mut tx, account_id, &model::domain_id(name)).await?;
@@ -224,4 +226,59 @@ async fn read(
     .fetch_optional(tx)
     .await?;
     domain.ok_or(StoreError::NotFound(Thing::Domain))
+}
+
+/// How long a domain that its tenant has deleted is kept from others: events of its name may
+/// still be on their way, and whoever takes it by mistake can have it back.
+const KEPT_FROM_OTHERS: TimeDelta = TimeDelta::days(7);
+
+/// Refuses a name that belongs to another tenant: below one of its domains, or deleted by it
+/// lately. Operators are free to give it away.
+async fn check_others(
+    tx: &mut PgConnection,
+    account_id: &str,
+    name: &str,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let above: Vec<String> = above(name).map(model::domain_id).collect();
+    let is_anothers = sqlx::query_scalar!(
+        "WITH caller AS (SELECT coalesce(parent_id, account_id) AS id FROM accounts \
+         WHERE account_id = $1) \
+         SELECT EXISTS (SELECT FROM domains d JOIN accounts a USING (account_id), caller \
+         WHERE coalesce(a.parent_id, a.account_id) <> caller.id AND \
+         (d.domain_id = ANY($2) AND d.deleted_at IS NULL \
+         OR d.domain_id = $3 AND d.deleted_at > $4 AND a.erased_at IS NULL)) AS \"is_anothers!\"",
+        account_id,
+        &above,
+        model::domain_id(name),
+        at - KEPT_FROM_OTHERS
+    );
+    match is_anothers.fetch_one(tx).await? && !chassis::mutant("names_are_free") {
+        true => Err(StoreError::Exists(Thing::Domain)),
+        false => Ok(()),
+    }
+}
+
+/// The names above a name that can be one tenant's: not a top-level domain, nor what may be
+/// run like one, such as `co.uk`.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    let parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+    parents.filter(|parent| match parent.rsplit_once('.') {
+        None => false,
+        Some((second, top)) => second.contains('.') || second.len() > 3 || top.len() > 2,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::above;
+
+    #[test]
+    fn names_above_are_those_that_a_tenant_can_have() {
+        let of = |name| above(name).collect::<Vec<_>>();
+        assert_eq!(of("a.b.example.com"), ["b.example.com", "example.com"]);
+        assert_eq!(of("mail.shop.co.uk"), ["shop.co.uk"]);
+        assert_eq!(of("example.com"), [""; 0]);
+        assert_eq!(of("com"), [""; 0]);
+    }
 }

@@ -20,8 +20,9 @@ BEGIN
     GRANT UPDATE (bucket_created_ms, bucket_sequence, leader, leader_until)
         ON deployment TO postrider_settings_api;
 
-    -- Settings. Accounts, domains and keys stay, marked as what they have become.
+    -- Settings. Accounts and keys stay, marked as what they have become; domains stay for some days.
     GRANT SELECT, INSERT, UPDATE ON accounts, api_keys, domains, erasures TO postrider_settings_api;
+    GRANT DELETE ON domains TO postrider_settings_api;
     GRANT SELECT, INSERT, UPDATE, DELETE
         ON account_webhook_events, account_webhooks, alert_settings, domain_webhooks, notices, rate_windows,
         resends, settings_outbox, tenant_windows, url_headers, url_options

@@ -33,7 +33,7 @@ pub use journey::{AcceptedRow, Journey, KnownEnd, next_delivery_id};
 pub use open::{OpenDecision, OpenDecisions, OpenPlace};
 pub use partitions::{DaysKept, Retention};
 pub use routings::{DecisionRow, RoutedRow};
-pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
+pub use search::{EventPlace, EventScope, EventSearch, FoundEvent, Order, PAGE_BYTES};
 pub use statistics::{
     Backlog, Counted, LONG_SLOT_SECONDS, Outcomes, SHORT_SLOT_SECONDS, SlotRow, TargetFilter,
     TargetOrder, TargetStatistics, short_slots_from, slot_start,

@@ -146,13 +146,14 @@ impl Store {
     /// Those of the database.
     pub async fn count_documents(&self) -> Result<u64, StoreError> {
         let count = sqlx::query_scalar!(
-            "SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM domains) AS \"count!\""
+            "SELECT (SELECT count(*) FROM accounts WHERE forgotten_at IS NULL) \
+             + (SELECT count(*) FROM domains WHERE forgotten_at IS NULL) AS \"count!\""
         );
         Ok(count.fetch_one(&self.pool).await?.unsigned_abs())
     }
 
     /// Queues the documents of the next accounts after this id as they are, a
-    /// hundred at most: nothing of them has to have changed.
+    /// hundred at most, but for those that were forgotten: nothing of them has to have changed.
     ///
     /// # Errors
     /// Those of the database.
@@ -163,7 +164,7 @@ impl Store {
     ) -> Result<Vec<DocumentKey>, StoreError> {
         let ids = sqlx::query_scalar!(
             "WITH page AS (SELECT account_id, version FROM accounts WHERE account_id > $1 \
-             ORDER BY account_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
+             AND forgotten_at IS NULL ORDER BY account_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
              (document_key, version, queued_at) SELECT 'account.' || account_id, version, $2 \
              FROM page ON CONFLICT DO NOTHING) SELECT account_id FROM page ORDER BY account_id",
             account_id,
@@ -184,7 +185,7 @@ impl Store {
     ) -> Result<Vec<DocumentKey>, StoreError> {
         let ids = sqlx::query_scalar!(
             "WITH page AS (SELECT domain_id, version FROM domains WHERE domain_id > $1 \
-             ORDER BY domain_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
+             AND forgotten_at IS NULL ORDER BY domain_id LIMIT 100), queued AS (INSERT INTO settings_outbox \
              (document_key, version, queued_at) SELECT 'domain.' || domain_id, version, $2 \
              FROM page ON CONFLICT DO NOTHING) SELECT domain_id FROM page ORDER BY domain_id",
             domain_id,
@@ -204,7 +205,7 @@ impl Store {
     ) -> Result<Vec<(DocumentKey, u64)>, StoreError> {
         let rows = sqlx::query!(
             "SELECT account_id, version FROM accounts WHERE account_id > $1 \
-             ORDER BY account_id LIMIT 100",
+             AND forgotten_at IS NULL ORDER BY account_id LIMIT 100",
             account_id
         );
         let rows = rows.fetch_all(&self.pool).await?.into_iter();
@@ -223,7 +224,7 @@ impl Store {
     ) -> Result<Vec<(DocumentKey, u64)>, StoreError> {
         let rows = sqlx::query!(
             "SELECT domain_id, version FROM domains WHERE domain_id > $1 \
-             ORDER BY domain_id LIMIT 100",
+             AND forgotten_at IS NULL ORDER BY domain_id LIMIT 100",
             domain_id
         );
         let rows = rows.fetch_all(&self.pool).await?.into_iter();

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use store::history::{
     EventPlace, EventScope, EventSearch, FoundEvent,
     Order::{self, Ascending, Descending},
-    Uuid,
+    PAGE_BYTES, Uuid,
 };
 use store::{Store, StoreError};
 
@@ -99,8 +99,10 @@ impl Walk {
         if self.ascending { Ascending } else { Descending }
     }
 
+    /// Whether there may be more: the page has all the rows or all the bytes that it may have.
     fn is_full(&self, events: &[FoundEvent]) -> bool {
-        i64::try_from(events.len()).is_ok_and(|count| count >= self.limit)
+        let bytes = events.iter().map(|found| found.event.len()).sum::<usize>();
+        bytes >= PAGE_BYTES || i64::try_from(events.len()).is_ok_and(|count| count >= self.limit)
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bus::BusError;
 use chassis::Tasks;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::{AcceptedEvent, Delivery};
@@ -15,6 +17,8 @@ use uuid::Uuid;
 use crate::SettingsApi;
 use crate::error::ApiError;
 
+/// Jobs that a process has in hand at once, each of another tenant.
+const JOBS_AT_ONCE: usize = 4;
 /// How often to look for jobs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Deliveries that are handed to the broker at once.
@@ -29,52 +33,61 @@ const CALL_TIME: Duration = Duration::from_secs(15);
 /// How long to leave the broker or the database alone after it has failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a look has led to.
-enum Sent {
-    /// A batch; its job, if it has not ended, goes on then.
-    Batch(Option<DateTime<Utc>>),
-    Nothing,
-}
-
 /// From now until then; where that is over, as long as without any job.
 fn until(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
     let rest = at.filter(|at| *at > now).map(|at| at - now);
-    rest.and_then(|rest| rest.to_std().ok()).unwrap_or(LOOK_EVERY)
+    rest.and_then(|rest| rest.to_std().ok()).unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
 }
 
 impl SettingsApi {
-    /// Works on the jobs of all accounts, until a stop is asked for.
+    /// Works on the jobs of all accounts, several at once, until a stop is asked for. What was
+    /// begun then is ended.
     pub(crate) async fn run_resends(&self, tasks: &Tasks) {
-        let mut goes_on = None;
+        let at_once = if chassis::mutant("jobs_one_by_one") { 1 } else { JOBS_AT_ONCE };
+        let mut in_hand = FuturesUnordered::new();
+        let (mut wait, mut goes_on) = (Duration::ZERO, None);
         while !tasks.is_stopping() {
-            let wait = match self.next_batch().await {
-                Ok(Sent::Batch(at)) => {
-                    goes_on = at;
-                    continue;
-                }
-                Ok(Sent::Nothing) => until(goes_on, self.clock.now()).min(LOOK_EVERY),
-                Err(error) => {
-                    tracing::warn!(%error, "a batch of a resend was not sent, and is tried again");
-                    PAUSE
-                }
-            };
             tokio::select! {
-                () = self.clock.sleep(wait) => {}
-                () = tasks.stopping() => return,
+                Some(at) = in_hand.next(), if !in_hand.is_empty() => {
+                    (wait, goes_on) = (Duration::ZERO, at);
+                }
+                () = self.clock.sleep(wait), if in_hand.len() < at_once => {
+                    wait = match self.claim_batch().await {
+                        Ok(Some(batch)) => {
+                            in_hand.push(Box::pin(self.work_on(batch)));
+                            Duration::ZERO
+                        }
+                        Ok(None) => until(goes_on, self.clock.now()),
+                        Err(error) => {
+                            tracing::warn!(%error, "no job of a resend can be taken");
+                            PAUSE
+                        }
+                    };
+                }
+                () = tasks.stopping() => break,
             }
         }
+        while in_hand.next().await.is_some() {}
     }
 
-    async fn next_batch(&self) -> anyhow::Result<Sent> {
+    async fn claim_batch(&self) -> Result<Option<JobBatch>, StoreError> {
         let claim = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
-        let batch = self.store.next_resend_batch(claim, self.clock.now()).await?;
-        let Some(mut batch) = batch else { return Ok(Sent::Nothing) };
+        self.store.next_resend_batch(claim, self.clock.now()).await
+    }
+
+    /// Sends a batch. Returns when its job goes on, if it does.
+    async fn work_on(&self, mut batch: JobBatch) -> Option<DateTime<Utc>> {
         let sent = self.send_batch(&mut batch).await;
         // What was stored is noted and the job let go, whatever came then.
         let then = if sent.is_ok() { AfterNote::LetGo } else { AfterNote::LetGoUnsure };
-        let goes_on = self.note_resent(&mut batch, then).await?;
-        sent?;
-        Ok(Sent::Batch(goes_on))
+        let noted = self.note_resent(&mut batch, then).await.map_err(anyhow::Error::from);
+        let (error, goes_on) = match (sent, noted) {
+            (Ok(()), Ok(goes_on)) => return goes_on,
+            (Err(error), Ok(goes_on)) => (error, goes_on),
+            (_, Err(error)) => (error, None),
+        };
+        tracing::warn!(%error, "a batch of a resend was not sent, and is tried again");
+        goes_on
     }
 
     /// Sends a batch in small groups, between which others have their turn. No

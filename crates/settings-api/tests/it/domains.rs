@@ -332,9 +332,12 @@ async fn what_belongs_to_a_domain_goes_with_it() {
     assert_eq!(env.sql("SELECT count(*) FROM domain_webhooks").trim(), "0");
     assert_eq!(env.sql("SELECT count(*) FROM settings_outbox").trim(), "0");
 
-    // The next owner begins anew, and the documents go on; also after an
-    // erasure, which forgets the name.
-    env.sql("UPDATE domains SET name = domain_id WHERE deleted_at IS NOT NULL");
+    // The next owner, who can have it after some days, begins anew, and the documents go on;
+    // also after an erasure, which forgets the name.
+    env.sql(
+        "UPDATE domains SET name = domain_id, deleted_at = deleted_at - interval '8 days' \
+         WHERE deleted_at IS NOT NULL",
+    );
     let post = world.anonymous("POST", "/v4/domains").basic_auth("api", "key-other");
     send(post.form(&[("name", "mail.demo.example")])).await.expect_status(200);
     let document = world.domain_document("mail.demo.example").await;

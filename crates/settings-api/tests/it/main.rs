@@ -34,6 +34,7 @@ mod resends;
 mod signing_key;
 mod statistics;
 mod subaccounts;
+mod tenants;
 mod webhook_bad_input;
 mod webhook_legacy_ids;
 mod webhook_test_call;

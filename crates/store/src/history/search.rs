@@ -16,11 +16,16 @@
 mod condition;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt as _;
 use model::event_filter::EventFilter;
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
 use super::Uuid;
 use crate::{Store, StoreError};
+
+/// A page ends with the event that fills so many bytes of stored events, though it has fewer
+/// rows than were asked for.
+pub const PAGE_BYTES: usize = 1024 * 1024;
 
 /// No event is stored as later than this after it was accepted.
 const NEVER_LATER: TimeDelta = TimeDelta::days(1);
@@ -94,7 +99,7 @@ impl Order {
 
 impl Store {
     /// Events in the order of time, from behind a place on, that have arrived up
-    /// to a position; at most `limit`.
+    /// to a position; at most `limit`, and at most [`PAGE_BYTES`] and one event.
     ///
     /// # Errors
     /// Those of the database.
@@ -110,7 +115,7 @@ impl Store {
     }
 
     /// Events in the order of arrival, with positions above `above` and up to
-    /// `up_to`; at most `limit`.
+    /// `up_to`; at most `limit`, and at most [`PAGE_BYTES`] and one event.
     ///
     /// # Errors
     /// Those of the database.
@@ -178,18 +183,20 @@ impl Store {
         &self,
         mut query: QueryBuilder<Postgres>,
     ) -> Result<Vec<FoundEvent>, StoreError> {
-        let rows = query.build().persistent(false).fetch_all(&self.pool).await?;
-        let found = rows.into_iter().map(|row| {
-            Ok(FoundEvent {
-                place: EventPlace {
-                    occurred_at: row.try_get("occurred_at")?,
-                    position: row.try_get("position")?,
-                },
-                account_id: row.try_get("account_id")?,
-                event: row.try_get("event")?,
-            })
-        });
-        Ok(found.collect::<Result<_, sqlx::Error>>()?)
+        let mut rows = query.build().persistent(false).fetch(&self.pool);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while (bytes < PAGE_BYTES || chassis::mutant("pages_of_any_size"))
+            && let Some(row) = rows.try_next().await?
+        {
+            let event: Vec<u8> = row.try_get("event")?;
+            bytes += event.len();
+            let place = EventPlace {
+                occurred_at: row.try_get("occurred_at")?,
+                position: row.try_get("position")?,
+            };
+            found.push(FoundEvent { place, account_id: row.try_get("account_id")?, event });
+        }
+        Ok(found)
     }
 }
 

@@ -23,6 +23,9 @@ const CLAIM: TimeDelta = TimeDelta::seconds(30);
 /// be gone for good, and the job may have been cancelled.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(15);
 
+/// How long a job waits after a failure, so that others have their turn.
+const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(5);
+
 /// The next step after a note.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AfterNote {
@@ -103,11 +106,13 @@ impl JobBatch {
 
 impl Store {
     /// Claims what a job is to send next. `None` when no job is due that nobody else is
-    /// working on. While somebody is at a job of an account, its other jobs wait that may
-    /// name the same deliveries: what is sent and not noted yet would be sent by both.
+    /// working on. The jobs of a tenant, which is a primary account with its subaccounts, take
+    /// turns: so no tenant has more than one in hand, and two that name the same deliveries do
+    /// not both send what is not noted yet.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Those of the database. A job whose deliveries cannot be read is put off, so that it is
+    /// not the next one again.
     pub async fn next_resend_batch(
         &self,
         claim: Uuid,
@@ -116,24 +121,29 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         // Of two that may name the same deliveries the one that was due first goes first.
         let due = sqlx::query!(
-            "SELECT r.resend_id, r.account_id FROM resends r WHERE r.state = 'running' \
+            "SELECT r.resend_id, r.account_id, coalesce(a.parent_id, a.account_id) \
+             AS \"primary_id!\" FROM resends r JOIN accounts a USING (account_id) \
+             WHERE r.state = 'running' \
              AND r.next_batch_at <= $1 AND (r.claimed_until IS NULL OR r.claimed_until <= $1) \
+             AND NOT EXISTS (SELECT FROM resends o JOIN accounts b USING (account_id) \
+             WHERE o.claimed_until > $1 AND coalesce(b.parent_id, b.account_id) \
+             = coalesce(a.parent_id, a.account_id)) \
              AND NOT EXISTS (SELECT FROM resends o WHERE o.account_id = r.account_id \
              AND o.resend_id <> r.resend_id AND \
              (o.target_id = r.target_id OR o.target_id IS NULL OR r.target_id IS NULL) AND \
-             (o.claimed_until > $1 OR o.state = 'running' AND \
-             (o.next_batch_at, o.resend_id) < (r.next_batch_at, r.resend_id))) \
-             ORDER BY r.next_batch_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+             o.state = 'running' AND \
+             (o.next_batch_at, o.resend_id) < (r.next_batch_at, r.resend_id)) \
+             ORDER BY r.next_batch_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED",
             at
         )
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = due else { return Ok(None) };
-        // A claim of another job of the account at this moment is not seen yet.
+        // A claim of another job of the tenant at this moment is not seen yet.
         let has_turn = sqlx::query_scalar!(
             "SELECT pg_try_advisory_xact_lock(hashtextextended('resends of ' || $1, 0)) \
              AS \"has_turn!\"",
-            due.account_id
+            due.primary_id
         );
         if !has_turn.fetch_one(&mut *tx).await? {
             return Ok(None);
@@ -148,7 +158,8 @@ impl Store {
              (o.target_id = own.target_id OR o.target_id IS NULL OR own.target_id IS NULL)) \
              UPDATE resends r SET claim = $2, claimed_until = $4, \
              unnoted_since = coalesce(own.since, $3) FROM own WHERE r.resend_id = $1 \
-             AND NOT EXISTS (SELECT FROM others WHERE claimed_until > $3) \
+             AND NOT EXISTS (SELECT FROM resends o JOIN accounts a USING (account_id) \
+             WHERE o.claimed_until > $3 AND coalesce(a.parent_id, a.account_id) = $8) \
              RETURNING r.resend_id, r.account_id, r.target_id, r.target, r.outcomes, r.since, \
              r.created_at, r.per_second, r.state, r.sent, r.passed_over, r.reached, r.reached_id, \
              least(own.since, (SELECT min(since) FROM others WHERE since > $5)) AS repeats_since",
@@ -158,11 +169,14 @@ impl Store {
             at + CLAIM,
             at - REMEMBERED,
             CLAIM.as_seconds_f64(),
-            due.account_id
+            due.account_id,
+            due.primary_id
         )
         .fetch_optional(&mut *tx)
         .await?;
         let Some(job) = job else { return Ok(None) };
+        // Dying from here on leaves the job to others when the claim is over.
+        tx.commit().await?;
         let resend = Resend {
             resend_id: job.resend_id,
             account_id: job.account_id,
@@ -194,10 +208,14 @@ impl Store {
             from,
             after,
             i64::from(resend.batch())
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        tx.commit().await?;
+        );
+        let deliveries = match deliveries.fetch_all(&self.pool).await {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                self.put_off_resend(resend.resend_id, claim, at).await?;
+                return Err(error.into());
+            }
+        };
         let is_last = deliveries.len() < usize::try_from(resend.batch()).unwrap_or(usize::MAX);
         let (looked_at, sent) = (0, Vec::new());
         let batch = JobBatch {
@@ -236,7 +254,7 @@ impl Store {
             then == AfterNote::LetGo && (batch.left() == 0 || batch.repeats_since.is_none());
         let job = sqlx::query!(
             "UPDATE resends SET sent = sent + $3, passed_over = passed_over + $4, changed_at = $5, \
-             next_batch_at = greatest(next_batch_at + make_interval(secs => $6), $5), \
+             next_batch_at = greatest(next_batch_at + make_interval(secs => $6), $13), \
              reached = coalesce($7, reached), reached_id = coalesce($8, reached_id), \
              claim = CASE WHEN $9 THEN NULL ELSE claim END, \
              claimed_until = CASE WHEN $9 THEN NULL ELSE $10::timestamptz END, \
@@ -254,7 +272,9 @@ impl Store {
             ends,
             at + CLAIM,
             is_done,
-            is_all_noted
+            is_all_noted,
+            // Others have their turn before one that has failed.
+            if then == AfterNote::LetGoUnsure { at + AFTER_FAILURE } else { at }
         )
         .fetch_optional(&mut *tx)
         .await?;
@@ -265,6 +285,25 @@ impl Store {
         batch.sent.clear();
         batch.claimed_at = at;
         Ok(job.filter(|job| job.state == "running").map(|job| job.next_batch_at))
+    }
+
+    /// Lets a job go of which nothing could be read.
+    async fn put_off_resend(
+        &self,
+        resend_id: Uuid,
+        claim: Uuid,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE resends SET claim = NULL, claimed_until = NULL, next_batch_at = $3 \
+             WHERE resend_id = $1 AND claim = $2",
+            resend_id,
+            claim,
+            at + AFTER_FAILURE
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// Whether somebody is at a job.

@@ -14,6 +14,7 @@ mod bodies;
 mod files;
 mod gate;
 mod incoming;
+mod messages;
 mod names;
 mod origin;
 mod pace;
@@ -39,6 +40,7 @@ use crate::{Clock, Env, Tasks};
 
 pub use self::gate::{Limits, network};
 pub use self::incoming::{Connection, Incoming};
+pub use self::messages::{Counting, Messages};
 pub use self::origin::is_from_same_origin;
 
 /// How often files are looked at: they are few and small. Kubernetes itself takes

@@ -93,7 +93,9 @@ impl Server {
         };
         let service = IngestServer::new(Service::new(acceptor.clone(), tasks.clone()))
             .max_decoding_message_size(max_request_bytes);
+        let body_bytes = (LARGEST_AT_ONCE * max_request_bytes).max(LEAST_BODY_BYTES);
         let grpc = tonic::transport::Server::builder()
+            .layer(door.messages(body_bytes))
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_adaptive_window(Some(true))
@@ -108,7 +110,6 @@ impl Server {
             );
 
         let app = http::router(acceptor, door.clone(), max_request_bytes);
-        let body_bytes = (LARGEST_AT_ONCE * max_request_bytes).max(LEAST_BODY_BYTES);
         let http = door.serve(self.http, app, body_bytes, clock, stop);
 
         tokio::try_join!(

@@ -20,6 +20,9 @@ use crate::signatures::{Check, checks};
 const MOST_FORM_BYTES: usize = 128 * 1_024;
 /// Characters of a body that a page shows.
 const MOST_SHOWN: usize = 256 * 1_024;
+/// Bytes of a body whose signatures are checked for a list, which is asked for all the time. Those
+/// of a larger one stand on its own page.
+const MOST_CHECKED_IN_LISTS: usize = 64 * 1_024;
 
 pub(crate) fn routes() -> Router<RequestBin> {
     Router::new()
@@ -102,7 +105,10 @@ fn rows(bin: &Bin) -> Vec<Row> {
         path: if request.path.is_empty() { "/".to_owned() } else { request.path.clone() },
         size: pages::size(request.body_bytes),
         answered: answered(request),
-        checks: checks(request, &bin.keys),
+        checks: match request.body.len() {
+            0..=MOST_CHECKED_IN_LISTS => checks(request, &bin.keys),
+            _ => Vec::new(),
+        },
     };
     bin.requests.iter().rev().map(row).collect()
 }

@@ -81,7 +81,12 @@ impl Share {
             .nth(usize::from(self.trouble.load(Ordering::Relaxed).checked_sub(1)?))
     }
 
-    fn take(&self, bytes: usize) -> Result<(), Trouble> {
+    /// How long a body may take to come.
+    pub(super) fn within(&self) -> Duration {
+        self.bodies.within
+    }
+
+    pub(super) fn take(&self, bytes: usize) -> Result<(), Trouble> {
         let Bodies { most_bytes, held, .. } = &*self.bodies;
         if held.fetch_add(bytes, Ordering::Relaxed) + bytes > *most_bytes {
             held.fetch_sub(bytes, Ordering::Relaxed);
@@ -91,7 +96,13 @@ impl Share {
         Ok(())
     }
 
-    fn fails(&self, trouble: Trouble) -> Trouble {
+    /// Gives back a part of what was taken.
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.bodies.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn fails(&self, trouble: Trouble) -> Trouble {
         let number = match trouble {
             Trouble::Late => 1,
             Trouble::Full => 2,

@@ -56,16 +56,15 @@ const TESTS: [Step; 2] = [
 ];
 
 /// After the build of the tests, whose binary they use or at least share.
-const LATE_CHECKS: [Step; 3] = [
+const LATE_CHECKS: [Step; 4] = [
     Step { name: "mutants", budget: secs(120), run: |_| check(mutants::by_turns()) },
+    Step { name: "chaos", budget: secs(480), run: |_| check(short_chaos()) },
     Step { name: "config-docs", budget: secs(60), run: |_| check(config_docs::config_docs(true)) },
     Step { name: "deny", budget: secs(30), run: |_| check(deny::deny(false)) },
 ];
 
-/// With --long: what takes a machine of its own to say anything, what takes hours, and chaos,
-/// which comes before every change once its recorded run is silent.
-const MEASUREMENTS: [Step; 10] = [
-    Step { name: "chaos", budget: secs(480), run: |_| check(short_chaos()) },
+/// With --long: what takes a machine of its own to say anything, and what takes hours.
+const MEASUREMENTS: [Step; 9] = [
     Step { name: "all mutants", budget: secs(1200), run: |_| check(mutants::all()) },
     Step { name: "long chaos", budget: secs(3600), run: |_| check(long_chaos()) },
     Step {

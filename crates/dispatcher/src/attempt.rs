@@ -287,7 +287,9 @@ impl Dispatcher {
                 return self.attempt(pulled, work, destination, &in_force, permit).await;
             }
             let chance = chassis::entropy::fraction();
-            match self.targets.admit(&target.id, work.delivery.parks, chance, self.clock.now()) {
+            let primary_id = work.primary.as_ref().map_or("", |primary| &primary.account_id);
+            let (parks, now) = (work.delivery.parks, self.clock.now());
+            match self.targets.admit(primary_id, &target.id, parks, chance, now) {
                 Admission::Go(permit) => {
                     return self.attempt(pulled, work, destination, &in_force, permit).await;
                 }

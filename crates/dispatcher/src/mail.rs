@@ -78,7 +78,7 @@ impl Post {
     /// A connection's place, or when to ask for one again. A mail that has to wait
     /// does so with the broker, and holds no slot meanwhile.
     fn admit(&self, parks: u32, now: DateTime<Utc>) -> Result<Permit, DateTime<Utc>> {
-        let at = match self.relay.admit(RELAY, parks, chassis::entropy::fraction(), now) {
+        let at = match self.relay.admit("", RELAY, parks, chassis::entropy::fraction(), now) {
             Admission::Go(permit) => return Ok(permit),
             Admission::Park { at, .. } => at,
             // Its turn would come soon, but settings may have changed until then.

@@ -45,6 +45,10 @@ const LONGEST_QUEUE: Duration = Duration::from_millis(500);
 const QUEUE_SHARE: usize = 8;
 /// The share of all slots that targets without a recent success have.
 const UNPROVEN_SHARE: usize = 4;
+/// Of that share the last quarter is for tenants that have less than an eighth of it, so that one
+/// with many targets that answer late leaves room for the new ones of others.
+const UNPROVEN_FOR_ALL: (usize, usize) = (3, 4);
+const UNPROVEN_OF_FEW: usize = 8;
 /// The shortest wait of a delivery that cannot go. The broker's schedules are
 /// not finer. Twice as long each time, up to a bound: whoever comes back in vain
 /// has come too early.
@@ -148,6 +152,8 @@ struct State {
     targets: HashMap<String, Target>,
     /// Tries under way at targets without a recent success.
     unproven: usize,
+    /// Those of each tenant that has any.
+    unproven_of: HashMap<Arc<str>, usize>,
     /// Deliveries that wait here for a turn at such a target.
     unproven_waiters: usize,
     /// When these began, as milliseconds since the epoch, all added up.
@@ -170,6 +176,8 @@ struct State {
 
 #[derive(Debug)]
 struct Target {
+    /// The primary account whose target it is.
+    primary_id: Arc<str>,
     /// When the tries that are under way began.
     under_way: Vec<DateTime<Utc>>,
     /// Those that have their turn soon.
@@ -197,8 +205,9 @@ struct Waiter {
 }
 
 impl Target {
-    fn new(now: DateTime<Utc>) -> Self {
+    fn new(primary_id: &str, now: DateTime<Utc>) -> Self {
         Self {
+            primary_id: primary_id.into(),
             under_way: Vec::new(),
             queue: VecDeque::new(),
             breaker: Breaker::default(),
@@ -260,6 +269,7 @@ impl Targets {
         let state = State {
             targets: HashMap::new(),
             unproven: 0,
+            unproven_of: HashMap::new(),
             unproven_waiters: 0,
             unproven_began_ms: 0,
             usual_unproven_try: USUAL_TRY,
@@ -274,11 +284,12 @@ impl Targets {
         Arc::new(Self { limits, state: Mutex::new(state) })
     }
 
-    /// Asks for a delivery of this target, which has been parked `parks` times
-    /// since it was last tried. `chance` is a random fraction from 0 to 1: those
+    /// Asks for a delivery of this target of a primary account's, which has been parked `parks`
+    /// times since it was last tried. `chance` is a random fraction from 0 to 1: those
     /// that wait for the same do not come back together.
     pub(crate) fn admit(
         self: &Arc<Self>,
+        primary_id: &str,
         target_id: &str,
         parks: u32,
         chance: f64,
@@ -294,6 +305,7 @@ impl Targets {
         let State {
             targets,
             unproven,
+            unproven_of,
             unproven_waiters,
             unproven_began_ms,
             next_unproven,
@@ -302,12 +314,16 @@ impl Targets {
         } = &mut *state;
         // Most deliveries find their target there, and need no key of their own.
         if !targets.contains_key(target_id) {
-            targets.insert(target_id.to_owned(), Target::new(now));
+            targets.insert(target_id.to_owned(), Target::new(primary_id, now));
         }
         let Some(target) = targets.get_mut(target_id) else {
             unreachable!("it was inserted above")
         };
         target.last_used = now;
+        if *target.primary_id != *primary_id {
+            // Another dispatcher has told of it first.
+            target.primary_id = primary_id.into();
+        }
 
         // What comes after one another at the pace at which the target works.
         let usual_try = target.usual_try(longest_try, now);
@@ -350,7 +366,13 @@ impl Targets {
         }
         let is_unproven = !target.is_proven(now);
         if is_unproven {
-            if *unproven >= most_unproven {
+            let of_tenant = unproven_of.get(&target.primary_id).copied().unwrap_or(0);
+            let (part, whole) = UNPROVEN_FOR_ALL;
+            let is_for_others = !target.primary_id.is_empty()
+                && *unproven >= most_unproven * part / whole
+                && of_tenant >= (most_unproven / UNPROVEN_OF_FEW).max(1)
+                && !chassis::mutant("unproven_of_one");
+            if *unproven >= most_unproven || is_for_others {
                 // Whoever is new has a place in the line; whoever comes back has
                 // seen that it is long, and does not push it further.
                 let at = if parks == 0 {
@@ -368,6 +390,7 @@ impl Targets {
             }
             *unproven_began_ms += now.timestamp_millis();
             *unproven += 1;
+            *unproven_of.entry(Arc::clone(&target.primary_id)).or_default() += 1;
         }
         target.under_way.push(now);
         if is_probe {
@@ -378,7 +401,7 @@ impl Targets {
             target_id: target_id.to_owned(),
             began: now,
             ended: None,
-            is_unproven,
+            unproven_of: is_unproven.then(|| Arc::clone(&target.primary_id)),
         })
     }
 
@@ -392,7 +415,8 @@ impl Targets {
         now: DateTime<Utc>,
     ) {
         let mut state = self.lock();
-        let target = state.targets.entry(target_id.to_owned()).or_insert_with(|| Target::new(now));
+        let target = state.targets.entry(target_id.to_owned());
+        let target = target.or_insert_with(|| Target::new("", now));
         target.breaker.opened_elsewhere(until, streak, now);
     }
 
@@ -434,6 +458,15 @@ impl State {
         let age_ms = now.timestamp_millis() - self.unproven_began_ms / count;
         let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or_default());
         self.usual_unproven_try.max(2 * age)
+    }
+
+    fn one_less_of(&mut self, primary_id: &Arc<str>) {
+        if let Some(count) = self.unproven_of.get_mut(primary_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.unproven_of.remove(primary_id);
+            }
+        }
     }
 
     /// Forgets targets of which nothing is known that matters.

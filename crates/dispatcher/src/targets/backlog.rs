@@ -112,7 +112,7 @@ impl Targets {
     pub(crate) fn waits(&self, target_id: &str, until: DateTime<Utc>, now: DateTime<Utc>) {
         let mut state = self.lock();
         if !state.targets.contains_key(target_id) {
-            state.targets.insert(target_id.to_owned(), Target::new(now));
+            state.targets.insert(target_id.to_owned(), Target::new("", now));
         }
         if let Some(target) = state.targets.get_mut(target_id) {
             target.backlog.add(until, now);

@@ -14,7 +14,8 @@ pub(crate) struct Permit {
     pub(super) target_id: String,
     pub(super) began: DateTime<Utc>,
     pub(super) ended: Option<DateTime<Utc>>,
-    pub(super) is_unproven: bool,
+    /// Whose it is, where the target has taken nothing lately.
+    pub(super) unproven_of: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -33,7 +34,7 @@ impl Permit {
         let target = targets.get_mut(&self.target_id)?;
         if came != Came::Unknown {
             follow(&mut target.usual_try, took);
-            if self.is_unproven {
+            if self.unproven_of.is_some() {
                 follow(usual_unproven_try, took);
             }
         }
@@ -50,12 +51,14 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.targets.lock();
-        if self.is_unproven {
+        if let Some(primary_id) = &self.unproven_of {
             state.unproven = state.unproven.saturating_sub(1);
             state.unproven_began_ms -= self.began.timestamp_millis();
+            state.one_less_of(primary_id);
         }
         let most = self.targets.most_at_once(state.live);
-        let State { targets, unproven, unproven_waiters, unproven_began_ms, .. } = &mut *state;
+        let State { targets, unproven, unproven_of, unproven_waiters, unproven_began_ms, .. } =
+            &mut *state;
         let Some(target) = targets.get_mut(&self.target_id) else { return };
         if let Some(place) = target.under_way.iter().position(|began| *began == self.began) {
             target.under_way.swap_remove(place);
@@ -79,14 +82,15 @@ impl Drop for Permit {
         // Its try begins about now, as this one ends.
         let began = self.ended.unwrap_or(target.last_used);
         target.under_way.push(began);
-        let is_unproven = !target.is_proven(began);
-        if is_unproven {
+        let whose = (!target.is_proven(began)).then(|| Arc::clone(&target.primary_id));
+        if let Some(primary_id) = &whose {
             *unproven += 1;
             *unproven_began_ms += began.timestamp_millis();
+            *unproven_of.entry(Arc::clone(primary_id)).or_default() += 1;
         }
         drop(state);
         let (targets, target_id) = (Arc::clone(&self.targets), self.target_id.clone());
         // Should nobody listen any more, the permit comes back and is dropped.
-        let _ = turn.send(Permit { targets, target_id, began, ended: None, is_unproven });
+        let _ = turn.send(Permit { targets, target_id, began, ended: None, unproven_of: whose });
     }
 }

@@ -21,7 +21,7 @@ fn targets(concurrency: u32, slots: usize) -> Arc<Targets> {
 
 #[track_caller]
 fn go(targets: &Arc<Targets>, id: &str, now: DateTime<Utc>) -> Permit {
-    match targets.admit(id, 0, 0.0, now) {
+    match targets.admit("", id, 0, 0.0, now) {
         Admission::Go(permit) => permit,
         other => panic!("{id} may not go: {other:?}"),
     }
@@ -34,7 +34,7 @@ fn parked(
     parks: u32,
     now: DateTime<Utc>,
 ) -> (DateTime<Utc>, Wait) {
-    match targets.admit(id, parks, 0.0, now) {
+    match targets.admit("", id, parks, 0.0, now) {
         Admission::Park { at, wait } => (at, wait),
         other => panic!("{id} is not parked: {other:?}"),
     }
@@ -68,7 +68,7 @@ fn a_target_that_works_fast_has_a_queue() {
     let targets = targets(2, 4_096);
     report(go(&targets, "a", at(0)), Came::Taken, at(0));
     let under_way = [go(&targets, "a", at(0)), go(&targets, "a", at(0))];
-    let queue = |at| match targets.admit("a", 0, 0.0, at) {
+    let queue = |at| match targets.admit("", "a", 0, 0.0, at) {
         Admission::Queue(turn) => turn,
         other => panic!("no queue: {other:?}"),
     };
@@ -102,7 +102,7 @@ fn what_a_fast_target_has_no_room_for_comes_back_at_its_pace() {
         permit.report(Came::Taken, Duration::from_millis(5), 0.0, at(0));
     }
     let _under_way: Vec<_> = (0..50).map(|_| go(&targets, "a", at(0))).collect();
-    let Admission::Queue(_turn) = targets.admit("a", 0, 0.0, at(0)) else { panic!("no queue") };
+    let Admission::Queue(_turn) = targets.admit("", "a", 0, 0.0, at(0)) else { panic!("no queue") };
     // Fifty at a time and five milliseconds each are ten in a millisecond.
     let last = (0..1_000).map(|_| parked(&targets, "a", 0, at(0)).0).max().unwrap();
     assert!(last < at(0) + SHORTEST_PARK + TimeDelta::milliseconds(110), "{last}");
@@ -123,7 +123,7 @@ fn the_queue_of_a_target_that_is_fast_again_is_pulled_in() {
         go(&targets, "a", at(6)).report(Came::Taken, Duration::from_millis(50), 0.0, at(6));
     }
     let _under_way: Vec<_> = (0..64).map(|_| go(&targets, "a", at(7))).collect();
-    let queued = |targets: &Arc<Targets>| match targets.admit("a", 0, 0.0, at(7)) {
+    let queued = |targets: &Arc<Targets>| match targets.admit("", "a", 0, 0.0, at(7)) {
         Admission::Park { at, .. } => Some(at),
         _ => None,
     };
@@ -239,7 +239,9 @@ fn a_target_that_fails_fast_has_a_queue_too() {
     let targets = targets(2, 4_096);
     report(go(&targets, "a", at(0)), Came::Answered, at(0));
     let [first, _second] = [go(&targets, "a", at(1)), go(&targets, "a", at(1))];
-    let Admission::Queue(mut turn) = targets.admit("a", 0, 0.0, at(1)) else { panic!("no queue") };
+    let Admission::Queue(mut turn) = targets.admit("", "a", 0, 0.0, at(1)) else {
+        panic!("no queue")
+    };
     report(first, Came::Answered, at(1));
     let third = turn.try_recv().expect("it has its turn");
     // It counts among those that may hang.
@@ -262,7 +264,7 @@ fn targets_that_fail_fast_keep_their_share_of_the_slots_in_their_queues_too() {
     }
     for id in ["a", "b", "c"] {
         for _ in 0..2 {
-            match targets.admit(id, 0, 0.0, at(1)) {
+            match targets.admit("", id, 0, 0.0, at(1)) {
                 Admission::Queue(turn) => waiting.push(turn),
                 Admission::Park { wait, .. } => assert_eq!(wait, Wait::Concurrency),
                 Admission::Go(_) => panic!("it has as many as it may have"),
@@ -322,7 +324,7 @@ fn however_many_wait_for_dead_targets_few_come_back_at_a_time() {
         let new = if second < 100 { 2_000 } else { 0 };
         for (n, parks) in back.into_iter().chain(iter::repeat_n(0, new)).enumerate() {
             let chance = (n % 100) as f64 / 100.0;
-            let Admission::Park { at: due, .. } = targets.admit("a", parks, chance, now) else {
+            let Admission::Park { at: due, .. } = targets.admit("", "a", parks, chance, now) else {
                 panic!("its breaker is open");
             };
             returns.entry((due - at(0)).num_seconds()).or_default().push(parks + 1);
@@ -359,4 +361,29 @@ fn a_process_that_was_frozen_does_not_take_its_targets_for_slow() {
     let _next = go(&targets, "a", thawed + TimeDelta::seconds(1));
     let (back, _) = parked(&targets, "a", 0, thawed + TimeDelta::seconds(1));
     assert!(back <= thawed + TimeDelta::seconds(12), "{back}");
+}
+
+#[test]
+fn a_tenant_with_many_slow_targets_leaves_room_for_new_ones_of_others() {
+    // A share of 64 slots.
+    let targets = targets(64, 256);
+    let ask = |tenant: &str, id: &str| targets.admit(tenant, id, 0, 0.0, at(0));
+    let mut under_way = Vec::new();
+    for n in 0..100 {
+        if let Admission::Go(permit) = ask("greedy", &format!("greedy-{n}")) {
+            under_way.push(permit);
+        }
+    }
+    assert_eq!(under_way.len(), 48, "three quarters of the share");
+    for tenant in ["a", "b"] {
+        for n in 0..8 {
+            match ask(tenant, &format!("{tenant}-{n}")) {
+                Admission::Go(permit) => under_way.push(permit),
+                other => panic!("{tenant} has no room for its {n}th: {other:?}"),
+            }
+        }
+    }
+    under_way.clear();
+    let state = targets.lock();
+    assert_eq!((state.unproven, state.unproven_of.len()), (0, 0));
 }

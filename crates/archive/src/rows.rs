@@ -180,6 +180,7 @@ fn decision(record: Decision) -> Result<DecisionRow, Flaw> {
 }
 
 fn attempt(record: Attempted) -> Result<AttemptRow, Flaw> {
+    let level = Level::try_from(record.level).map_err(|_| Flaw::Newer("a level"))?;
     Ok(AttemptRow {
         started_at: moment(record.started_at.as_ref(), "started_at")?,
         next_attempt_at: moment(record.next_attempt_at.as_ref(), "next_attempt_at").ok(),
@@ -197,6 +198,8 @@ fn attempt(record: Attempted) -> Result<AttemptRow, Flaw> {
         reason: record.reason,
         detail: record.detail,
         response_snippet: record.response_snippet,
+        // Older versions name none.
+        level: (level != Level::Unspecified).then(|| level_name(level)),
         event: record.event.map(|event| NamedEvent {
             event_id: event.event_id,
             event_type: event.event_type,

@@ -93,6 +93,7 @@ impl Work {
             attempt: number,
             started_at: Some(crate::settle::timestamp(started_at)),
             generation: delivery.generation,
+            level: delivery.level,
             ..Attempted::default()
         }
     }

@@ -40,6 +40,8 @@ pub struct Resend {
     pub target_id: Option<Uuid>,
     /// The URL or the alert setting that was named; empty for all.
     pub target: String,
+    /// The account of the key that named it; `None` of jobs of an earlier version.
+    pub named_by: Option<String>,
     /// How the deliveries ended that are sent again.
     pub outcomes: Vec<String>,
     /// Those that ended before are left alone.
@@ -63,6 +65,8 @@ pub struct NewResend<'a> {
     pub target_id: Option<Uuid>,
     /// The URL or the alert setting that was named; empty for all.
     pub target: &'a str,
+    /// The account of the key that names it.
+    pub named_by: &'a str,
     /// How the deliveries ended that are sent again.
     pub outcomes: &'a [String],
     /// Those that ended before are left alone.
@@ -173,8 +177,8 @@ impl Store {
         }
         sqlx::query!(
             "INSERT INTO resends (resend_id, account_id, target_id, target, outcomes, since, \
-             created_at, per_second, state, next_batch_at, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $7, $7)",
+             created_at, per_second, state, next_batch_at, changed_at, named_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $7, $7, $9)",
             resend_id,
             account_id,
             new.target_id,
@@ -182,7 +186,8 @@ impl Store {
             new.outcomes,
             new.since,
             at,
-            new.per_second
+            new.per_second,
+            new.named_by
         )
         .execute(&mut *tx)
         .await?;
@@ -197,8 +202,8 @@ impl Store {
     pub async fn resends(&self, account_id: &str) -> Result<Vec<Resend>, StoreError> {
         let resends = sqlx::query_as!(
             Resend,
-            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent, passed_over FROM resends WHERE account_id = $1 \
+            "SELECT resend_id, account_id, target_id, target, named_by, outcomes, since, \
+             created_at, per_second, state, sent, passed_over FROM resends WHERE account_id = $1 \
              ORDER BY created_at DESC, resend_id LIMIT 100",
             account_id
         )
@@ -214,8 +219,9 @@ impl Store {
     pub async fn resend(&self, account_id: &str, resend_id: Uuid) -> Result<Resend, StoreError> {
         sqlx::query_as!(
             Resend,
-            "SELECT resend_id, account_id, target_id, target, outcomes, since, created_at, \
-             per_second, state, sent, passed_over FROM resends WHERE account_id = $1 AND resend_id = $2",
+            "SELECT resend_id, account_id, target_id, target, named_by, outcomes, since, \
+             created_at, per_second, state, sent, passed_over FROM resends \
+             WHERE account_id = $1 AND resend_id = $2",
             account_id,
             resend_id
         )

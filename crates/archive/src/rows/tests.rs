@@ -177,10 +177,12 @@ fn what_a_newer_version_wrote_is_told_from_what_is_broken() {
         outcome::Kind::Ended(ended),
         outcome::Kind::Routed(routed(Decision { verdict: 99, ..Decision::default() })),
         outcome::Kind::Routed(routed(Decision { level: 99, ..Decision::default() })),
+        outcome::Kind::Attempted(Attempted { level: 99, ..last_try() }),
     ]);
     let (rows, flaws) = read(Source::Outcomes, batch);
     assert!(rows.ends.rows().is_empty() && rows.routed.rows().is_empty());
-    assert!(flaws.len() == 3 && flaws.iter().all(Flaw::is_newer), "{flaws:?}");
+    assert!(rows.attempts.rows().is_empty());
+    assert!(flaws.len() == 4 && flaws.iter().all(Flaw::is_newer), "{flaws:?}");
     let accepted = AcceptedEvent { event: Some(Event::default()), ..AcceptedEvent::default() };
     assert!(read(Source::Events, accepted.encode_to_vec()).1[0].is_newer());
 }
@@ -196,6 +198,20 @@ fn what_is_not_read_is_kept_alone_as_a_message_of_its_own() {
     assert_eq!(unread.message, 3);
     let alone = OutcomeBatch { outcomes: vec![newer] }.encode_to_vec();
     assert_eq!(unread.payload, alone);
+}
+
+#[test]
+fn a_try_says_at_which_level_its_webhook_stands_where_that_is_known() {
+    let levels = [Level::ParentAccount, Level::Account, Level::Domain, Level::Alert];
+    // An earlier version does not say it.
+    let tries = levels
+        .into_iter()
+        .chain([Level::Unspecified])
+        .map(|level| outcome::Kind::Attempted(Attempted { level: level.into(), ..last_try() }));
+    let rows = flawless(Source::Outcomes, outcomes(tries.collect()));
+    let found: Vec<_> = rows.attempts.rows().iter().map(|row| row.level.as_deref()).collect();
+    let names = ["parent_account", "account", "domain", "alert"].map(Some);
+    assert_eq!(found, [&names[..], &[None]].concat());
 }
 
 #[test]

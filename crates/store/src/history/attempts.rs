@@ -46,6 +46,9 @@ pub struct AttemptRow {
     pub response_snippet: String,
     /// When the next try is due.
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// `parent_account`, `account`, `domain` or `alert`: where the subscription stands
+    /// that it was made for; `None` where an earlier version has told of it.
+    pub level: Option<String>,
     /// Of a try that failed; `None` where an earlier version has told of it.
     pub event: Option<NamedEvent>,
 }
@@ -112,7 +115,7 @@ impl Keyed for AttemptRow {
             "attempts (event_key, delivery_id, hop, started_at, account_id, target_id, \
              generation, attempt, charged, duration_ms, url, status, reason, detail, \
              response_snippet, next_attempt_at, named_event_id, named_event_type, \
-             named_domain_id)",
+             named_domain_id, level)",
         );
         let mut tally = Tally::default();
         for row in rows {
@@ -137,6 +140,7 @@ impl Keyed for AttemptRow {
                 &event.map(|event| clean(&event.event_id)),
                 &event.map(|event| event.event_type.as_str()),
                 &event.and_then(|event| event.domain_id),
+                &row.level.as_deref(),
             ]);
             tally.attempt(row);
         }

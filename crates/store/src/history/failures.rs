@@ -27,6 +27,9 @@ pub struct FailureSearch {
     pub reason: Option<String>,
     pub status: Option<i32>,
     pub delivery_id: Option<Uuid>,
+    /// Whether a URL finds only what was tried for the account's own webhooks and alert
+    /// settings, and not what was tried for its parent's.
+    pub finds_own_urls_alone: bool,
 }
 
 /// A place in the list, behind which a page begins.
@@ -57,6 +60,8 @@ pub struct FailedAttempt {
     /// `None` when an earlier version has told of it, and the event is no longer there.
     pub event_id: Option<String>,
     pub event_type: Option<String>,
+    /// As in `AttemptRow`.
+    pub level: Option<String>,
 }
 
 impl FailedAttempt {
@@ -96,6 +101,7 @@ impl Store {
                 next_attempt_at: row.try_get("next_attempt_at")?,
                 event_id: row.try_get("event_id")?,
                 event_type: row.try_get("event_type")?,
+                level: row.try_get("level")?,
             })
         });
         Ok(found.collect::<Result<_, sqlx::Error>>()?)
@@ -128,8 +134,8 @@ fn statement(
     let looks_at_events = search.domain_id.is_some() || search.event_type.is_some();
     query.push(
         "SELECT a.started_at, a.delivery_id, a.hop, a.attempt, a.charged, a.duration_ms, a.url, \
-         a.status, a.reason, a.detail, a.response_snippet, a.next_attempt_at, e.event_id, \
-         e.event_type FROM attempts a ",
+         a.status, a.reason, a.detail, a.response_snippet, a.next_attempt_at, a.level, \
+         e.event_id, e.event_type FROM attempts a ",
     );
     query.push(if looks_at_events { "JOIN" } else { "LEFT JOIN" });
     // The first of these that there is: the name that stands with the try, or else one event,
@@ -164,6 +170,10 @@ fn statement(
     }
     if let Some(url) = &search.url {
         query.push(" AND a.url = ").push_bind(url.clone());
+        if search.finds_own_urls_alone {
+            // Where no level stands, it may have been the parent's.
+            query.push(" AND a.level IN ('account', 'domain', 'alert')");
+        }
     }
     if let Some(reason) = &search.reason {
         query.push(" AND a.reason = ").push_bind(reason.clone());

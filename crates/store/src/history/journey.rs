@@ -258,8 +258,8 @@ async fn attempts(
     let rows = sqlx::query!(
         "SELECT delivery_id, hop, target_id, generation, attempt, charged, started_at, \
          duration_ms, url, status, reason, detail, response_snippet, next_attempt_at, \
-         named_event_id, named_event_type, named_domain_id FROM attempts WHERE event_key = $1 AND account_id = $2 \
-         ORDER BY started_at, hop LIMIT $3",
+         named_event_id, named_event_type, named_domain_id, level FROM attempts \
+         WHERE event_key = $1 AND account_id = $2 ORDER BY started_at, hop LIMIT $3",
         event_key,
         account_id,
         MOST_ROWS
@@ -277,6 +277,7 @@ async fn attempts(
         charged: row.charged,
         started_at: row.started_at,
         duration_ms: number(row.duration_ms),
+        level: row.level,
         url: row.url,
         status: row.status.and_then(|status| status.try_into().ok()),
         reason: row.reason,

@@ -84,8 +84,8 @@ pub fn slot_start(at: DateTime<Utc>, seconds: i32) -> DateTime<Utc> {
 #[derive(Debug, Default)]
 struct Addition<'a> {
     counted: Counted,
-    /// Of the last try.
-    last: Option<(DateTime<Utc>, &'a str)>,
+    /// Of the last try: where it went, and for which level.
+    last: Option<(DateTime<Utc>, &'a str, Option<&'a str>)>,
     last_taken_at: Option<DateTime<Utc>>,
     /// With why.
     last_failed: Option<(DateTime<Utc>, &'a str)>,
@@ -120,7 +120,7 @@ impl<'a> Tally<'a> {
             if !slot.is_of_one_target() {
                 continue;
             }
-            *last = (*last).max(Some((at, row.url.as_str())));
+            *last = (*last).max(Some((at, row.url.as_str(), row.level.as_deref())));
             if is_taken {
                 *last_taken_at = (*last_taken_at).max(Some(at));
             } else {
@@ -161,7 +161,9 @@ impl<'a> Tally<'a> {
         let latencies: Vec<String> =
             additions.iter().map(|one| array(&one.counted.latencies)).collect();
         let urls: Vec<Option<Cow<'_, str>>> =
-            additions.iter().map(|one| one.last.map(|(_, url)| clean(url))).collect();
+            additions.iter().map(|one| one.last.map(|(_, url, _)| clean(url))).collect();
+        let levels: Vec<Option<&str>> =
+            additions.iter().map(|one| one.last.and_then(|(.., level)| level)).collect();
         let taken_at: Vec<Option<DateTime<Utc>>> =
             additions.iter().map(|one| one.last_taken_at).collect();
         let failed_at: Vec<Option<DateTime<Utc>>> =
@@ -171,17 +173,17 @@ impl<'a> Tally<'a> {
         sqlx::query!(
             "INSERT INTO statistics AS s (account_id, target_id, seconds, starts_at, taken, \
              failed, delivered, rejected, exhausted, expired, suppressed, held, poisoned, \
-             latencies, last_url, last_taken_at, last_failed_at, last_reason) \
+             latencies, last_url, last_taken_at, last_failed_at, last_reason, last_level) \
              SELECT account_id, target_id, seconds, starts_at, taken, failed, delivered, \
              rejected, exhausted, expired, suppressed, held, poisoned, latencies::bigint[], \
-             last_url, last_taken_at, last_failed_at, last_reason \
+             last_url, last_taken_at, last_failed_at, last_reason, last_level \
              FROM unnest($1::text[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::bigint[], \
              $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], \
              $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], \
-             $16::timestamptz[], $17::timestamptz[], $18::text[]) \
+             $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[]) \
              AS r (account_id, target_id, seconds, starts_at, taken, failed, delivered, \
              rejected, exhausted, expired, suppressed, held, poisoned, latencies, last_url, \
-             last_taken_at, last_failed_at, last_reason) \
+             last_taken_at, last_failed_at, last_reason, last_level) \
              ON CONFLICT (account_id, target_id, seconds, starts_at) DO UPDATE SET \
              taken = s.taken + excluded.taken, failed = s.failed + excluded.failed, \
              delivered = s.delivered + excluded.delivered, \
@@ -193,6 +195,8 @@ impl<'a> Tally<'a> {
              latencies = CASE WHEN excluded.latencies = '{}' THEN s.latencies \
              WHEN s.latencies = '{}' THEN excluded.latencies \
              ELSE ARRAY(SELECT a + b FROM unnest(s.latencies, excluded.latencies) AS u (a, b)) END, \
+             last_level = CASE WHEN excluded.last_url IS NULL THEN s.last_level \
+             ELSE excluded.last_level END, \
              last_url = coalesce(excluded.last_url, s.last_url), \
              last_taken_at = greatest(s.last_taken_at, excluded.last_taken_at), \
              last_reason = CASE WHEN s.last_failed_at > excluded.last_failed_at \
@@ -215,7 +219,8 @@ impl<'a> Tally<'a> {
             &urls as &[Option<Cow<'_, str>>],
             &taken_at as &[Option<DateTime<Utc>>],
             &failed_at as &[Option<DateTime<Utc>>],
-            &reasons as &[Option<Cow<'_, str>>]
+            &reasons as &[Option<Cow<'_, str>>],
+            &levels as &[Option<&str>]
         )
         .execute(tx)
         .await?;

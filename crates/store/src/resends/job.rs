@@ -182,6 +182,8 @@ impl Store {
             account_id: job.account_id,
             target_id: job.target_id,
             target: job.target,
+            // Of no matter to whoever sends.
+            named_by: None,
             outcomes: job.outcomes,
             since: job.since,
             created_at: job.created_at,

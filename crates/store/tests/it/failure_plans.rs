@@ -100,7 +100,8 @@ async fn what_waits_is_counted_and_sent_again_by_indexes() {
     for target_id in [None, Some(target_id.trim().parse().expect("an id"))] {
         let outcomes = ["held".to_owned()];
         let (target, since) = ("", None);
-        let job = NewResend { target_id, target, outcomes: &outcomes, since, per_second: 1_000 };
+        let (named_by, outcomes) = (ACCOUNT, outcomes.as_slice());
+        let job = NewResend { target_id, target, named_by, outcomes, since, per_second: 1_000 };
         let now = noon + TimeDelta::days(1);
         store.create_resend(ACCOUNT, Uuid::from_u128(1), &job, now).await.expect("made");
         // PostgreSQL settles on a plan for all values after a few times.

@@ -59,6 +59,7 @@ fn attempt(delivery_id: &str, hop: u32) -> AttemptRow {
         detail: String::new(),
         response_snippet: "busy".to_owned(),
         next_attempt_at: (hop == 0).then(|| at(3)),
+        level: Some("account".to_owned()),
         event: (hop == 0).then(|| NamedEvent {
             event_id: "e".to_owned(),
             event_type: "clicked".to_owned(),

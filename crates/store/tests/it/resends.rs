@@ -29,7 +29,8 @@ async fn fill(env: &TestEnv) -> Store {
 async fn make(store: &Store, number: u128, target_id: Option<Uuid>, at: DateTime<Utc>) {
     let outcomes = ["held".to_owned()];
     let (target, since) = ("", None);
-    let job = NewResend { target_id, target, outcomes: &outcomes, since, per_second: 1_000 };
+    let (named_by, outcomes) = (ACCOUNT, outcomes.as_slice());
+    let job = NewResend { target_id, target, named_by, outcomes, since, per_second: 1_000 };
     store.create_resend(ACCOUNT, Uuid::from_u128(number), &job, at).await.expect("made");
 }
 

@@ -35,6 +35,7 @@ fn attempt(n: usize) -> AttemptRow {
         detail: String::new(),
         response_snippet: String::new(),
         next_attempt_at: None,
+        level: Some("account".to_owned()),
         event: None,
     }
 }
@@ -310,6 +311,7 @@ async fn the_worst_targets_come_first_and_tell_what_was_last() {
         reason: reason.to_owned(),
         url: format!("https://hooks.example.net/{target}/{seconds}"),
         next_attempt_at: (reason != "ok").then(|| at(seconds + 600)),
+        level: Some("account".to_owned()),
         event: None,
         ..attempt(n)
     };

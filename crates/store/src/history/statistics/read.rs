@@ -75,6 +75,8 @@ pub struct TargetStatistics {
     /// Where its last try went, as failure logs show it. All of this, as far back as
     /// statistics go.
     pub last_url: Option<String>,
+    /// Which level that one was for, as in `AttemptRow`.
+    pub last_level: Option<String>,
     /// When the last try was taken.
     pub last_taken_at: Option<DateTime<Utc>>,
     /// When the last one failed.
@@ -283,10 +285,10 @@ impl Store {
     ) -> Result<Vec<TargetStatistics>, StoreError> {
         let rows = sqlx::query!(
             "SELECT t.target_id AS \"target_id!\", u.last_url AS \"last_url?\", \
-             o.last_taken_at AS \"last_taken_at?\", f.last_failed_at AS \"last_failed_at?\", \
+             u.last_level AS \"last_level?\", o.last_taken_at AS \"last_taken_at?\", f.last_failed_at AS \"last_failed_at?\", \
              f.last_reason AS \"last_reason?\" \
              FROM unnest($2::uuid[]) WITH ORDINALITY AS t (target_id, place) \
-             LEFT JOIN LATERAL (SELECT last_url FROM statistics s WHERE s.account_id = $1 \
+             LEFT JOIN LATERAL (SELECT last_url, last_level FROM statistics s WHERE s.account_id = $1 \
              AND s.target_id = t.target_id AND s.seconds = $3 AND s.last_url IS NOT NULL \
              ORDER BY s.starts_at DESC LIMIT 1) AS u ON true \
              LEFT JOIN LATERAL (SELECT last_taken_at FROM statistics s WHERE s.account_id = $1 \
@@ -308,6 +310,7 @@ impl Store {
                 target_id: row.target_id,
                 counted: Counted::default(),
                 last_url: row.last_url,
+                last_level: row.last_level,
                 last_taken_at: row.last_taken_at,
                 last_failed_at: row.last_failed_at,
                 last_reason: row.last_reason,

@@ -45,11 +45,12 @@ pub struct Failure {
 /// What kept the answer away. `docs/receivers.md` tells customers of each.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FailureKind {
-    /// The URL leads to an address that receivers may not have.
+    /// The address in the URL is one that receivers may not have.
     Blocked,
     /// The URL cannot be sent to.
     InvalidUrl,
-    /// The name does not exist or has no address.
+    /// The name does not exist, has no address, or one that receivers may not have: which of
+    /// these is told to nobody.
     Dns,
     /// Our resolver did not answer, or could not find out.
     DnsOurs,

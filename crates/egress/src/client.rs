@@ -219,9 +219,8 @@ impl Client {
     /// would find an address that it may go to.
     ///
     /// # Errors
-    /// Why it would not. Whoever shows this to a customer must not tell
-    /// [`FailureKind::Blocked`] from [`FailureKind::Dns`]: the difference says
-    /// which internal names there are.
+    /// Why it would not. A name that leads where receivers may not be fails as one
+    /// that does not exist: the difference would say which internal names there are.
     pub async fn look_up(&self, url: &str) -> Result<(), Failure> {
         match self.vet_url(url)?.host() {
             Some(Host::Domain(name)) => self.resolver.addresses(name).await.map(|_| ()),

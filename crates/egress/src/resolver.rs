@@ -25,6 +25,10 @@ pub(crate) struct VettingResolver {
     proxy: Option<EgressProxy>,
 }
 
+/// What is said of a name that does not exist, and of one that leads where receivers may not
+/// be. The same for both, or whoever asks would learn which internal names there are.
+const LEADS_NOWHERE: &str = "the host's name does not exist or has no address";
+
 impl VettingResolver {
     pub(crate) fn new(
         policy: Arc<AddressPolicy>,
@@ -46,17 +50,14 @@ impl VettingResolver {
             },
         };
         if addresses.is_empty() {
-            return Err(Failure::new(FailureKind::Dns, "the host's name has no address"));
+            return Err(Failure::new(FailureKind::Dns, LEADS_NOWHERE));
         }
         // One bad address spoils the name: whoever controls it could otherwise
         // have us try the good one first and the bad one next.
         for address in &addresses {
-            self.policy.vet(*address).map_err(|forbidden| {
-                Failure::new(
-                    FailureKind::Blocked,
-                    format!("the host's name leads where receivers may not be: {forbidden}"),
-                )
-            })?;
+            self.policy
+                .vet(*address)
+                .map_err(|_| Failure::new(FailureKind::Dns, LEADS_NOWHERE))?;
         }
         let (mut of_v4, mut of_v6) = (0, 0);
         if self.proxy.is_some() {
@@ -176,6 +177,19 @@ mod tests {
             assert_eq!(failure.kind, FailureKind::Blocked, "{bad}");
             assert!(!failure.detail.contains("10.0.0.1"), "{}", failure.detail);
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_told_like_one_that_does_not_exist() {
+        let missing = || Err(io::Error::other("Name or service not known"));
+        let mut told = Vec::new();
+        for found in [missing(), Ok(vec![]), Ok(at(&["10.0.0.1"])), Ok(at(&["8.8.8.8", "::1"]))] {
+            let found = std::sync::Mutex::new(Some(found));
+            let once = move |_: &str| found.lock().unwrap().take().expect("asked once");
+            told.push(resolver(once).addresses("a.example".into()).await.unwrap_err());
+        }
+        assert!(told.iter().all(|failure| *failure == told[0]), "{told:?}");
+        assert_eq!(told[0].kind, FailureKind::Dns);
     }
 
     #[tokio::test]

@@ -77,8 +77,9 @@ impl AddressPolicy {
     }
 }
 
-/// A URL for logs and for people: without user name, password, query and
-/// fragment, any of which may be a credential.
+/// A URL for the people whose it is: without user name, password, query and fragment, any of
+/// which may be a credential. For logs of processes it is too much: with many services the
+/// path is a secret as well. They have [`host_of`], if anything.
 pub fn loggable_url(url: &Url) -> String {
     // `user:secret@host` is a URL as well, with the scheme `user`.
     let Some(host) = url.host_str() else { return NOT_A_URL.to_owned() };

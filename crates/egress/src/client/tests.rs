@@ -208,7 +208,7 @@ async fn names_are_vetted_by_the_addresses_that_they_lead_to() {
     };
     assert_eq!(response(&get("good.example").await), (200, "ok"));
     for (name, kind) in [
-        ("mixed.example", FailureKind::Blocked),
+        ("mixed.example", FailureKind::Dns),
         ("none.example", FailureKind::Dns),
         ("lost.example", FailureKind::DnsOurs),
     ] {
@@ -223,7 +223,7 @@ async fn names_are_vetted_by_the_addresses_that_they_lead_to() {
     for (name, expected) in [
         ("good.example", None),
         ("127.0.0.1", None),
-        ("mixed.example", Some(FailureKind::Blocked)),
+        ("mixed.example", Some(FailureKind::Dns)),
         ("10.20.30.40", Some(FailureKind::Blocked)),
         ("none.example", Some(FailureKind::Dns)),
         ("lost.example", Some(FailureKind::DnsOurs)),

@@ -28,6 +28,7 @@ use crate::failures::{self, Failure, FailuresQuery, Search};
 use crate::form::{Form, Query};
 use crate::outbound::Place;
 use crate::path::Segments;
+use crate::viewer::Viewer;
 
 /// Rows that are read at once.
 const PAGE: i64 = 100;
@@ -218,7 +219,8 @@ impl Pages for Failures {
         let Some(last) = found.last() else { return Ok(None) };
         self.behind = Some(last.place());
         let mut lines = Vec::new();
-        for failure in found.iter().map(Failure::of) {
+        let viewer = Viewer::of(&self.caller);
+        for failure in found.iter().map(|failure| Failure::of(viewer, failure)) {
             match format {
                 Format::Ndjson => {
                     crate::respond::append_json(&mut lines, &failure);

@@ -21,6 +21,7 @@ use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::events::{links::Origin, token};
 use crate::form::Query;
+use crate::viewer::Viewer;
 use crate::{SettingsApi, respond};
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
@@ -73,7 +74,8 @@ pub(crate) async fn list(
         }
         _ => None,
     };
-    let items = found.iter().map(Failure::of).collect();
+    let viewer = Viewer::of(&caller);
+    let items = found.iter().map(|failure| Failure::of(viewer, failure)).collect();
     Ok(respond::ok(&Page { items, paging: Paging { next } }))
 }
 
@@ -97,7 +99,8 @@ pub(crate) struct FailuresQuery {
     /// Name of a domain, whose events failed to arrive.
     #[param(example = "mail.demo.example")]
     domain: Option<String>,
-    /// The URL of the receiver, as a whole.
+    /// The URL of the receiver, as failures have it. A subaccount finds none of its parent's
+    /// by it.
     #[param(example = "https://hooks.example.net/acc")]
     url: Option<String>,
     /// Type of the event, as webhooks and alerts are named.

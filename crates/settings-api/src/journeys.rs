@@ -18,13 +18,14 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use self::answer::{DecisionView, EndView, EventName, Viewer, hex, rfc3339};
+pub(crate) use self::answer::{DecisionView, EndView, EventName, hex, rfc3339};
 use self::answer::{DeliveryView, JourneyView, OneDelivery};
 pub(crate) use self::story::{Story, stories};
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::{Form, Query};
 use crate::path::Segments;
+use crate::viewer::Viewer;
 use crate::{SettingsApi, respond};
 
 type Result<T = Response> = std::result::Result<T, ApiError>;

@@ -60,6 +60,7 @@ mod statistics;
 mod strangers;
 mod subaccounts;
 mod test_call;
+mod viewer;
 mod webhook_options;
 mod webhooks;
 mod why;

@@ -25,8 +25,8 @@ use self::worker::next_generation;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::Body;
-use crate::journeys::Viewer;
 use crate::path::Segments;
+use crate::viewer::{Viewer, level_name};
 use crate::{SettingsApi, respond};
 
 /// The calls of this module.
@@ -58,7 +58,7 @@ async fn undelivered(
     let groups = api.store.undelivered(&caller.account_id).await?;
     let undelivered = groups.into_iter().map(|group| {
         let delivery = Delivery::decode(group.delivery.as_slice()).unwrap_or_default();
-        let level = delivery.level();
+        let level = level_name(delivery.level());
         let (url, alert_setting_id) = match delivery.target.and_then(|target| target.kind) {
             Some(TargetKind::Message(target)) => (Some(viewer.url(level, &target.url)), None),
             Some(TargetKind::Alert(target)) => (None, Some(target.setting_id)),
@@ -85,7 +85,8 @@ async fn undelivered(
 )]
 async fn list(State(api): State<SettingsApi>, Extension(caller): Extension<Caller>) -> Result {
     let resends = api.store.resends(&caller.account_id).await?;
-    Ok(respond::ok(&ResendList { resends: resends.into_iter().map(Shown::of).collect() }))
+    let resends = resends.into_iter().map(|resend| Shown::of(&caller, resend)).collect();
+    Ok(respond::ok(&ResendList { resends }))
 }
 
 /// Sends again what was not delivered, as a job: to one URL, for one alert
@@ -114,6 +115,7 @@ async fn create(
     let new = NewResend {
         target_id: wanted.target_id,
         target: &wanted.target,
+        named_by: &caller.key_account_id,
         outcomes: &wanted.outcomes,
         since: wanted.since,
         per_second: wanted.per_second,
@@ -208,7 +210,7 @@ async fn resend_one(
 
 async fn show_one(api: &SettingsApi, caller: &Caller, id: Uuid) -> Result {
     let resend = api.store.resend(&caller.account_id, id).await?;
-    Ok(respond::ok(&Shown::of(resend)))
+    Ok(respond::ok(&Shown::of(caller, resend)))
 }
 
 fn resend_id(text: &str) -> Result<Uuid> {
@@ -267,7 +269,8 @@ struct ResendList {
 #[schema(as = Resend)]
 struct Shown {
     id: String,
-    /// The URL or the alert setting; empty for everything.
+    /// The URL or the alert setting; empty for everything. Of a URL that a parent account
+    /// named, its subaccount sees the host.
     target: String,
     outcomes: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -284,10 +287,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(resend: Resend) -> Self {
+    fn of(caller: &Caller, resend: Resend) -> Self {
+        // What the account has named it knows; the parent may have named what is its own.
+        let is_own = resend.named_by.as_ref() == Some(&caller.key_account_id);
+        let is_url = Uuid::try_parse(&resend.target).is_err();
+        let level = (is_own || !is_url).then_some("account");
         Self {
             id: resend.resend_id.to_string(),
-            target: resend.target,
+            target: Viewer::of(caller).url(level, &resend.target),
             outcomes: resend.outcomes,
             since: resend.since.map(time),
             per_second: resend.per_second,

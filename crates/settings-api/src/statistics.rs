@@ -22,6 +22,7 @@ use self::answer::{BacklogView, Series, TargetView, Targets};
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::Query;
+use crate::viewer::{Viewer, level_name};
 use crate::{SettingsApi, respond};
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
@@ -86,9 +87,10 @@ async fn targets(
         .map(|setting| setting.setting_id.to_string())
         .map(|id| (model::alert_target_id(&id), id))
         .collect();
+    let viewer = Viewer::of(&caller);
     let mut targets = Vec::with_capacity(found.len());
     for target in &found {
-        let name = name(&api, &filter, target, &settings).await?;
+        let name = name(&api, viewer, &filter, target, &settings).await?;
         targets.push(TargetView::of(target, name));
     }
     Ok(respond::ok(&Targets::of(&filter, targets)))
@@ -120,21 +122,27 @@ struct Name {
 /// the last try, and where there was none, a body that is kept.
 async fn name(
     api: &SettingsApi,
+    viewer: Viewer,
     filter: &TargetFilter,
     target: &TargetStatistics,
     settings: &[(String, String)],
 ) -> Result<Name> {
     let id = target.target_id.simple().to_string();
     let setting = settings.iter().find(|(target, _)| *target == id).map(|(_, id)| id.clone());
-    let known = Name { url: target.last_url.clone(), alert_setting_id: setting };
+    // Alert settings are the account's own, whatever an earlier version has said.
+    let level = setting.as_ref().map_or(target.last_level.as_deref(), |_| Some("alert"));
+    let url = target.last_url.as_deref().map(|url| viewer.url(level, url));
+    let known = Name { url, alert_setting_id: setting };
     if known.url.is_some() {
         return Ok(known);
     }
     let kept = api.store.one_undelivered(&filter.account_id, target.target_id).await?;
-    let kind = kept.and_then(|body| Delivery::decode(body.as_slice()).ok()?.target?.kind);
-    Ok(match kind {
+    let kept = kept.and_then(|body| Delivery::decode(body.as_slice()).ok()).unwrap_or_default();
+    let level = level_name(kept.level());
+    Ok(match kept.target.and_then(|target| target.kind) {
         Some(TargetKind::Message(target)) => {
-            Name { url: Some(egress::loggable(&target.url)), ..Name::default() }
+            let url = viewer.url(level, &egress::loggable(&target.url));
+            Name { url: Some(url), ..Name::default() }
         }
         Some(TargetKind::Alert(target)) => {
             Name { url: None, alert_setting_id: Some(target.setting_id) }

@@ -28,7 +28,7 @@ use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::events::{links::Origin, token};
 use crate::form::Query;
-use crate::journeys::Viewer;
+use crate::viewer::Viewer;
 use crate::{SettingsApi, respond};
 
 type Result<T = Response> = std::result::Result<T, ApiError>;
@@ -73,10 +73,12 @@ async fn why(
     };
     let search = asked.search(&caller.account_id)?;
     let place = api.reading.place(&caller.primary_id).await?;
+    let viewer = Viewer::of(&caller);
     let standing = Standing::of(&api, &caller, &search.addressee).await?;
     let found = api.store.considered(&search, behind.and_then(place_of), asked.limit).await?;
+    let found = seen_by(viewer, found);
     let summary = match behind {
-        None => Some(summary(&api, &search, &standing).await?),
+        None => Some(summary(&api, viewer, &search, &standing).await?),
         Some(_) => None,
     };
     drop(place);
@@ -90,7 +92,6 @@ async fn why(
         }
         _ => None,
     };
-    let viewer = Viewer::of(&caller);
     let items = found.iter().map(|event| ItemView::of(viewer, event, &standing)).collect();
     let settings = standing.show(viewer);
     Ok(respond::ok(&Page { settings, summary, items, paging: Paging { next } }))
@@ -100,12 +101,30 @@ fn place_of((micros, position): (i64, i64)) -> Option<EventPlace> {
     Some(EventPlace { occurred_at: DateTime::from_timestamp_micros(micros)?, position })
 }
 
+/// Leaves out what was decided about a parent's webhooks where no webhook of the account's
+/// own had the URL. So a subaccount learns nothing by a URL that it guesses.
+fn seen_by(viewer: Viewer, mut found: Vec<Considered>) -> Vec<Considered> {
+    for event in &mut found {
+        if !event.decisions.iter().any(|decision| viewer.sees_level(Some(&decision.level))) {
+            event.decisions.clear();
+            event.end = None;
+        }
+    }
+    found
+}
+
 /// How many events of the range had which fate.
-async fn summary(api: &SettingsApi, search: &WhySearch, standing: &Standing) -> Result<Summary> {
+async fn summary(
+    api: &SettingsApi,
+    viewer: Viewer,
+    search: &WhySearch,
+    standing: &Standing,
+) -> Result<Summary> {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     let (mut events, mut behind) = (0, None);
     loop {
         let some = api.store.considered(search, behind, COUNTED_AT_ONCE).await?;
+        let some = seen_by(viewer, some);
         for event in &some {
             *counts.entry(Fate::of(event, standing).name()).or_default() += 1;
         }

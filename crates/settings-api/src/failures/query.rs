@@ -9,6 +9,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::events::time::moment;
 use crate::form::Form;
+use crate::viewer::Viewer;
 use crate::{SettingsApi, domain_name};
 
 /// Entries on a page, if the caller does not say.
@@ -126,6 +127,7 @@ impl Search {
             reason: self.reason.clone(),
             status: self.status.map(i32::from),
             delivery_id: self.delivery.as_deref().and_then(store::history::id),
+            finds_own_urls_alone: !Viewer::of(caller).sees_parent(),
         };
         Ok(api.store.failures(&search, behind, self.limit).await?)
     }

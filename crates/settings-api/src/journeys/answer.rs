@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use prost::Message as _;
-use protocol::v1::{Event, Level};
+use protocol::v1::Event;
 use serde::Serialize;
 use serde_json::Value;
 use store::history::{AcceptedRow, AttemptRow, DecisionRow, Journey, KnownEnd, RoutedRow, Uuid};
@@ -10,53 +10,8 @@ use utoipa::ToSchema;
 
 use super::story::Story;
 use super::words;
-use crate::auth::Caller;
 use crate::events::item;
-
-/// Who looks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Viewer {
-    /// A subaccount sees that its parent hears of its events, and on which host; not by
-    /// which webhook, nor at which path, which is a secret with many services.
-    sees_parent: bool,
-}
-
-impl Viewer {
-    pub(crate) fn of(caller: &Caller) -> Self {
-        Self { sees_parent: caller.key_account_id != caller.account_id }
-    }
-
-    fn sees(self, decision: &DecisionRow) -> bool {
-        self.sees_level(&decision.level)
-    }
-
-    /// Whether ids of this level are the viewer's own.
-    pub(crate) fn sees_level(self, level: &str) -> bool {
-        self.sees_parent || level != PARENT
-    }
-
-    /// A webhook's URL, as far as it is the viewer's to see.
-    pub(crate) fn url(self, level: Level, url: &str) -> String {
-        // A level that this version does not know may be the parent's.
-        if self.sees_parent || matches!(level, Level::Account | Level::Domain) {
-            url.to_owned()
-        } else {
-            egress::host_of(url)
-        }
-    }
-
-    /// `None` for mailboxes, which have none.
-    fn url_of(self, decision: &DecisionRow) -> Option<String> {
-        let url = match self.sees(decision) {
-            true => decision.url.clone(),
-            false => egress::host_of(&decision.url),
-        };
-        (!decision.url.is_empty()).then_some(url)
-    }
-}
-
-/// The level that is not the account's own.
-const PARENT: &str = "parent_account";
+use crate::viewer::Viewer;
 
 /// What has become of an event.
 #[derive(Serialize, ToSchema)]
@@ -301,23 +256,29 @@ fn domain_of(event: &[u8]) -> Option<String> {
     (!event.domain.is_empty()).then_some(event.domain)
 }
 
+/// `None` for mailboxes, which have none.
+fn url_of(viewer: Viewer, decision: &DecisionRow) -> Option<String> {
+    let url = viewer.url(Some(&decision.level), &decision.url);
+    (!url.is_empty()).then_some(url)
+}
+
 impl DecisionView {
     /// All that were made at one time.
     pub(crate) fn all(viewer: Viewer, decisions: &[DecisionRow]) -> Vec<Self> {
         let parents: Vec<&str> = decisions
             .iter()
-            .filter(|decision| !viewer.sees(decision))
+            .filter(|decision| !viewer.sees_level(Some(&decision.level)))
             .map(|decision| decision.subscription_id.as_str())
             .collect();
         let view = |decision: &DecisionRow| {
-            let is_seen = viewer.sees(decision);
+            let is_seen = viewer.sees_level(Some(&decision.level));
             let duplicate_of = decision.duplicate_of.clone();
             Self {
                 verdict: decision.verdict.clone(),
                 explanation: words::verdict(decision),
                 level: decision.level.clone(),
                 subscription_id: is_seen.then(|| decision.subscription_id.clone()),
-                url: viewer.url_of(decision),
+                url: url_of(viewer, decision),
                 delivery_id: decision.delivery_id.map(hex),
                 duplicate_of: duplicate_of.filter(|id| !parents.contains(&id.as_str())),
                 disabled_since: decision.disabled_at.map(rfc3339),
@@ -329,13 +290,15 @@ impl DecisionView {
 
 impl DeliveryView {
     pub(super) fn of(viewer: Viewer, story: &Story<'_>) -> Self {
-        // What was decided is kept no longer than attempts: then it may have been the parent's.
-        let is_shown = story.decision.map_or(viewer.sees_parent, |decision| viewer.sees(decision));
-        let attempts = story.attempts.iter().map(|attempt| AttemptView::of(attempt, is_shown));
+        let decided = story.decision.map(|decision| decision.level.as_str());
+        let attempts = story.attempts.iter().map(|attempt| {
+            // Of an earlier version what was decided says it.
+            AttemptView::of(viewer, attempt.level.as_deref().or(decided), attempt)
+        });
         let attempts: Vec<_> = attempts.collect();
         let tried = attempts.iter().map(|attempt| attempt.url.clone()).rfind(|url| !url.is_empty());
         let url = match story.decision {
-            Some(decision) => viewer.url_of(decision),
+            Some(decision) => url_of(viewer, decision),
             None => tried,
         };
         let alert = story.decision.filter(|decision| decision.level == "alert");
@@ -352,23 +315,18 @@ impl DeliveryView {
 }
 
 impl AttemptView {
-    /// Of what is not the viewer's, neither the path that was asked nor what was answered.
-    fn of(attempt: &AttemptRow, is_shown: bool) -> Self {
-        let url = match attempt.url.as_str() {
-            url if is_shown || url.is_empty() => url.to_owned(),
-            url => egress::host_of(url),
-        };
-        let response = if is_shown { attempt.response_snippet.clone() } else { String::new() };
+    /// `level` is that of the webhook or alert setting that was tried for.
+    fn of(viewer: Viewer, level: Option<&str>, attempt: &AttemptRow) -> Self {
         Self {
             attempt: attempt.attempt,
             charged: attempt.charged,
             started_at: rfc3339(attempt.started_at),
             duration_ms: attempt.duration_ms,
-            url,
+            url: viewer.url(level, &attempt.url),
             status: attempt.status,
             reason: attempt.reason.clone(),
             detail: attempt.detail.clone(),
-            response,
+            response: viewer.response(level, &attempt.response_snippet),
             next_attempt_at: attempt.next_attempt_at.map(rfc3339),
         }
     }

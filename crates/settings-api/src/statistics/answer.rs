@@ -114,8 +114,9 @@ pub(super) struct TargetView {
     target_id: String,
     /// `webhook` or `alert`. An alert setting that is deleted counts as a webhook.
     kind: &'static str,
-    /// Without what may be secret in it, of a mail with its mailboxes masked, as in
-    /// failure logs; `null` when nothing was tried or kept.
+    /// Without what may be secret in it, of a mail with its mailboxes masked, and of its
+    /// parent's for a subaccount the host alone, as in failure logs; `null` when nothing was
+    /// tried or kept.
     #[schema(required)]
     url: Option<String>,
     /// Of an alert.

@@ -8,7 +8,8 @@ use store::history::Considered;
 use utoipa::ToSchema;
 
 use super::standing::{Standing, StandingView};
-use crate::journeys::{DecisionView, EndView, EventName, Viewer, rfc3339, words};
+use crate::journeys::{DecisionView, EndView, EventName, rfc3339, words};
+use crate::viewer::Viewer;
 
 /// What became of an event at the target.
 pub(super) enum Fate {

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::SettingsApi;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::journeys::{Viewer, rfc3339};
+use crate::journeys::rfc3339;
+use crate::viewer::Viewer;
 
 /// What settings say now.
 #[derive(Debug)]
@@ -56,7 +57,10 @@ impl Standing {
         match addressee {
             Addressee::Url(url) => {
                 let mut subscriptions = Vec::new();
-                if let Some(parent) = &documents.parent {
+                // What a subaccount asks about is its own.
+                if let Some(parent) = &documents.parent
+                    && Viewer::of(caller).sees_parent()
+                {
                     subscriptions.extend(of_account(parent, "parent_account", url));
                 }
                 subscriptions.extend(of_account(&documents.account, "account", url));
@@ -186,7 +190,7 @@ impl Subscription {
     fn show(&self, viewer: Viewer) -> SubscriptionView {
         SubscriptionView {
             level: self.level,
-            id: viewer.sees_level(self.level).then(|| self.id.clone()),
+            id: viewer.sees_level(Some(self.level)).then(|| self.id.clone()),
             event_types: self.event_types.clone(),
             domain: self.domain.as_ref().map(|(_, name, _)| name.clone()),
             is_domain_disabled: self.domain.as_ref().is_some_and(|(.., is_disabled)| *is_disabled),
@@ -239,10 +243,9 @@ pub(super) struct UrlView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = WhySubscription)]
 struct SubscriptionView {
-    /// `parent_account`, `account` or `domain`.
+    /// `parent_account`, `account` or `domain`. A subaccount sees none of its parent's.
     level: &'static str,
-    /// Of the account's webhook, or of the domain; `null` where it is another
-    /// account's.
+    /// Of the account's webhook, or of the domain.
     #[schema(required)]
     id: Option<String>,
     event_types: Vec<String>,

@@ -34,6 +34,10 @@ use crate::payload::MessageFields;
 /// as it is or a long run without any of them.
 const SIGNS: &[u8] = b"@=%#!&\\";
 
+/// How far back from a sign a local part may begin, in bytes: a whole address has no more. A text
+/// of signs with nothing else between would be read from its beginning for each of them.
+const LONGEST_LOCAL: usize = 320;
+
 /// Names of roles (RFC 2142 and usual ones), and what mail servers answer with.
 const WORDS: &[&str] = &[
     "abuse",
@@ -234,7 +238,9 @@ impl Personal {
                 return Some(text.len() - local.len());
             }
             let ends_word = |c: char| c.is_whitespace() || "<>()[]\",;:@/?&".contains(c);
-            let word = text.rsplit(ends_word).next().unwrap_or_default();
+            let far = text.len().saturating_sub(LONGEST_LOCAL);
+            let near = &text[text.ceil_char_boundary(far)..];
+            let word = near.rsplit(ends_word).next().unwrap_or_default();
             let tagged = self.locals.last().and_then(|base| word.rfind(&format!("{base}+")));
             Some(text.len() - word.len() + tagged?)
         };

@@ -80,7 +80,7 @@ async fn publish(
 ) -> Result<Response, Problem> {
     let given = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let format = Format::of(given(CONTENT_TYPE.as_str()))?;
-    let events = match (format, json::parse(&body?)?) {
+    let events = match (format, json::parse_at_most(&body?, MOST_EVENTS)?) {
         // Who sends lines gets a list, also for a single line.
         (Format::Lines, events) => Events::Several(events.into_vec()),
         (Format::Json, events) => events,
@@ -94,12 +94,9 @@ async fn publish(
                 .next()
                 .map_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response(), single))
         }
-        Events::Several(events) if events.is_empty() || events.len() > MOST_EVENTS => {
-            Err(Problem::malformed(format!(
-                "expected 1 to {MOST_EVENTS} events in a request, found {}",
-                events.len()
-            )))
-        }
+        Events::Several(events) if events.is_empty() => Err(Problem::malformed(format!(
+            "expected 1 to {MOST_EVENTS} events in a request, found none"
+        ))),
         Events::Several(events) => Ok(several(acceptor.accept_all(events, &origin).await)),
     }
 }

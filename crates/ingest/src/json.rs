@@ -40,12 +40,25 @@ impl Events {
 /// At the first thing that is wrong, a field that does not exist included; and
 /// when there is no event at all.
 pub fn parse(text: &[u8]) -> Result<Events, Malformed> {
+    parse_at_most(text, usize::MAX)
+}
+
+/// The same of at most so many events. An event of two bytes takes some hundred in memory, so
+/// that those that are too many are not read.
+///
+/// # Errors
+/// Those of [`parse`]; and when there are more events.
+pub fn parse_at_most(text: &[u8], most: usize) -> Result<Events, Malformed> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return array(text).map(Events::Several);
+        return array(text, most).map(Events::Several);
     }
     let mut events = Vec::new();
     for event in serde_json::Deserializer::from_slice(text).into_iter::<Event>() {
-        events.push(event.map_err(|error| malformed(events.len(), &error))?);
+        let event = event.map_err(|error| malformed(events.len(), &error))?;
+        if events.len() == most {
+            return Err(Malformed(too_many(most)));
+        }
+        events.push(event);
     }
     match events.len() {
         0 => Err(Malformed("there is no event in it".into())),
@@ -54,10 +67,14 @@ pub fn parse(text: &[u8]) -> Result<Events, Malformed> {
     }
 }
 
-fn array(body: &[u8]) -> Result<Vec<Event>, Malformed> {
+fn too_many(most: usize) -> String {
+    format!("there are more than {most} events in it")
+}
+
+fn array(body: &[u8], most: usize) -> Result<Vec<Event>, Malformed> {
     let read = Cell::new(0);
     let mut json = serde_json::Deserializer::from_slice(body);
-    let events = Elements { read: &read }.deserialize(&mut json);
+    let events = Elements { read: &read, most }.deserialize(&mut json);
     events
         .and_then(|events| json.end().map(|()| events))
         .map_err(|error| malformed(read.get(), &error))
@@ -66,6 +83,7 @@ fn array(body: &[u8]) -> Result<Vec<Event>, Malformed> {
 /// Reads an array and counts, so that an error can name the element.
 struct Elements<'a> {
     read: &'a Cell<usize>,
+    most: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Elements<'_> {
@@ -86,6 +104,9 @@ impl<'de> Visitor<'de> for Elements<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let mut events = Vec::new();
         while let Some(event) = elements.next_element()? {
+            if events.len() == self.most {
+                return Err(serde::de::Error::custom(too_many(self.most)));
+            }
             events.push(event);
             self.read.set(events.len());
         }

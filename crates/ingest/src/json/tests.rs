@@ -57,3 +57,12 @@ fn a_body_without_events_is_refused() {
         problem(body);
     }
 }
+
+#[test]
+fn more_events_than_a_request_may_have_are_not_read() {
+    for (few, many) in [("{} {}", "{} {} {} {nonsense"), ("[{},{}]", "[{},{},{},nonsense]")] {
+        assert_eq!(parse_at_most(few.as_bytes(), 2).expect(few).into_vec().len(), 2);
+        let problem = parse_at_most(many.as_bytes(), 2).expect_err(many).to_string();
+        assert!(problem.contains("more than 2 events"), "{problem}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use chassis::Clock;
 use chassis::door::network;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -67,11 +67,11 @@ fn is_over(failed: &Failed, now: DateTime<Utc>) -> bool {
 /// other side of the connection.
 pub(crate) fn origin(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAddr {
     let Some(back) = proxies.checked_sub(1) else { return peer };
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let seen: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    // What stands further to the left, a visitor may have written himself.
-    let found = seen.iter().rev().nth(back);
-    found.and_then(|text| text.parse().ok()).unwrap_or(peer)
+    // What stands further to the left, a visitor may have written himself: it may be no text.
+    let values = headers.get_all("x-forwarded-for").iter().rev().map(HeaderValue::as_bytes);
+    let found = values.flat_map(|value| value.rsplit(|byte| *byte == b',')).nth(back);
+    let text = found.and_then(|address| std::str::from_utf8(address).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
 }
 
 #[cfg(test)]
@@ -121,5 +121,9 @@ mod tests {
         assert_eq!(origin(peer, &headers, 2), address("1.1.1.1"));
         assert_eq!(origin(peer, &headers, 3), peer);
         assert_eq!(origin(peer, &HeaderMap::new(), 1), peer);
+        // What he writes himself hides nothing of what our proxy adds, be it text or not.
+        let added = HeaderValue::from_bytes(b"caf\xe9, 2.2.2.2").unwrap();
+        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), added)]);
+        assert_eq!(origin(peer, &headers, 1), address("2.2.2.2"));
     }
 }

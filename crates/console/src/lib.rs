@@ -23,6 +23,8 @@ mod failures;
 mod fields;
 mod frame;
 mod overview;
+#[doc(hidden)]
+pub mod parsers;
 mod path;
 mod query;
 mod resends;

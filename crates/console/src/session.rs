@@ -132,9 +132,10 @@ impl Session {
         is_secure: bool,
         now: DateTime<Utc>,
     ) -> Option<Self> {
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = cookies.flat_map(|cookies| cookies.split(';'));
-        let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+        // Bytes, because a cookie of somebody beside us may be no text, and takes ours with it.
+        let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let pairs = cookies.flat_map(|cookies| cookies.split(|byte| *byte == b';'));
+        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
         // Somebody beside us may have set one of the same name: the first that is ours counts.
         let mut ours =
             pairs.filter(|(found, _)| *found == name(is_secure)).filter_map(|(_, value)| {
@@ -190,6 +191,16 @@ mod tests {
         assert_eq!(read(key("01"), 12 * 3_600 - 1).unwrap().key(), "key-1");
         assert!(read(key("01"), 12 * 3_600).is_none(), "it has ended");
         assert!(read(key("02"), 0).is_none(), "another key");
+    }
+
+    #[test]
+    fn a_neighbours_cookie_that_is_no_text_does_not_end_the_session() {
+        let session = Session::begin("key-1", at(0));
+        let cookie = session.cookie(&key("01"), false, at(0));
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap().as_bytes();
+        let both = HeaderValue::from_bytes(&[b"theirs=caf\xe9; ", pair].concat()).unwrap();
+        let read = Session::read(&HeaderMap::from_iter([(COOKIE, both)]), &key("01"), false, at(0));
+        assert_eq!(read.unwrap().key(), "key-1");
     }
 
     #[test]

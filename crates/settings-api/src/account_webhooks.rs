@@ -1,6 +1,6 @@
 //! Account webhooks, version 1 (reference §5).
 
-mod request;
+pub(crate) mod request;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};

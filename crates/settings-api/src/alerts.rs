@@ -1,7 +1,7 @@
 //! Alerts, version 1 (reference §9).
 
 mod answer;
-mod request;
+pub(crate) mod request;
 mod slack;
 mod trial;
 

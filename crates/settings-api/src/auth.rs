@@ -151,7 +151,7 @@ async fn identify(api: &SettingsApi, headers: &HeaderMap) -> Result<Caller, ApiE
 }
 
 /// The password of user `api`.
-fn api_key(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn api_key(headers: &HeaderMap) -> Option<String> {
     let (scheme, credentials) =
         headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

@@ -1,7 +1,7 @@
 //! How deliveries are made, where an account wants it otherwise than the
 //! deployment does it. Nothing of this is Mailgun's: it lies under `/postrider/v1`.
 
-mod policies;
+pub(crate) mod policies;
 mod policy;
 mod urls;
 

@@ -2,7 +2,7 @@
 //! (reference §3), version 4 by URL (reference §4).
 
 mod names;
-mod request;
+pub(crate) mod request;
 mod sample_post;
 mod v3;
 mod v4;

@@ -11,7 +11,7 @@ pub(crate) mod links;
 mod query;
 pub(crate) mod time;
 pub(crate) mod token;
-mod walk;
+pub(crate) mod walk;
 
 use axum::Extension;
 use axum::extract::State;

@@ -3,6 +3,8 @@
 
 mod with_query;
 
+use std::sync::Arc;
+
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
@@ -13,14 +15,19 @@ use serde_json::{Map, Value};
 pub(crate) use self::with_query::{Query, WithQuery};
 use crate::error::ApiError;
 
-/// Fields in the order in which they came; names may repeat.
+/// Fields in the order in which they came; names may repeat. The values of one list share
+/// their name: a copy for each would make gigabytes of one long name and many short values.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Form(Vec<(String, String)>);
+pub(crate) struct Form(Vec<(Arc<str>, String)>);
 
 impl Form {
-    #[cfg(test)]
     pub(crate) fn of(fields: impl Iterator<Item = (String, String)>) -> Self {
-        Self(fields.collect())
+        Self(fields.map(|(name, value)| (name.into(), value)).collect())
+    }
+
+    /// Names and values, in their order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
     }
 
     /// The first value of a field that is not empty.
@@ -30,21 +37,20 @@ impl Form {
 
     /// The first value of a field, an empty one too.
     pub(crate) fn given(&self, name: &'static str) -> Option<&str> {
-        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        self.pairs().find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 
     /// All values of a field that are not empty, also under `name[]`, as PHP names lists.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
+        self.pairs()
             .filter(move |(field, value)| {
                 !value.is_empty() && (field.strip_suffix("[]").unwrap_or(field) == name)
             })
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| value)
     }
 
     /// Refuses a character that PostgreSQL has no place for.
-    fn checked(fields: Vec<(String, String)>) -> Result<Self, ApiError> {
+    fn checked(fields: Vec<(Arc<str>, String)>) -> Result<Self, ApiError> {
         match fields.iter().find(|(_, value)| value.contains('\0')) {
             Some((name, _)) => {
                 Err(ApiError::bad_request(format!("field '{name}' has a NUL in it")))
@@ -59,7 +65,8 @@ impl Form {
         if percent_encoding::percent_decode(text).decode_utf8().is_err() {
             return Err(ApiError::bad_request("the form is not valid UTF-8"));
         }
-        Self::checked(form_urlencoded::parse(text).into_owned().collect())
+        let fields = form_urlencoded::parse(text);
+        Self::checked(fields.map(|(name, value)| (name.into(), value.into_owned())).collect())
     }
 
     fn json(body: &[u8]) -> Result<Self, ApiError> {
@@ -73,6 +80,7 @@ impl Form {
                 Value::Array(values) => values,
                 value => vec![value],
             };
+            let name: Arc<str> = name.into();
             for value in values {
                 let value = match value {
                     Value::String(text) => text,
@@ -84,7 +92,7 @@ impl Form {
                         return Err(ApiError::bad_request(message));
                     }
                 };
-                fields.push((name.clone(), value));
+                fields.push((Arc::clone(&name), value));
             }
         }
         Self::checked(fields)
@@ -112,7 +120,7 @@ impl Form {
         let mut parts = multer::Multipart::new(stream, boundary);
         let mut fields = Vec::new();
         while let Some(part) = parts.next_field().await.map_err(malformed)? {
-            let name = part.name().map(str::to_owned);
+            let name = part.name().map(Arc::from);
             let value = String::from_utf8(part.bytes().await.map_err(malformed)?.into())
                 .map_err(|_| ApiError::bad_request("the multipart body is not valid UTF-8"))?;
             // A part without a name is nobody's field.

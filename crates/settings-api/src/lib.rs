@@ -46,6 +46,8 @@ mod logs;
 mod notices;
 mod openapi;
 mod outbound;
+#[doc(hidden)]
+pub mod parsers;
 mod path;
 mod publish;
 mod rate_limit;

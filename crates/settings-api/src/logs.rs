@@ -4,9 +4,9 @@
 //! A list is a range that is over, gone through by time. `total` is counted up to
 //! a limit, and only when it is asked for.
 
-mod filter;
+pub(crate) mod filter;
 mod item;
-mod request;
+pub(crate) mod request;
 
 use axum::Extension;
 use axum::extract::State;
@@ -58,13 +58,15 @@ pub(crate) async fn list(
         Some(token) => token::open(&api, &caller.account_id, LIST, token)?,
         None => Cursor { from: micros(asked.from), to: micros(asked.to), at: At::Start },
     };
+    // First, because it bounds the values that accounts are compared with.
+    let filter = filter::condition(&asked.events, &asked.tests)?;
     let place = api.reading.place(&caller.primary_id).await?;
     let accounts = Accounts::of(&api, &caller, asked.include_subaccounts).await?;
     let search = EventSearch {
         scope: EventScope::Accounts(filter::accounts(&asked.tests, accounts.ids())?),
         from: DateTime::from_timestamp_micros(cursor.from),
         to: DateTime::from_timestamp_micros(cursor.to),
-        filter: filter::condition(&asked.events, &asked.tests)?,
+        filter,
     };
     let page = page(&api, &search, &asked, cursor).await?;
     let total = match asked.include_totals {

@@ -2,7 +2,7 @@
 //! or many as a job at a limited rate.
 
 mod event;
-mod request;
+pub(crate) mod request;
 mod worker;
 
 use axum::Extension;

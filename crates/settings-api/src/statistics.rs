@@ -5,7 +5,7 @@
 //! never history itself: what they cost does not grow with the number of events.
 
 mod answer;
-mod query;
+pub(crate) mod query;
 
 use axum::Extension;
 use axum::extract::State;

@@ -1,7 +1,7 @@
 //! Subaccounts (reference §10).
 
 mod limit;
-mod query;
+pub(crate) mod query;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@
 //! had it, the answer rests on what settings say now, and says so.
 
 mod answer;
-mod query;
+pub(crate) mod query;
 mod standing;
 
 use std::collections::BTreeMap;

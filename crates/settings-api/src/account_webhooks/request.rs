@@ -16,7 +16,7 @@ const MAX_DESCRIPTION_BYTES: usize = 1024;
 const WEBHOOK_IDS: &str = "webhook_ids";
 
 /// Reads a webhook that is to be made, or what one is to become.
-pub(super) fn read(
+pub(crate) fn read(
     egress: &Client,
     webhook_id: String,
     form: &Form,
@@ -92,7 +92,7 @@ pub(super) fn webhook_id(id: String) -> Result<String, ApiError> {
 
 /// Which webhooks a list is to show; `None` for all of them. A list of ids
 /// that is empty asks for nothing in particular.
-pub(super) fn filter(query: Option<&str>) -> Result<Option<Vec<String>>, ApiError> {
+pub(crate) fn filter(query: Option<&str>) -> Result<Option<Vec<String>>, ApiError> {
     let lists = fields(query, WEBHOOK_IDS).filter(|list| !list.is_empty());
     ids(lists)
 }
@@ -100,7 +100,7 @@ pub(super) fn filter(query: Option<&str>) -> Result<Option<Vec<String>>, ApiErro
 /// Which webhooks are to be removed; `None` for all of them. A list of ids
 /// goes before `all`, and one that is empty is a mistake: what was meant by it
 /// might be nothing, and must not become everything.
-pub(super) fn meant(query: Option<&str>) -> Result<Option<Vec<String>>, ApiError> {
+pub(crate) fn meant(query: Option<&str>) -> Result<Option<Vec<String>>, ApiError> {
     if let Some(ids) = ids(fields(query, WEBHOOK_IDS))? {
         return Ok(Some(ids));
     }

@@ -60,7 +60,7 @@ struct Trial {
 }
 
 /// Reads an alert setting, all of whose fields are required.
-pub(super) fn read(body: &[u8]) -> Result<NewAlert, ApiError> {
+pub(crate) fn read(body: &[u8]) -> Result<NewAlert, ApiError> {
     let Alert { event_type, channel, settings } = json(body)?;
     let event_type = alert_type(event_type)?.as_str().to_owned();
     let channel = present(channel, "channel")?;
@@ -81,13 +81,13 @@ pub(super) fn read(body: &[u8]) -> Result<NewAlert, ApiError> {
 }
 
 /// Reads what is to be tried, and on which URL.
-pub(super) fn webhook_trial(body: &[u8]) -> Result<(EventType, String), ApiError> {
+pub(crate) fn webhook_trial(body: &[u8]) -> Result<(EventType, String), ApiError> {
     let Trial { event_type, url, .. } = json(body)?;
     Ok((alert_type(event_type)?, present(url, "url")?))
 }
 
 /// Reads what is to be tried, and on which mailboxes.
-pub(super) fn email_trial(body: &[u8]) -> Result<(EventType, Vec<MailAddress>), ApiError> {
+pub(crate) fn email_trial(body: &[u8]) -> Result<(EventType, Vec<MailAddress>), ApiError> {
     let Trial { event_type, emails, .. } = json(body)?;
     let event_type = alert_type(event_type)?;
     let emails = mailboxes(emails, "emails")?;
@@ -115,12 +115,15 @@ fn mailboxes(
         if !mailboxes.iter().any(|(_, known)| *known == address) {
             mailboxes.push((text.to_owned(), address));
         }
+        // At once, because each is compared with all before it.
+        if mailboxes.len() > MAX_ADDRESSES {
+            return Err(ApiError::bad_request(format!(
+                "{name}: at most {MAX_ADDRESSES} addresses"
+            )));
+        }
     }
     if mailboxes.is_empty() {
         return Err(missing(name));
-    }
-    if mailboxes.len() > MAX_ADDRESSES {
-        return Err(ApiError::bad_request(format!("{name}: at most {MAX_ADDRESSES} addresses")));
     }
     Ok(mailboxes)
 }

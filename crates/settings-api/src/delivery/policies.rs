@@ -52,14 +52,18 @@ async fn set(
     Extension(caller): Extension<Caller>,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let NewPolicies { message, alert } = json(&body)?;
-    let policies =
-        AccountPolicies { message: message.read("message")?, alert: alert.read("alert")? };
+    let policies = read(&body)?;
     api.check_broker()?;
     let now = api.clock.now();
     let key = api.store.set_account_policies(&caller.account_id, &policies, now).await?;
     api.publish(&key).await?;
     Ok(respond::ok(&shown(&api, &policies)))
+}
+
+/// Reads what is to be set.
+pub(crate) fn read(body: &[u8]) -> Result<AccountPolicies, ApiError> {
+    let NewPolicies { message, alert } = json(body)?;
+    Ok(AccountPolicies { message: message.read("message")?, alert: alert.read("alert")? })
 }
 
 /// What the account wants otherwise.

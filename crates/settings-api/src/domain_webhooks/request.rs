@@ -9,24 +9,28 @@ use crate::form::Form;
 use crate::{SettingsApi, destination};
 
 /// The URLs that a request gives to an id, each once, in their order.
-pub(super) async fn webhook(
-    api: &SettingsApi,
-    id: WebhookId,
-    form: &Form,
-) -> Result<DomainWebhook> {
+pub(crate) fn urls(id: WebhookId, form: &Form) -> Result<Vec<String>> {
     let mut urls: Vec<String> = Vec::new();
     for url in form.values("url") {
         if !urls.iter().any(|given| given == url) {
             urls.push(url.to_owned());
         }
+        // At once, because each is compared with all before it.
+        if urls.len() > MAX_URLS {
+            let event_type = id.as_str().to_owned();
+            return Err(StoreError::TooManyUrls { event_type }.into());
+        }
     }
-    let event_type = id.as_str().to_owned();
-    if urls.is_empty() {
-        return Err(missing("url"));
-    }
-    if urls.len() > MAX_URLS {
-        return Err(StoreError::TooManyUrls { event_type }.into());
-    }
+    if urls.is_empty() { Err(missing("url")) } else { Ok(urls) }
+}
+
+/// The webhook that a request makes of an id.
+pub(super) async fn webhook(
+    api: &SettingsApi,
+    id: WebhookId,
+    form: &Form,
+) -> Result<DomainWebhook> {
+    let urls = urls(id, form)?;
     for url in &urls {
         check_form(api, url, ApiError::webhook)?;
     }
@@ -34,7 +38,7 @@ pub(super) async fn webhook(
     for url in &urls {
         check_host(api, url, ApiError::webhook).await?;
     }
-    Ok(DomainWebhook { event_type, urls })
+    Ok(DomainWebhook { event_type: id.as_str().to_owned(), urls })
 }
 
 /// A URL and its event types, as version 4 has them.

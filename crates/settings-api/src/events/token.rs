@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use signing::Sealed;
+use signing::{Sealed, SecretKey};
 
 use crate::SettingsApi;
 use crate::error::ApiError;
@@ -34,10 +34,18 @@ pub(crate) fn open<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     // An older version's, another account's, another list's or nobody's: it makes
     // no difference to whoever shows it.
-    let opened = URL_SAFE_NO_PAD
-        .decode(token)
-        .ok()
-        .and_then(|sealed| api.unseal(&sealed, Sealed::Page(account_id, list)).ok())
-        .and_then(|content| serde_json::from_str(&content).ok());
+    let opened = open_with(api.secret_key(), account_id, list, token);
     opened.ok_or_else(|| ApiError::bad_request("Invalid page: begin the list anew"))
+}
+
+/// The same with this key.
+pub(crate) fn open_with<T: DeserializeOwned>(
+    key: &SecretKey,
+    account_id: &str,
+    list: &str,
+    token: &str,
+) -> Option<T> {
+    let sealed = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let content = key.unseal(&sealed, &Sealed::Page(account_id, list).context()).ok()?;
+    serde_json::from_slice(&content).ok()
 }

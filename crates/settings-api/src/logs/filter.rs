@@ -29,7 +29,7 @@ pub(super) fn accounts(
 }
 
 /// Everything else as one condition.
-pub(super) fn condition(
+pub(crate) fn condition(
     events: &[String],
     tests: &[LogsCondition],
 ) -> Result<EventFilter, ApiError> {

@@ -46,7 +46,7 @@ struct LogsFilter {
 
 /// A condition on one attribute.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-pub(super) struct LogsCondition {
+pub(crate) struct LogsCondition {
     /// `event`, `severity`, `domain`, `subaccount`, `recipient`,
     /// `recipient_domain`, `recipients`, `from`, `to`, `subject`, `message_id`,
     /// `mailing_list_address`, `attachment_filename`, `tag` or `size`.
@@ -61,7 +61,7 @@ pub(super) struct LogsCondition {
 
 /// A value that is compared.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-pub(super) struct LogsValue {
+pub(crate) struct LogsValue {
     /// Has no effect.
     #[expect(dead_code, reason = "clients send it")]
     label: Option<String>,
@@ -81,11 +81,11 @@ struct LogsPaging {
 }
 
 /// A search that is whole.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
-    pub(super) events: Vec<String>,
-    pub(super) tests: Vec<LogsCondition>,
+    pub(crate) events: Vec<String>,
+    pub(crate) tests: Vec<LogsCondition>,
     pub(super) include_subaccounts: bool,
     pub(super) include_totals: bool,
     pub(super) ascending: bool,
@@ -94,7 +94,7 @@ pub(super) struct Asked {
 }
 
 /// Reads a search. An empty body asks for everything of the last day.
-pub(super) fn read(body: &[u8], now: DateTime<Utc>) -> Result<Asked, ApiError> {
+pub(crate) fn read(body: &[u8], now: DateTime<Utc>) -> Result<Asked, ApiError> {
     let body = if body.is_empty() { b"{}" } else { body };
     check_no_nul(body)?;
     let query: LogsQuery = serde_json::from_slice(body)

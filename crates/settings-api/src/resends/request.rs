@@ -57,7 +57,7 @@ pub(super) struct ChangedResend {
 }
 
 /// The same, checked.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     pub(super) target_id: Option<Uuid>,
     pub(super) target: String,
     pub(super) outcomes: Vec<String>,
@@ -65,7 +65,7 @@ pub(super) struct Wanted {
     pub(super) per_second: i32,
 }
 
-pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
+pub(crate) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
     let form: ResendForm = form::json(body)?;
     let (target, target_id) = match (form.url, form.alert_setting_id) {
         (Some(_), Some(_)) => {
@@ -113,7 +113,7 @@ pub(super) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
     Ok(Wanted { target_id, target, outcomes, since, per_second })
 }
 
-pub(super) fn state(body: &[u8]) -> Result<&'static str, ApiError> {
+pub(crate) fn state(body: &[u8]) -> Result<&'static str, ApiError> {
     let ChangedResend { state } = form::json(body)?;
     ["running", "paused", "cancelled"].into_iter().find(|known| *known == state).ok_or_else(|| {
         let message = format!("state: expected running, paused or cancelled, found {state:?}");

@@ -21,7 +21,7 @@ const MAX_LIMIT: i64 = 100;
 
 /// How long slots are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Resolution {
+pub(crate) enum Resolution {
     FiveMinutes,
     Hour,
     Day,
@@ -58,7 +58,7 @@ impl Resolution {
 
 /// A series.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub(super) target_id: Option<Uuid>,
     pub(super) resolution: Resolution,
     /// A slot begins here.
@@ -67,7 +67,7 @@ pub(super) struct Asked {
     pub(super) to: DateTime<Utc>,
 }
 
-pub(super) fn series(
+pub(crate) fn series(
     query: &Form,
     account_id: &str,
     now: DateTime<Utc>,
@@ -79,7 +79,7 @@ pub(super) fn series(
     Ok(Asked { target_id, resolution, from, to })
 }
 
-pub(super) fn targets(
+pub(crate) fn targets(
     query: &Form,
     account_id: &str,
     now: DateTime<Utc>,

@@ -32,7 +32,7 @@ pub(super) struct ListQuery {
     closed: Option<bool>,
 }
 
-pub(super) fn read(form: &Form) -> Result<SubaccountQuery, ApiError> {
+pub(crate) fn read(form: &Form) -> Result<SubaccountQuery, ApiError> {
     let limit = number(form, "limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let skip = number(form, "skip", 0..=u32::MAX >> 1)?.unwrap_or_default();
     let descending = match form.first("sort") {

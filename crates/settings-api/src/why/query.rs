@@ -15,7 +15,7 @@ const DEFAULT_RANGE: TimeDelta = TimeDelta::days(1);
 
 /// A question, as links have it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     url: Option<String>,
     /// With hyphens, as decisions have it.
     setting: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Asked {
 }
 
 /// Reads a query.
-pub(super) fn read(query: &Form, now: DateTime<Utc>) -> Result<Asked, ApiError> {
+pub(crate) fn read(query: &Form, now: DateTime<Utc>) -> Result<Asked, ApiError> {
     let url = text(query, "url")?;
     let setting = text(query, "alert_setting_id")?;
     if url.is_some() == setting.is_some() {
@@ -60,7 +60,7 @@ pub(super) fn read(query: &Form, now: DateTime<Utc>) -> Result<Asked, ApiError> 
 }
 
 impl Asked {
-    pub(super) fn search(&self, account_id: &str) -> Result<WhySearch, ApiError> {
+    pub(crate) fn search(&self, account_id: &str) -> Result<WhySearch, ApiError> {
         let unknown = || ApiError::not_found("Domain not found");
         let domain_id = match &self.domain {
             None => None,

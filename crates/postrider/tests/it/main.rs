@@ -26,6 +26,7 @@ mod openapi;
 mod operators;
 mod options;
 mod outages;
+mod parents;
 mod regions;
 mod repeats;
 mod resend;

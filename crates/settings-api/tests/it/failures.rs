@@ -30,6 +30,7 @@ fn attempt(account_id: &str, event_key: Uuid, hop: u32) -> AttemptRow {
         detail: "the receiver answered 503".to_owned(),
         response_snippet: "busy".to_owned(),
         next_attempt_at: Some(at(10) + TimeDelta::minutes(10)),
+        level: Some("domain".to_owned()),
         event: None,
     }
 }

@@ -2,8 +2,8 @@
 //! that is added later is in these tables by itself, and fails a test until it
 //! has what its requests need in `isolation/operations.rs`.
 
-mod operations;
-mod victim;
+pub(crate) mod operations;
+pub(crate) mod victim;
 
 use testkit::http::{Request, Response};
 use testkit::{Receiver, TestEnv};
@@ -12,7 +12,7 @@ use self::operations::{Expected, Ids, Operation};
 use self::victim::{Account, Victim};
 use crate::world::{World, assert_common_headers, send};
 
-const BEHALF: &str = "X-Mailgun-On-Behalf-Of";
+pub(crate) const BEHALF: &str = "X-Mailgun-On-Behalf-Of";
 
 /// A world in which nobody is held up by how often they may call.
 async fn start(env: &TestEnv) -> (World, Receiver) {

@@ -50,7 +50,7 @@ pub(crate) fn routed(event: &EventRow, decisions: Vec<DecisionRow>) -> RoutedRow
 }
 
 /// A first try that failed.
-fn failed(event: &EventRow, url: &str) -> AttemptRow {
+pub(crate) fn failed(event: &EventRow, url: &str) -> AttemptRow {
     let (target_id, delivery_id) = delivery_of(event, url);
     AttemptRow {
         delivery_id,
@@ -69,6 +69,7 @@ fn failed(event: &EventRow, url: &str) -> AttemptRow {
         detail: String::new(),
         response_snippet: "busy".to_owned(),
         next_attempt_at: Some(event.accepted_at + TimeDelta::minutes(10)),
+        level: None,
         event: None,
     }
 }
@@ -249,7 +250,7 @@ async fn a_delivery_is_found_by_its_id_by_its_owner_alone() {
     });
     assert_eq!(delivery["next"], next);
     // What was decided is not there, so that the tries tell where it went.
-    assert_eq!(delivery["url"], "https://hooks.example.net/…");
+    assert_eq!(delivery["url"], "https://hooks.example.net/acc?…");
 
     let shown = send(world.call("GET", &path(&over))).await.expect_status(200).json();
     assert_eq!(

@@ -18,6 +18,7 @@ mod events;
 mod exhausted;
 mod failures;
 mod features;
+mod foreign;
 mod guard;
 mod interleavings;
 mod isolation;

@@ -34,6 +34,7 @@ fn attempt(account_id: &str, n: u64, url: &str, reason: &str) -> AttemptRow {
         detail: String::new(),
         response_snippet: String::new(),
         next_attempt_at: (reason != "ok").then(|| at(1_000_000_000)),
+        level: Some("domain".to_owned()),
         event: None,
     }
 }

@@ -11,7 +11,7 @@ use testkit::http::{Request, Response};
 use crate::world::{World, send};
 
 /// Where the domain of every furnished account sends its clicks.
-pub(super) const CLICKED: &str = "https://hooks.example.net/clicked";
+pub(crate) const CLICKED: &str = "https://hooks.example.net/clicked";
 
 /// Where some clients look for operations, besides where they are described.
 const ALIASES: [(&str, &str); 6] = [
@@ -28,11 +28,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Ids of the things of one account, by the parameter that they are given as.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ids(BTreeMap<&'static str, String>);
+pub(crate) struct Ids(BTreeMap<&'static str, String>);
 
 impl Ids {
     /// Ids in the right form that nothing has.
-    pub(super) fn nowhere() -> Self {
+    pub(crate) fn nowhere() -> Self {
         let mut ids = Self::default();
         ids.set("domain", "nowhere.example");
         ids.set("webhook_id", &"0".repeat(24));
@@ -46,11 +46,11 @@ impl Ids {
         ids
     }
 
-    pub(super) fn set(&mut self, parameter: &'static str, id: &str) {
+    pub(crate) fn set(&mut self, parameter: &'static str, id: &str) {
         self.0.insert(parameter, id.to_owned());
     }
 
-    fn get(&self, parameter: &str) -> &str {
+    pub(crate) fn get(&self, parameter: &str) -> &str {
         // Names a kind of event, and is the same for everybody.
         if parameter == "webhook_name" {
             return "clicked";
@@ -61,14 +61,14 @@ impl Ids {
     }
 
     /// A text without these ids.
-    pub(super) fn hidden_in(&self, text: &str) -> String {
+    pub(crate) fn hidden_in(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (parameter, id)| {
             text.replace(id.as_str(), &format!("<{parameter}>"))
         })
     }
 
     /// The ids themselves. Links to pages are stored nowhere.
-    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         let stored = self.0.iter().filter(|(parameter, _)| **parameter != "page");
         stored.map(|(_, id)| id.as_str())
     }
@@ -76,7 +76,7 @@ impl Ids {
 
 /// From whose side an answer is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Expected {
+pub(crate) enum Expected {
     Owner,
     Subaccount,
     ParentOnBehalf,
@@ -84,13 +84,13 @@ pub(super) enum Expected {
 
 /// One method of one path.
 #[derive(Clone, Debug)]
-pub(super) struct Operation {
-    pub(super) id: String,
-    method: String,
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) method: String,
     /// In the description.
-    path: String,
+    pub(crate) path: String,
     /// Where it is called: the same, or one of the paths that are not described.
-    called_at: String,
+    pub(crate) called_at: String,
     tag: String,
     /// Of a receiver that answers everything with 200.
     receiver_url: String,
@@ -103,7 +103,7 @@ impl fmt::Display for Operation {
 }
 
 /// All operations, in the order of the description.
-pub(super) async fn documented(world: &World, receiver: &Receiver) -> Vec<Operation> {
+pub(crate) async fn documented(world: &World, receiver: &Receiver) -> Vec<Operation> {
     let description = send(world.anonymous("GET", "/openapi.json")).await.expect_status(200).json();
     let mut operations = Vec::new();
     for (path, item) in description["paths"].as_object().expect("paths") {
@@ -130,26 +130,40 @@ pub(super) async fn documented(world: &World, receiver: &Receiver) -> Vec<Operat
 
 impl Operation {
     /// A request that does something for whoever has these ids.
-    pub(super) fn request(&self, world: &World, ids: &Ids) -> Request {
-        let mut path = self.called_at.clone();
-        for parameter in self.parameters() {
-            path = path.replace(&format!("{{{parameter}}}"), ids.get(parameter));
-        }
-        if let Some(query) = self.query(ids) {
-            path = format!("{path}?{query}");
-        }
+    pub(crate) fn request(&self, world: &World, ids: &Ids) -> Request {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.request_of(world, &self.path_with(ids), self.query(ids), self.body(number))
+    }
+
+    /// A request of these parts.
+    pub(crate) fn request_of(
+        &self,
+        world: &World,
+        path: &str,
+        query: Option<String>,
+        body: Option<Value>,
+    ) -> Request {
+        let path = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
         let request = world.anonymous(&self.method, &path);
-        match self.body() {
+        match body {
             Some(body) => request.json(&body),
             None => request,
         }
     }
 
-    fn parameters(&self) -> impl Iterator<Item = &str> {
+    /// Where it is called for these ids.
+    pub(crate) fn path_with(&self, ids: &Ids) -> String {
+        let path = self.called_at.clone();
+        self.parameters().fold(path, |path, parameter| {
+            path.replace(&format!("{{{parameter}}}"), ids.get(parameter))
+        })
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
     }
 
-    fn query(&self, ids: &Ids) -> Option<String> {
+    pub(crate) fn query(&self, ids: &Ids) -> Option<String> {
         match self.id.as_str() {
             "delete_account_webhooks" => Some(format!("webhook_ids={}", ids.get("webhook_id"))),
             "remove_domain_webhook_urls" | "remove_domain_webhook_urls_v3" => {
@@ -161,9 +175,8 @@ impl Operation {
         }
     }
 
-    /// What the operation needs to be taken from its owner.
-    fn body(&self) -> Option<Value> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    /// What the operation needs to be taken from its owner; names in it have this number.
+    pub(crate) fn body(&self, number: u32) -> Option<Value> {
         let url = format!("https://hooks.example.net/{number}");
         let features = json!({"webhooks_redact_pii": {"enabled": true}});
         let alert = json!({
@@ -203,12 +216,12 @@ impl Operation {
     }
 
     /// Whether the request names something that belongs to an account.
-    pub(super) fn names_something(&self) -> bool {
+    pub(crate) fn names_something(&self) -> bool {
         self.parameters().any(|parameter| parameter != "webhook_name")
     }
 
     /// Whether the operation is refused whoever asks: Slack is not supported.
-    pub(super) fn is_not_supported(&self) -> bool {
+    pub(crate) fn is_not_supported(&self) -> bool {
         self.path.contains("slack")
     }
 
@@ -218,13 +231,13 @@ impl Operation {
     }
 
     /// A key with this role looks, and sees no signing key.
-    pub(super) fn basic_may(&self) -> bool {
+    pub(crate) fn basic_may(&self) -> bool {
         self.only_looks() && self.id != "get_http_signing_key"
     }
 
     /// A key with this role changes settings, and neither the account itself
     /// nor its subaccounts nor its keys.
-    pub(super) fn developer_may(&self) -> bool {
+    pub(crate) fn developer_may(&self) -> bool {
         let settings = ["domain webhooks", "account webhooks", "alerts", "domains", "delivery"];
         let of_accounts = ["/v5/accounts/http_signing_key", "/v5/accounts/features"];
         self.only_looks()
@@ -234,7 +247,7 @@ impl Operation {
 
     /// Checks that somebody who may do this has done it.
     #[track_caller]
-    pub(super) fn check_answer(&self, answer: &Response, expected: Expected, who: &str) {
+    pub(crate) fn check_answer(&self, answer: &Response, expected: Expected, who: &str) {
         let is_sub = expected != Expected::Owner;
         let names_subaccount = self.parameters().any(|parameter| parameter == "subaccount_id");
         let statuses: &[u16] = match self.id.as_str() {

@@ -15,17 +15,17 @@ use crate::world::{World, send};
 
 /// An account, its admin key and the ids of what it has.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) id: String,
-    pub(super) key: String,
-    pub(super) ids: Ids,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) ids: Ids,
 }
 
 /// A key of an account.
-pub(super) struct Key {
-    pub(super) id: String,
-    pub(super) secret: String,
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) secret: String,
 }
 
 fn text(value: &Value, name: &str) -> String {
@@ -34,7 +34,7 @@ fn text(value: &Value, name: &str) -> String {
 
 impl Account {
     /// With nothing but its key.
-    pub(super) async fn new(world: &World, name: &str, parent: Option<&Self>) -> Self {
+    pub(crate) async fn new(world: &World, name: &str, parent: Option<&Self>) -> Self {
         let id = world.account(name, parent.map_or("", |parent| parent.name.as_str())).await;
         // That of a subaccount that it does not have.
         let mut ids = Ids::nowhere();
@@ -43,7 +43,7 @@ impl Account {
     }
 
     /// With one of everything.
-    pub(super) async fn furnished(world: &World, name: &str, parent: Option<&Self>) -> Self {
+    pub(crate) async fn furnished(world: &World, name: &str, parent: Option<&Self>) -> Self {
         let mut account = Self::new(world, name, parent).await;
         let domain = format!("mail.{name}.example");
         let post = async |path: &str, body: Value| {
@@ -105,11 +105,11 @@ impl Account {
         (event_id, delivery_id)
     }
 
-    pub(super) fn request(&self, world: &World, method: &str, path: &str) -> Request {
+    pub(crate) fn request(&self, world: &World, method: &str, path: &str) -> Request {
         world.anonymous(method, path).basic_auth("api", &self.key)
     }
 
-    pub(super) async fn make_key(&self, world: &World, fields: &[(&str, &str)]) -> Key {
+    pub(crate) async fn make_key(&self, world: &World, fields: &[(&str, &str)]) -> Key {
         let post = self.request(world, "POST", "/v1/keys").form(fields);
         let made = send(post).await.expect_status(200).json();
         Key { id: text(&made, "id"), secret: text(&made, "secret") }
@@ -123,7 +123,7 @@ async fn disable(world: &World, parent: &Account, sub: &Account) {
 }
 
 /// Brings a subaccount into the state that an operation on it needs.
-pub(super) async fn prepare(world: &World, parent: &Account, sub: &Account, operation: &str) {
+pub(crate) async fn prepare(world: &World, parent: &Account, sub: &Account, operation: &str) {
     match operation {
         "enable_subaccount" => disable(world, parent, sub).await,
         "get_subaccount_monthly_limit" => {
@@ -134,25 +134,68 @@ pub(super) async fn prepare(world: &World, parent: &Account, sub: &Account, oper
     }
 }
 
+/// As a list of SQL.
+fn ids_of(accounts: &[&Account]) -> String {
+    accounts.iter().map(|account| format!("'{}'", account.id)).collect::<Vec<_>>().join(", ")
+}
+
+/// All that is stored of these accounts, in tables that are added later too, and what the
+/// delivery path sees of them.
+pub(crate) async fn snapshot_of(accounts: &[&Account], world: &World, env: &TestEnv) -> String {
+    let ids = ids_of(accounts);
+    // Neither when keys were last used nor how often was called is a setting.
+    let tables = env.sql(
+        "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' \
+         AND column_name = 'account_id' AND table_name <> 'rate_windows'",
+    );
+    let rows = |table: &str, which: &str| {
+        format!(
+            "SELECT '{table} ' || (to_jsonb(t) - 'last_used_at')::text FROM {table} t \
+             WHERE {which}"
+        )
+    };
+    let of_domains =
+        format!("domain_id IN (SELECT domain_id FROM domains WHERE account_id IN ({ids}))");
+    let mut statements = vec![
+        rows("domain_webhooks", &of_domains),
+        format!("SELECT 'subaccount ' || account_id FROM accounts WHERE parent_id IN ({ids})"),
+    ];
+    let names = tables.lines().map(str::trim).filter(|name| !name.is_empty());
+    let of_accounts = format!("account_id IN ({ids})");
+    statements.extend(names.map(|table| rows(table, &of_accounts)));
+    let mut snapshot = env.sql(&format!("{} ORDER BY 1", statements.join(" UNION ALL ")));
+    for account in accounts {
+        snapshot.push_str(&format!("{:?}\n", world.account_document(&account.name).await));
+        let domain = format!("mail.{}.example", account.name);
+        snapshot.push_str(&format!("{:?}\n", world.domain_document(&domain).await));
+    }
+    // History shows its ids with hyphens.
+    let plain = snapshot.replace('-', "");
+    for id in accounts.iter().flat_map(|account| account.ids.all()) {
+        assert!(plain.contains(&id.replace('-', "")), "{id} is not in the snapshot");
+    }
+    snapshot
+}
+
 /// An account of which there is a subaccount in every state, and a stranger.
-pub(super) struct Victim {
-    pub(super) main: Account,
-    pub(super) sub: Account,
+pub(crate) struct Victim {
+    pub(crate) main: Account,
+    pub(crate) sub: Account,
     /// A subaccount that has nothing, and calls.
-    pub(super) bare_sub: Account,
-    pub(super) disabled_sub: Account,
-    pub(super) closed_sub: Account,
-    pub(super) sending_key: String,
-    pub(super) revoked_key: String,
-    pub(super) expired_key: String,
+    pub(crate) bare_sub: Account,
+    pub(crate) disabled_sub: Account,
+    pub(crate) closed_sub: Account,
+    pub(crate) sending_key: String,
+    pub(crate) revoked_key: String,
+    pub(crate) expired_key: String,
     /// Accounts of others.
-    pub(super) stranger: Account,
-    pub(super) disabled: Account,
-    pub(super) closed: Account,
+    pub(crate) stranger: Account,
+    pub(crate) disabled: Account,
+    pub(crate) closed: Account,
 }
 
 impl Victim {
-    pub(super) async fn new(world: &World, env: &TestEnv) -> Self {
+    pub(crate) async fn new(world: &World, env: &TestEnv) -> Self {
         let main = Account::furnished(world, "victim", None).await;
         let sub = Account::furnished(world, "victim-sub", Some(&main)).await;
         let bare_sub = Account::new(world, "bare-sub", Some(&main)).await;
@@ -190,7 +233,7 @@ impl Victim {
     }
 
     /// What the main account has, one of its subaccounts included.
-    pub(super) fn ids(&self) -> Ids {
+    pub(crate) fn ids(&self) -> Ids {
         let mut ids = self.main.ids.clone();
         ids.set("subaccount_id", &self.sub.id);
         ids
@@ -201,49 +244,16 @@ impl Victim {
     }
 
     fn account_ids(&self) -> String {
-        self.accounts().map(|account| format!("'{}'", account.id)).join(", ")
+        ids_of(&self.accounts())
     }
 
-    /// All that is stored of these accounts, in tables that are added later
-    /// too, and what the delivery path sees of them.
-    pub(super) async fn snapshot(&self, world: &World, env: &TestEnv) -> String {
-        let ids = self.account_ids();
-        // Neither when keys were last used nor how often was called is a setting.
-        let tables = env.sql(
-            "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' \
-             AND column_name = 'account_id' AND table_name <> 'rate_windows'",
-        );
-        let rows = |table: &str, which: &str| {
-            format!(
-                "SELECT '{table} ' || (to_jsonb(t) - 'last_used_at')::text FROM {table} t \
-                 WHERE {which}"
-            )
-        };
-        let of_domains =
-            format!("domain_id IN (SELECT domain_id FROM domains WHERE account_id IN ({ids}))");
-        let mut statements = vec![
-            rows("domain_webhooks", &of_domains),
-            format!("SELECT 'subaccount ' || account_id FROM accounts WHERE parent_id IN ({ids})"),
-        ];
-        let names = tables.lines().map(str::trim).filter(|name| !name.is_empty());
-        let of_accounts = format!("account_id IN ({ids})");
-        statements.extend(names.map(|table| rows(table, &of_accounts)));
-        let mut snapshot = env.sql(&format!("{} ORDER BY 1", statements.join(" UNION ALL ")));
-        for account in self.accounts() {
-            snapshot.push_str(&format!("{:?}\n", world.account_document(&account.name).await));
-            let domain = format!("mail.{}.example", account.name);
-            snapshot.push_str(&format!("{:?}\n", world.domain_document(&domain).await));
-        }
-        // History shows its ids with hyphens.
-        let plain = snapshot.replace('-', "");
-        for id in self.accounts().into_iter().flat_map(|account| account.ids.all()) {
-            assert!(plain.contains(&id.replace('-', "")), "{id} is not in the snapshot");
-        }
-        snapshot
+    /// See [`snapshot_of`].
+    pub(crate) async fn snapshot(&self, world: &World, env: &TestEnv) -> String {
+        snapshot_of(&self.accounts(), world, env).await
     }
 
     /// Panics when the accounts are not as they were in this snapshot.
-    pub(super) async fn is_as_before(
+    pub(crate) async fn is_as_before(
         &self,
         before: &str,
         world: &World,
@@ -256,7 +266,7 @@ impl Victim {
     }
 
     /// What no answer to anybody else may have in it.
-    pub(super) fn secrets(&self, env: &TestEnv) -> Vec<String> {
+    pub(crate) fn secrets(&self, env: &TestEnv) -> Vec<String> {
         let ids = self.account_ids();
         let mut secrets: Vec<String> = env
             .sql(&format!(

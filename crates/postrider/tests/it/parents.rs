@@ -171,7 +171,7 @@ async fn crawl(system: &System, key: &str) -> BTreeSet<String> {
             }
         }
     }
-    assert!(visited.len() > 20, "{visited:?}");
+    assert!(visited.len() > 12, "{visited:?}");
     visited
 }
 

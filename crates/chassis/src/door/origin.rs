@@ -5,13 +5,15 @@ use axum::http::{HeaderMap, HeaderValue};
 /// Whether a request was sent by a page of the same origin, or by none, as far as a browser
 /// says. Other clients say nothing.
 pub fn is_from_same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    // What is there and no text is no origin of ours.
+    let text =
+        |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     if let Some(site) = text("sec-fetch-site") {
         return matches!(site, "same-origin" | "none");
     }
     let Some(origin) = text("origin") else { return true };
     let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_some() && host == text("host")
+    host.is_some_and(|host| !host.is_empty()) && host == text("host")
 }
 
 #[cfg(test)]
@@ -33,6 +35,11 @@ mod tests {
         }
         for origin in ["null", "http://b.example", "http://a.example:82"] {
             assert!(!says(&[("origin", origin), ("host", "a.example:81")]), "{origin}");
+        }
+        for name in ["sec-fetch-site", "origin"] {
+            let value = HeaderValue::from_bytes(b"http://caf\xe9").unwrap();
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value)]);
+            assert!(!is_from_same_origin(&headers), "{name}");
         }
     }
 }

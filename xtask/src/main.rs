@@ -14,6 +14,7 @@ mod chaos;
 mod config_docs;
 mod deny;
 mod deploy;
+mod fuzz;
 mod lint;
 mod mutants;
 mod powercut;
@@ -56,6 +57,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Cut the power of the brokers under load, and count what they have forgotten
     Powercut(powercut::Options),
+    /// Fuzz the parsers that strangers reach, and check what must always hold of them
+    Fuzz(fuzz::Options),
     /// Format the code
     Fmt {
         /// Only say what is not formatted
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => chaos::soak(&options),
         Command::Mutants(options) => mutants::mutants(&options),
         Command::Powercut(options) => powercut::powercut(&options),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Fmt { check } => lint::fmt(check),
         Command::Lint => lint::clippy(),
         Command::Tidy => tidy::tidy(),

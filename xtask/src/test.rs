@@ -11,7 +11,9 @@ use clap::Args;
 
 pub(crate) use runner::Servers;
 
-use crate::{alerts, bench, chaos, config_docs, deny, deploy, lint, mutants, powercut, sqlx, tidy};
+use crate::{
+    alerts, bench, chaos, config_docs, deny, deploy, fuzz, lint, mutants, powercut, sqlx, tidy,
+};
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -64,7 +66,7 @@ const LATE_CHECKS: [Step; 4] = [
 ];
 
 /// With --long: what takes a machine of its own to say anything, and what takes hours.
-const MEASUREMENTS: [Step; 9] = [
+const MEASUREMENTS: [Step; 10] = [
     Step { name: "all mutants", budget: secs(1200), run: |_| check(mutants::all()) },
     Step { name: "long chaos", budget: secs(3600), run: |_| check(long_chaos()) },
     Step {
@@ -73,6 +75,8 @@ const MEASUREMENTS: [Step; 9] = [
         run: |_| check(chaos::soak(&chaos::SoakOptions::default())),
     },
     Step { name: "powercut", budget: secs(1200), run: |_| check(powercut::every_set_up()) },
+    // The first time, all of it is built once more.
+    Step { name: "fuzz", budget: secs(2400), run: |_| check(fuzz::a_minute_each()) },
     Step { name: "noisy", budget: secs(2700), run: |_| check(bench::noisy()) },
     Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
     Step { name: "resend", budget: secs(600), run: |_| check(bench::long_resend()) },

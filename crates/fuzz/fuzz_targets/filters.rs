@@ -1,0 +1,4 @@
+//! Calls the target `filters` of `strangers` with the bytes that libFuzzer makes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| strangers::run("filters", input));

@@ -1,0 +1,4 @@
+//! Calls the target `seals` of `strangers` with the bytes that libFuzzer makes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| strangers::run("seals", input));

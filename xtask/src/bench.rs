@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 
 use crate::workspace;
 
+/// The option that says what is measured.
+const BINARY: &str = "--binary";
+
 #[derive(Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -38,6 +41,21 @@ enum What {
         /// How many deliveries are sent again
         #[arg(long)]
         count: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What a stranger or one tenant can do to the others and to the process; fails when
+    /// an attack gets through
+    Attacks {
+        /// Only whether it works
+        #[arg(long)]
+        quick: bool,
+        /// Only these, with commas between
+        #[arg(long)]
+        only: Option<String>,
+        /// Another binary than that of this checkout, such as an older one
+        #[arg(long)]
+        binary: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -79,6 +97,12 @@ pub(crate) fn bench(options: Options) -> Result<()> {
         What::Resend { count, common } => {
             (with("resend", count.map(|count| format!("--count={count}"))), common)
         }
+        What::Attacks { quick, only, binary, common } => {
+            let mut arguments = with("attacks", quick.then(quickly));
+            arguments.extend(only.map(|only| format!("--only={only}")));
+            arguments.extend(binary.map(|binary| format!("{BINARY}={}", binary.display())));
+            (arguments, common)
+        }
         What::Projection { quick, common } => (with("projection", quick.then(quickly)), common),
         What::History { rows, common } => {
             (with("history", rows.map(|rows| format!("--rows={rows}"))), common)
@@ -111,6 +135,11 @@ pub(crate) fn long_resend() -> Result<()> {
     run(&["resend".to_owned(), "--count=100000".to_owned()], None)
 }
 
+/// No attack gets through. Takes forty minutes, and needs root for one of them.
+pub(crate) fn attacks() -> Result<()> {
+    run(&["attacks".to_owned()], None)
+}
+
 /// History is written fast enough. Takes two minutes.
 pub(crate) fn projection() -> Result<()> {
     run(&["projection".to_owned()], None)
@@ -133,7 +162,10 @@ fn run(arguments: &[String], json: Option<PathBuf>) -> Result<()> {
     ]))?;
     let release = workspace::Metadata::read()?.target_directory().join("release");
     let mut bench = std::process::Command::new(release.join("bench"));
-    bench.args(arguments).arg("--binary").arg(release.join("postrider"));
+    bench.args(arguments);
+    if !arguments.iter().any(|argument| argument.starts_with(BINARY)) {
+        bench.arg(BINARY).arg(release.join("postrider"));
+    }
     if let Some(json) = json {
         bench.arg("--json").arg(json);
     }

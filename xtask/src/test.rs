@@ -80,6 +80,7 @@ const MEASUREMENTS: [Step; 10] = [
     Step { name: "noisy", budget: secs(2700), run: |_| check(bench::noisy()) },
     Step { name: "backlog", budget: secs(3000), run: |_| check(bench::long_backlog()) },
     Step { name: "resend", budget: secs(600), run: |_| check(bench::long_resend()) },
+    Step { name: "attacks", budget: secs(3000), run: |_| check(bench::attacks()) },
     Step { name: "projection", budget: secs(600), run: |_| check(bench::projection()) },
     Step { name: "history", budget: secs(3600), run: |_| check(bench::long_history()) },
 ];

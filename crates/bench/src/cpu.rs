@@ -20,6 +20,13 @@ pub(crate) fn seconds_of_tree(pid: u32) -> f64 {
     total as f64 / TICKS
 }
 
+/// The same of the children of a process, without itself.
+pub(crate) fn seconds_of_children(pid: u32) -> f64 {
+    let stats = all();
+    let children = stats.iter().filter(|(_, stat)| stat.parent == pid);
+    children.map(|(child, _)| seconds_of_tree(*child)).sum()
+}
+
 struct Stat {
     parent: u32,
     ticks: u64,

@@ -26,7 +26,29 @@ impl Platform {
         event_type: &str,
         urls: &[String],
     ) -> Result<()> {
-        let mut admin = AdminClient::connect(self.admin.clone()).await?;
+        Doors { admin: &self.admin, http: &self.http }.add_customer(account, event_type, urls).await
+    }
+}
+
+/// Where customers are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doors<'a> {
+    /// URL of the gRPC service `Admin`.
+    pub(crate) admin: &'a str,
+    /// `host:port` of the customers' APIs.
+    pub(crate) http: &'a str,
+}
+
+impl Doors<'_> {
+    /// Makes an account with a domain for each of these URLs, which hears of
+    /// this type of event.
+    pub(crate) async fn add_customer(
+        self,
+        account: &str,
+        event_type: &str,
+        urls: &[String],
+    ) -> Result<()> {
+        let mut admin = AdminClient::connect(self.admin.to_owned()).await?;
         let api_key = format!("key-{account}");
         let request = CreateAccountRequest {
             name: account.to_owned(),
@@ -51,7 +73,7 @@ impl Platform {
     }
 
     async fn add_webhook(
-        &self,
+        self,
         api_key: &str,
         domain: &str,
         event_type: &str,
@@ -66,7 +88,7 @@ impl Platform {
             BASE64_STANDARD.encode(format!("api:{api_key}")),
             form.len()
         );
-        let answer = exchange(&self.http, &request).await?;
+        let answer = exchange(self.http, &request).await?;
         ensure!(answer.contains(" 200 "), "the webhook was not created: {answer}");
         Ok(())
     }

@@ -8,8 +8,9 @@
 //! Machines differ, so that what matters is one run against another on the same
 //! machine. `noisy`, `backlog` and `resend` pass or fail by the ratio of two
 //! measurements of the same run, and by whether every delivery has ended in time. `projection`
-//! and `history` have limits in absolute figures, which are options.
+//! and `history` have limits in absolute figures, which are options; `attacks` has both.
 
+mod attacks;
 mod backlog;
 mod broker;
 mod cpu;
@@ -52,6 +53,8 @@ enum What {
     History(history::Options),
     /// What a bulk resend does to everybody else.
     Resend(resend::Options),
+    /// What a stranger, or one tenant, can do to the others and to the process.
+    Attacks(attacks::Options),
     /// The receiver, as a process of its own.
     #[command(hide = true)]
     Receiver,
@@ -61,6 +64,9 @@ enum What {
     /// The load generator, as a process of its own.
     #[command(hide = true)]
     Load(load::Options),
+    /// An attacker, as a process of its own.
+    #[command(hide = true)]
+    Attacker(attacks::AttackerOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,9 +82,11 @@ fn main() -> anyhow::Result<()> {
         What::Projection(options) => runtime.block_on(projection::run(options)),
         What::History(options) => runtime.block_on(history::run(options)),
         What::Resend(options) => runtime.block_on(resend::run(options)),
+        What::Attacks(options) => runtime.block_on(attacks::run(options)),
         What::Receiver => runtime.block_on(receiver::run()),
         What::Hanging(options) => runtime.block_on(hanging::run(options)),
         What::Load(options) => runtime.block_on(load::run(options)),
+        What::Attacker(options) => runtime.block_on(attacks::attack(options)),
     }
 }
 

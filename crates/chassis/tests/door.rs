@@ -203,6 +203,34 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     }
 }
 
+/// As many strangers as there are places would otherwise keep everybody else out.
+#[tokio::test]
+async fn a_connection_that_waits_makes_room_and_one_that_is_answered_does_not() {
+    let long = Duration::from_secs(60);
+    let limits = Limits { connections: 3, head_within: long, idle_for: long, ..limits() };
+    let open = Open::with(Limits { taken_within: long, ..limits }).await;
+    let mut busy = open.connect().await;
+    busy.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(next(&mut busy).await.starts_with("HTTP/1.1 200"));
+    let mut idle = open.connect().await;
+    idle.write_all(GET.as_bytes()).await.unwrap();
+    assert!(next(&mut idle).await.starts_with("HTTP/1.1 200"));
+    let mut silent = open.connect().await;
+    silent.write_all(b"GET / HT").await.unwrap();
+    // Each comes when all places are taken, and is busy from then on.
+    let mut others = Vec::new();
+    for waiting in [&mut silent, &mut idle] {
+        let mut other = open.connect().await;
+        other.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(next(&mut other).await.starts_with("HTTP/1.1 200"));
+        others.push(other);
+        assert_eq!(heard(waiting).await, "", "it has made room");
+    }
+    let mut last = open.connect().await;
+    assert_eq!(heard(&mut last).await, "", "nobody waits any more");
+    assert!(!next(&mut busy).await.is_empty(), "it goes on being answered");
+}
+
 #[tokio::test]
 async fn connections_are_counted_and_refused_at_once_where_there_are_too_many() {
     let open = Open::with(Limits { per_address: 2, ..limits() }).await;

@@ -1,11 +1,12 @@
 //! How many connections a door holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
+use tokio_util::sync::CancellationToken;
 
 use crate::Env;
 
@@ -87,7 +88,24 @@ struct Inner {
 struct Held {
     all: usize,
     of: HashMap<IpAddr, usize>,
+    /// Connections by number.
+    known: HashMap<u64, Known>,
+    /// Those that wait for a request, in the order in which they make room: first those on
+    /// which none has ever come, of these the one that has waited longest.
+    waiting: BTreeMap<Turn, u64>,
+    turns: u64,
     told: Option<Instant>,
+}
+
+/// Whether a request has come before, and since when none is under way.
+type Turn = (bool, u64);
+
+/// A connection.
+#[derive(Debug)]
+struct Known {
+    address: IpAddr,
+    turn: Option<Turn>,
+    leave: CancellationToken,
 }
 
 impl Gate {
@@ -96,27 +114,66 @@ impl Gate {
         Self(Arc::new(Inner { door, connections, per_address, held: Mutex::default() }))
     }
 
-    /// Lets one more connection in, for as long as the place is kept. The error says why not.
+    /// Lets one more connection in, for as long as the place is kept. Where all places are
+    /// taken, one on which no request is under way makes room. The error says why not.
     pub(super) fn enter(&self, address: IpAddr) -> Result<Place, &'static str> {
         let Inner { door, connections, per_address, .. } = *self.0;
         let address = network(address);
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         let of_address = held.of.get(&address).copied().unwrap_or_default();
         let why = match () {
-            () if held.all >= connections => "full",
             () if of_address >= per_address => "address_full",
+            () if held.all >= connections && !held.make_room(door) => "full",
             () => {
                 held.all += 1;
-                held.of.insert(address, of_address + 1);
+                *held.of.entry(address).or_default() += 1;
+                held.turns += 1;
+                let (number, leave) = (held.turns, CancellationToken::new());
+                let known = Known { address, turn: None, leave: leave.clone() };
+                held.known.insert(number, known);
                 tell(door, held.all);
-                return Ok(Place { gate: self.clone(), address });
+                return Ok(Place { gate: self.clone(), number, leave });
             }
         };
-        if held.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            held.told = Some(Instant::now());
-            tracing::warn!(door, why, %address, held = held.all, "connections are refused");
-        }
+        held.warn(door, why, address);
         Err(why)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Has a connection leave that waits for a request. Its place is free at once.
+    fn make_room(&mut self, door: &'static str) -> bool {
+        let Some((_, number)) = self.waiting.pop_first() else { return false };
+        let Some(Known { address, leave, .. }) = self.known.remove(&number) else { return false };
+        leave.cancel();
+        self.give_back(address);
+        let why = "made_room";
+        metrics::counter!("postrider_callers_refused_total", "door" => door, "why" => why)
+            .increment(1);
+        self.warn(door, why, address);
+        true
+    }
+
+    fn give_back(&mut self, address: IpAddr) {
+        self.all -= 1;
+        let left = self.of.get_mut(&address).map_or(0, |of| {
+            *of -= 1;
+            *of
+        });
+        if left == 0 {
+            self.of.remove(&address);
+        }
+    }
+
+    fn warn(&mut self, door: &'static str, why: &'static str, address: IpAddr) {
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!(door, why, %address, held = self.all, "connections are refused");
+        }
     }
 }
 
@@ -124,22 +181,49 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct Place {
     gate: Gate,
-    address: IpAddr,
+    number: u64,
+    leave: CancellationToken,
+}
+
+impl Place {
+    /// No request is under way: the place can be asked back from now on.
+    pub(super) fn waits(&self, has_asked: bool) {
+        let mut held = self.gate.held();
+        held.turns += 1;
+        let turn = (has_asked, held.turns);
+        let Some(known) = held.known.get_mut(&self.number) else { return };
+        let before = known.turn.replace(turn);
+        held.waiting.insert(turn, self.number);
+        if let Some(before) = before {
+            held.waiting.remove(&before);
+        }
+    }
+
+    /// A request is under way, and has the place until it is answered.
+    pub(super) fn is_busy(&self) {
+        let mut held = self.gate.held();
+        let turn = held.known.get_mut(&self.number).and_then(|known| known.turn.take());
+        if let Some(turn) = turn {
+            held.waiting.remove(&turn);
+        }
+    }
+
+    /// Cancelled when another connection has got the place.
+    pub(super) fn leave(&self) -> CancellationToken {
+        self.leave.clone()
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Inner { door, held, .. } = &*self.gate.0;
-        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all -= 1;
-        tell(door, held.all);
-        let left = held.of.get_mut(&self.address).map_or(0, |of| {
-            *of -= 1;
-            *of
-        });
-        if left == 0 {
-            held.of.remove(&self.address);
+        let mut held = self.gate.held();
+        // Who has made room has given it back already.
+        let Some(Known { address, turn, .. }) = held.known.remove(&self.number) else { return };
+        if let Some(turn) = turn {
+            held.waiting.remove(&turn);
         }
+        held.give_back(address);
+        tell(self.gate.0.door, held.all);
     }
 }
 
@@ -159,6 +243,29 @@ pub fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_makes_room_and_who_is_busy_does_not() {
+        let limits = Limits { connections: 3, per_address: 3, ..Limits::default() };
+        let gate = Gate::new("test", &limits);
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let places = [1, 2, 3].map(|n| gate.enter(address(n)).unwrap());
+        let [idle, silent, busy] = &places;
+        assert_eq!(gate.enter(address(4)).unwrap_err(), "full");
+        idle.waits(true);
+        silent.waits(false);
+        busy.waits(false);
+        busy.is_busy();
+        let has_left = || [idle, silent, busy].map(|place| place.leave().is_cancelled());
+        let _fourth = gate.enter(address(4)).unwrap();
+        assert_eq!(has_left(), [false, true, false], "who has never asked");
+        let _fifth = gate.enter(address(5)).unwrap();
+        assert_eq!(has_left(), [true, true, false], "who has asked and waits");
+        assert_eq!(gate.enter(address(6)).unwrap_err(), "full");
+        drop(places);
+        let held = gate.held();
+        assert_eq!((held.all, held.of.len(), held.known.len(), held.waiting.len()), (2, 2, 2, 0));
+    }
 
     #[test]
     fn places_are_counted_by_network_and_given_back() {

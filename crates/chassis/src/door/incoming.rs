@@ -120,8 +120,8 @@ impl Incoming {
 
     fn come_in(&self, shaken: Shaken) -> Connection {
         let Shaken { peer, stream, place } = shaken;
-        let stream = Paced::new(stream, self.speaks, self.door.limits());
-        Connection { peer, stream, _place: place }
+        let stream = Paced::new(stream, self.speaks, self.door.limits(), place);
+        Connection { peer, stream }
     }
 
     /// Some connections are gone before they are accepted, which is nothing. For
@@ -186,7 +186,6 @@ impl std::fmt::Debug for Incoming {
 pub struct Connection {
     peer: Peer,
     stream: Paced<Plain>,
-    _place: Place,
 }
 
 impl Connection {

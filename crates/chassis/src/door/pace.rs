@@ -10,15 +10,18 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::gate::Place;
 use super::{Limits, Speaks};
 
 /// A reader that takes this much of an answer in its time is not slow.
 const PROGRESS_BYTES: usize = 16 * 1_024;
 
-/// The requests of a connection, as its stream sees them.
-#[derive(Debug, Default)]
+/// The requests of a connection, as its stream sees them, and its place at the door.
+#[derive(Debug)]
 pub(super) struct Activity {
+    place: Place,
     begun: AtomicUsize,
     ended: AtomicUsize,
     /// The task that reads: hyper does not ask again when a request is answered, and the next
@@ -30,6 +33,7 @@ impl Activity {
     /// A request's head is read. It is answered when the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.place.is_busy();
         Busy(Arc::clone(self))
     }
 }
@@ -41,6 +45,7 @@ pub(super) struct Busy(Arc<Activity>);
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::Release);
+        self.0.place.waits(true);
         self.0.reader.wake();
     }
 }
@@ -71,24 +76,30 @@ pub(super) struct Paced<S> {
     seen: usize,
     reading: Option<Pin<Box<Sleep>>>,
     writing: Option<Pin<Box<Sleep>>>,
+    /// Another connection has got the place.
+    leave: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Bytes taken since the reader was found to be slow.
     taken: usize,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, speaks: Speaks, limits: &Limits) -> Self {
+    pub(super) fn new(stream: S, speaks: Speaks, limits: &Limits, place: Place) -> Self {
         let Limits { head_within, idle_for, taken_within, .. } = *limits;
+        let leave = Box::pin(place.leave().cancelled_owned());
+        place.waits(false);
+        let (begun, ended, reader) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicWaker::new());
         Self {
             stream,
             speaks,
             head_within,
             idle_for,
             taken_within,
-            activity: Arc::default(),
+            activity: Arc::new(Activity { place, begun, ended, reader }),
             awaits: Awaits::Head,
             seen: 0,
             reading: None,
             writing: None,
+            leave,
             taken: 0,
         }
     }
@@ -120,7 +131,11 @@ impl<S> Paced<S> {
     /// Something came, outside of a request.
     fn came(&mut self) {
         match (self.speaks, self.awaits) {
-            (Speaks::Grpc, _) => self.await_next(Awaits::Anything),
+            (Speaks::Grpc, Awaits::Anything) => {}
+            (Speaks::Grpc, _) => {
+                self.activity.place.is_busy();
+                self.await_next(Awaits::Anything);
+            }
             (Speaks::Http, Awaits::Request) => self.await_next(Awaits::Head),
             // The deadline of a head stands from its first byte on.
             (Speaks::Http, Awaits::Head | Awaits::Anything) => {}
@@ -199,6 +214,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             Awaits::Request => self.idle_for,
             Awaits::Anything => return Poll::Pending,
         };
+        if self.leave.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(late("another connection has got the place")));
+        }
         let reading = self.reading.get_or_insert_with(|| sleep(within));
         reading.as_mut().poll(cx).map(|()| Err(late("a request did not come in time")))
     }

@@ -66,7 +66,7 @@ const LATE_CHECKS: [Step; 4] = [
 ];
 
 /// With --long: what takes a machine of its own to say anything, and what takes hours.
-const MEASUREMENTS: [Step; 10] = [
+const MEASUREMENTS: [Step; 11] = [
     Step { name: "all mutants", budget: secs(1200), run: |_| check(mutants::all()) },
     Step { name: "long chaos", budget: secs(3600), run: |_| check(long_chaos()) },
     Step {

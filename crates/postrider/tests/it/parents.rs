@@ -209,7 +209,8 @@ async fn every_mail_is_about_the_account_that_gets_it() {
         let path = format!("/hooks/of-{name}");
         system.add_alert(name, "ip_listed", &system.receiver.url(&path)).await;
         system.receiver.on_post(&path, [Reply::status(500).body(format!("answer of-{name}"))]);
-        let test = json!({"event_type": "ip_listed", "emails": [format!("test@of-{name}.example")]});
+        let test =
+            json!({"event_type": "ip_listed", "emails": [format!("test@of-{name}.example")]});
         call(http::post, "/v1/alerts/email/test", test).await;
         let mut event = alert(&format!("of-{name}-1"));
         event.account = name.to_owned();
@@ -226,9 +227,8 @@ async fn every_mail_is_about_the_account_that_gets_it() {
     for name in accounts {
         eventually(SOON, &format!("the mails to {name}"), || async {
             let letters = to(name);
-            let has = |who: &str| {
-                letters.iter().any(|letter| letter.recipients[0].starts_with(who))
-            };
+            let has =
+                |who: &str| letters.iter().any(|letter| letter.recipients[0].starts_with(who));
             let told = letters.iter().map(said).any(|text| text.contains("are disabled"));
             (has("test@") && has("ops@") && has("contact@") && told).then_some(())
         })

@@ -17,6 +17,9 @@ const RSS_MB: f64 = 400.0;
 /// whoever becomes ready while both are taken waits for a time slice or two of the others, of
 /// some milliseconds each, at each of the six processes' turns that a delivery needs.
 const MORE_MS: f64 = 25.0;
+/// A machine on which the victim alone waits for longer has something else to do: what an attack
+/// adds cannot be told there.
+const CALM_MS: f64 = 100.0;
 /// A new target may wait for so long where targets are what is attacked: it shares a quarter of
 /// all slots with others that nobody knows yet.
 const NEWCOMER_MS: f64 = 30_000.0;
@@ -157,7 +160,9 @@ impl Outcome {
             failures.push(format!("{missing} of the victim's deliveries did not arrive"));
         }
         let [quiet, during, _] = self.steady.map(|one| one.p99_ms);
-        if judges_latency && during > bound_ms(quiet, attack.times()) {
+        if judges_latency && quiet > CALM_MS {
+            failures.push(format!("latency not judged: the victim's p99 alone was {quiet:.0} ms"));
+        } else if judges_latency && during > bound_ms(quiet, attack.times()) {
             failures.push(format!("the victim's p99 was {quiet:.0} ms, and {during:.0} ms"));
         }
         let newcomers = self.newcomers[1].p99_ms;
@@ -233,7 +238,7 @@ pub(super) fn bounds() -> String {
         "RSS below {RSS_MB} MB; /readyz and /healthz 200 within 2 s in every second; every call of \
          the victim's answered with 200 within 10 s; every delivery of the victim's arrives; their \
          p99 at most the greater of 1.5 times (settings-writes: 1.2 times) and {MORE_MS} ms more \
-         than before; where targets attack, new targets' p99 at most {NEWCOMER_MS} ms; a disabled \
+         than before, on a machine where that is at most {CALM_MS} ms; where targets attack, new targets' p99 at most {NEWCOMER_MS} ms; a disabled \
          account's events refused after {DISABLED_WITHIN_S} s; at most {MAILS} test mails; the \
          victim's resend job at most the greater of {JOB_TIMES} times and {JOB_MORE_S} s more"
     )
@@ -267,6 +272,7 @@ mod tests {
             |outcome| outcome.seconds_not_healthy = 1,
             |outcome| outcome.calls_not_answered = 1,
             |outcome| outcome.steady[1].p99_ms = 35.1,
+            |outcome| outcome.steady[0].p99_ms = 100.1,
             |outcome| outcome.disabled_within_s = Some(5.1),
             |outcome| outcome.mails = Some(101),
             |outcome| outcome.job_seconds = Some([4.0, 6.1]),

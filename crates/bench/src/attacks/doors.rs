@@ -28,7 +28,7 @@ pub(super) fn half_heads(scene: &Scene) {
             async move {
                 let bytes = if number % 2 == 0 { 400_000 } else { 30_000 };
                 let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ";
-                hold(&scene, number % 4, door, &pace, head, bytes).await;
+                Box::pin(hold(&scene, number % 4, door, &pace, head, bytes)).await;
             }
         });
     }
@@ -52,7 +52,7 @@ async fn hold(
         };
         scene.count("connected");
         // It ends when the other side has had enough.
-        let _ = write_without_end(&mut wire.stream, beginning, letters).await;
+        let _ = Box::pin(write_without_end(&mut wire.stream, beginning, letters)).await;
         scene.count("closed by the other side");
     }
 }
@@ -155,6 +155,8 @@ fn unfinished(scene: &Scene, door: SocketAddr, head: &str, letters: usize, conne
     let head: Arc<str> = head.into();
     scene.spawn(connections, move |scene, number| {
         let (pace, head) = (Arc::clone(&pace), Arc::clone(&head));
-        async move { hold(&scene, number % 4, door, &pace, head.as_bytes(), letters).await }
+        async move {
+            Box::pin(hold(&scene, number % 4, door, &pace, head.as_bytes(), letters)).await;
+        }
     });
 }

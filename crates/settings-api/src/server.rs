@@ -13,6 +13,8 @@ use crate::{Beside, READINESS, SettingsApi, SettingsApiConfig, admin, routes};
 
 /// Of all requests that are being read or worked on, together.
 const BODY_BYTES: usize = 64 * 1_024 * 1_024;
+/// Of all messages of operators that are being read or worked on: each has a few kilobytes.
+const ADMIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How long to wait for a database that is not there yet.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -123,6 +125,7 @@ impl Server {
             door.keep(api.clock.clone(), &tasks);
             let service = admin::service(ours.clone());
             tonic::transport::Server::builder()
+                .layer(door.messages(ADMIN_MESSAGE_BYTES))
                 .add_service(InterceptedService::new(service, door.interceptor()))
                 .serve_with_incoming_shutdown(
                     door.incoming(self.admin, Speaks::Grpc, api.clock.clone()).into_stream(),

@@ -86,6 +86,11 @@ impl Share {
         self.bodies.within
     }
 
+    /// What all bodies of the door may have together.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.bodies.most_bytes
+    }
+
     pub(super) fn take(&self, bytes: usize) -> Result<(), Trouble> {
         let Bodies { most_bytes, held, .. } = &*self.bodies;
         if held.fetch_add(bytes, Ordering::Relaxed) + bytes > *most_bytes {

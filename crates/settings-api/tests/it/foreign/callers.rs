@@ -30,6 +30,8 @@ pub(super) struct Side {
     pub(super) callers: [Caller; 2],
     /// What no answer to them may have in it.
     pub(super) hidden: &'static [&'static str],
+    /// Whether they ask with what every owner has.
+    pub(super) is_whole: bool,
 }
 
 /// An account that asks, with a key of each role.
@@ -83,6 +85,7 @@ pub(super) async fn sides(
         who: format!("{who}, {}", ROLES[n]),
         callers: both.each_ref().map(|one| one.caller(&one.keys[n], None)),
         hidden: &MARKS,
+        is_whole: n == 0,
     };
     let mut sides: Vec<Side> = (0..ROLES.len()).map(|n| of("a stranger", &strangers, n)).collect();
     sides.extend([0, 2].map(|n| of("a subaccount", &subaccounts, n)));
@@ -92,6 +95,7 @@ pub(super) async fn sides(
         callers: subaccounts.each_ref().map(|one| one.caller(key, Some(one.account.id.clone()))),
         // It sees what is its own.
         hidden: &MARKS[1..],
+        is_whole: true,
     });
     sides
 }

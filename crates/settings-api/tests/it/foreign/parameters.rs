@@ -103,7 +103,7 @@ fn everywhere(name: &str) -> Option<Meaning> {
         | "generation"
         | "webhook_name"
         | "webhooks_redact_pii"
-        | "overlap"
+        | "overlap_seconds"
         | "inactive_session_timeout"
         | "absolute_session_timeout"
         | "logout_redirect_url"
@@ -143,8 +143,12 @@ fn meaning(operation: &Operation, name: &str) -> Option<Meaning> {
     })
 }
 
-/// All of an operation.
-pub(super) fn of(description: &Value, operation: &Operation) -> Vec<Parameter> {
+/// All of an operation; those that mean nothing here yet are added to the unknown ones.
+pub(super) fn of(
+    description: &Value,
+    operation: &Operation,
+    unknown: &mut Vec<String>,
+) -> Vec<Parameter> {
     let method = operation.method.to_lowercase();
     let described = &description["paths"][&operation.path][&method];
     let mut found: Vec<(String, Place)> = Vec::new();
@@ -167,10 +171,10 @@ pub(super) fn of(description: &Value, operation: &Operation) -> Vec<Parameter> {
     }
     let mut all = Vec::new();
     for (name, place) in found {
-        let meaning = meaning(operation, &name).unwrap_or_else(|| {
-            panic!("nobody knows what {name} of {operation} means: add it to parameters.rs")
-        });
-        all.push(Parameter { name, place, meaning });
+        match meaning(operation, &name) {
+            Some(meaning) => all.push(Parameter { name, place, meaning }),
+            None => unknown.push(format!("{name} of {operation}")),
+        }
     }
     if operation.id == "list_logs" {
         let (name, place) = ("filter".to_owned(), Place::Body);

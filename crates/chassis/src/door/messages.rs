@@ -117,7 +117,8 @@ impl Counted {
                     self.head.clear();
                     // The library makes room for all of it now. What is larger than anything
                     // can be is refused there.
-                    if self.left <= self.share.most_bytes() && !crate::mutant("messages_do_not_count")
+                    if self.left <= self.share.most_bytes()
+                        && !crate::mutant("messages_do_not_count")
                     {
                         self.share.take(self.left)?;
                         self.held = self.left;

@@ -104,6 +104,7 @@ fn everywhere(name: &str) -> Option<Meaning> {
         | "webhook_name"
         | "webhooks_redact_pii"
         | "overlap_seconds"
+        | "note"
         | "inactive_session_timeout"
         | "absolute_session_timeout"
         | "logout_redirect_url"

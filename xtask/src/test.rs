@@ -141,7 +141,7 @@ fn line(step: &Step, took: Duration, failed: bool) -> String {
 
 /// Runs with fresh seeds, and two mutants that have to be found.
 fn short_chaos() -> Result<()> {
-    chaos::for_a_while(secs(150), &chaos::mutants_by_turns())
+    chaos::for_a_while(secs(100), &chaos::mutants_by_turns())
 }
 
 /// An hour, and every mutant that a run finds.

@@ -100,6 +100,9 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
         move || {
             let samples = days(&options, &mut rig, &clock, &recorder, &runtime)?;
             clients.stop();
+            // What the last days have left undelivered is more than can be sent again while it is
+            // waited for.
+            rig.query("UPDATE resends SET state = 'cancelled' WHERE state = 'running'")?;
             let nemesis = Nemesis {
                 rig: &mut rig,
                 recorder: recorder.clone(),

@@ -101,7 +101,7 @@ pub enum EgressError {
     /// The extra root certificates cannot be read.
     #[error("the extra root certificates cannot be used: {0}")]
     ExtraCa(String),
-    /// The system does not say where names are looked up.
+    /// No resolver can be set up.
     #[error("names cannot be looked up: {0}")]
     Names(String),
     /// TLS cannot be set up.

@@ -87,15 +87,13 @@ impl Names {
     /// Asks these servers, or those of the system where there are none.
     ///
     /// # Errors
-    /// When the system's cannot be read.
+    /// When no resolver can be set up.
     pub(crate) fn of_servers(
         servers: &[SocketAddr],
         time_limit: Duration,
     ) -> Result<Self, NetError> {
         let provider = TokioRuntimeProvider::default();
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder(provider)?
-        } else {
+        let of = |servers: &[SocketAddr], provider| {
             let servers = servers.iter().map(|server| {
                 let mut config = NameServerConfig::udp_and_tcp(server.ip());
                 let at_port = |connection: &mut ConnectionConfig| connection.port = server.port();
@@ -104,6 +102,12 @@ impl Names {
             });
             let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
             TokioResolver::builder_with_config(config, provider)
+        };
+        let mut builder = match TokioResolver::builder(provider.clone()) {
+            Ok(of_system) if servers.is_empty() => of_system,
+            // A system that says nothing has one of its own, as the C library has it.
+            Err(_) if servers.is_empty() => of(&[([127, 0, 0, 1], 53).into()], provider),
+            _ => of(servers, provider),
         };
         let options = builder.options_mut();
         // Twice, with time left for what one of two families has brought.
@@ -130,13 +134,16 @@ impl Names {
             return Err(not_found);
         }
         let found = self.ask(name, true, self.0.time_limit).await;
-        let mut known = self.known();
-        match &found {
-            Ok(_) | Err(NotFound::NoSuchName) => known.answered(name),
-            Err(not_found @ NotFound::Unanswered(_)) => known.leave_alone(name, not_found),
-            Err(NotFound::Resolver(_)) => {}
+        if matches!(found, Ok(_) | Err(NotFound::NoSuchName)) {
+            self.known().answered(name);
         }
         found
+    }
+
+    /// Asks no more for a name for a while. To be called where nobody but its own servers is to
+    /// blame: after an outage of the resolver every name is asked for at once.
+    pub(crate) fn leave_alone(&self, name: &str, not_found: &NotFound) {
+        self.known().leave_alone(name, not_found);
     }
 
     /// The addresses of a name of the operator's own, search domains included.

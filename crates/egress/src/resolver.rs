@@ -82,7 +82,12 @@ impl VettingResolver {
         let is_theirs = match not_found {
             NotFound::NoSuchName => true,
             NotFound::Unanswered(_) => {
-                self.names.are_answered_but(name).await && !chassis::mutant("silence_is_ours")
+                let is_theirs =
+                    self.names.are_answered_but(name).await && !chassis::mutant("silence_is_ours");
+                if is_theirs {
+                    self.names.leave_alone(name, not_found);
+                }
+                is_theirs
             }
             NotFound::Resolver(_) => false,
         };

@@ -82,6 +82,9 @@ pub(super) fn run(options: &Options) -> Result<Count> {
     let profile = if is_long(options) { "long" } else { "default" };
     let mut command = servers.nextest(options)?;
     command.arg("--no-fail-fast").args(["--color", colour, "--profile", profile]);
+    // Tests wait more than they work: for retries, leases, elections.
+    let threads = thread::available_parallelism().map_or(2, |cores| cores.get() + cores.get() / 2);
+    command.args(["--test-threads", &threads.to_string()]);
     command.args(&options.filter);
 
     let count = watch(&mut command)?;

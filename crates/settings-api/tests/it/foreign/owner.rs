@@ -31,11 +31,11 @@ impl Things {
     }
 
     /// Right in their form, and nobody's.
-    pub(super) fn of_nobody(receiver: &Receiver) -> Self {
-        let url = receiver.url("/services/nobody?token=nobody");
+    pub(super) fn of_nobody(receiver: &Receiver, name: &str) -> Self {
+        let url = receiver.url(&format!("/services/{name}?token={name}"));
         let page = json!("A".repeat(160));
         let mut things: BTreeMap<&'static str, Value> = [
-            ("domain", json!("mail.nobody.example")),
+            ("domain", json!(format!("mail.{name}.example"))),
             ("webhook_id", json!("0".repeat(24))),
             ("id", json!("00000000-0000-4000-8000-000000000000")),
             ("key_id", json!("00000000-00000000")),
@@ -43,13 +43,13 @@ impl Things {
             ("resend_id", json!("00000000-0000-4000-8000-000000000001")),
             ("event_id", json!("event-of-nobody")),
             ("delivery_id", json!("0".repeat(32))),
-            ("name", json!("nobody")),
+            ("name", json!(name)),
         ]
         .into();
         for list in ["events", "failures", "why", "webhooks"] {
             things.insert(page_of(list), page.clone());
         }
-        common(&mut things, "nobody", &"2".repeat(24), &url, page);
+        common(&mut things, name, &"2".repeat(24), &url, page);
         Self(things)
     }
 }

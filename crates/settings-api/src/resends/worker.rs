@@ -43,7 +43,6 @@ impl SettingsApi {
     /// Works on the jobs of all accounts, several at once, until a stop is asked for. What was
     /// begun then is ended.
     pub(crate) async fn run_resends(&self, tasks: &Tasks) {
-        let at_once = if chassis::mutant("jobs_one_by_one") { 1 } else { JOBS_AT_ONCE };
         let mut in_hand = FuturesUnordered::new();
         let (mut wait, mut goes_on) = (Duration::ZERO, None);
         while !tasks.is_stopping() {
@@ -51,7 +50,7 @@ impl SettingsApi {
                 Some(at) = in_hand.next(), if !in_hand.is_empty() => {
                     (wait, goes_on) = (Duration::ZERO, at);
                 }
-                () = self.clock.sleep(wait), if in_hand.len() < at_once => {
+                () = self.clock.sleep(wait), if in_hand.len() < JOBS_AT_ONCE => {
                     wait = match self.claim_batch().await {
                         Ok(Some(batch)) => {
                             in_hand.push(Box::pin(self.work_on(batch)));

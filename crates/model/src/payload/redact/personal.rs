@@ -34,9 +34,10 @@ use crate::payload::MessageFields;
 /// as it is or a long run without any of them.
 const SIGNS: &[u8] = b"@=%#!&\\";
 
-/// How far back from a sign a local part may begin, in bytes: a whole address has no more. A text
-/// of signs with nothing else between would be read from its beginning for each of them.
-const LONGEST_LOCAL: usize = 320;
+/// How far back from a sign a local part may begin, in bytes: a whole address has no more, each
+/// of its bytes encoded in three. A text of signs with nothing else between would be read from
+/// its beginning for each of them.
+const LONGEST_LOCAL: usize = 3 * 320;
 
 /// Names of roles (RFC 2142 and usual ones), and what mail servers answer with.
 const WORDS: &[&str] = &[

@@ -103,11 +103,12 @@ impl Names {
             let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
             TokioResolver::builder_with_config(config, provider)
         };
-        let mut builder = match TokioResolver::builder(provider.clone()) {
-            Ok(of_system) if servers.is_empty() => of_system,
+        let mut builder = if servers.is_empty() {
             // A system that says nothing has one of its own, as the C library has it.
-            Err(_) if servers.is_empty() => of(&[([127, 0, 0, 1], 53).into()], provider),
-            _ => of(servers, provider),
+            let own = [([127, 0, 0, 1], 53).into()];
+            TokioResolver::builder(provider.clone()).unwrap_or_else(|_| of(&own, provider))
+        } else {
+            of(servers, provider)
         };
         let options = builder.options_mut();
         // Twice, with time left for what one of two families has brought.

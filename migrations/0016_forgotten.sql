@@ -4,4 +4,3 @@ ALTER TABLE domains ADD COLUMN forgotten_at timestamptz;
 ALTER TABLE accounts ADD COLUMN forgotten_at timestamptz;
 
 CREATE INDEX domains_to_forget ON domains (deleted_at) WHERE deleted_at IS NOT NULL;
-CREATE INDEX accounts_to_forget ON accounts (erased_at) WHERE erased_at IS NOT NULL AND forgotten_at IS NULL;

@@ -212,8 +212,8 @@ pub(crate) async fn account_changed(
     at: DateTime<Utc>,
 ) -> Result<DocumentKey, StoreError> {
     let version = sqlx::query_scalar!(
-        "UPDATE accounts SET version = version + 1, updated_at = $2 WHERE account_id = $1 \
-         RETURNING version",
+        "UPDATE accounts SET version = version + 1, updated_at = $2, forgotten_at = NULL \
+         WHERE account_id = $1 RETURNING version",
         account_id,
         at
     )

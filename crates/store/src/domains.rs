@@ -195,7 +195,8 @@ pub(crate) async fn domain_changed(
     at: DateTime<Utc>,
 ) -> Result<DocumentKey, StoreError> {
     let version = sqlx::query_scalar!(
-        "UPDATE domains SET version = version + 1 WHERE domain_id = $1 RETURNING version",
+        "UPDATE domains SET version = version + 1, forgotten_at = NULL WHERE domain_id = $1 \
+         RETURNING version",
         domain_id
     )
     .fetch_one(&mut *tx)

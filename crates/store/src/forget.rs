@@ -5,7 +5,8 @@
 //! 2. A day later everybody has heard. What tells of the deletion leaves the bucket as well,
 //!    and with it the row of a domain. The row of an account stays, without anything in it.
 //!
-//! A domain that is made again meanwhile takes its row, and its versions go on.
+//! A domain that is made again meanwhile takes its row, and its versions go on. A row that is
+//! changed, by new keys for secrets for example, is published, and leaves once more.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
@@ -59,18 +60,29 @@ impl Forgetting {
         Ok(self.tx.commit().await?)
     }
 
-    /// Removes the row of a domain of which the bucket has nothing any more.
+    /// Removes the row of a domain of which the bucket has nothing any more, and looks no more
+    /// for an account's document.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn gone(mut self) -> Result<(), StoreError> {
-        if let DocumentKey::Domain(id) = &self.key {
-            sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", id)
+        match &self.key {
+            DocumentKey::Account(id) => {
+                sqlx::query!(
+                    "UPDATE accounts SET forgotten_at = 'infinity' WHERE account_id = $1",
+                    id
+                )
                 .execute(&mut *self.tx)
                 .await?;
-            sqlx::query!("DELETE FROM domains WHERE domain_id = $1", id)
-                .execute(&mut *self.tx)
-                .await?;
+            }
+            DocumentKey::Domain(id) => {
+                sqlx::query!("DELETE FROM domain_webhooks WHERE domain_id = $1", id)
+                    .execute(&mut *self.tx)
+                    .await?;
+                sqlx::query!("DELETE FROM domains WHERE domain_id = $1", id)
+                    .execute(&mut *self.tx)
+                    .await?;
+            }
         }
         Ok(self.tx.commit().await?)
     }
@@ -115,7 +127,7 @@ impl Store {
             .collect())
     }
 
-    /// Some erased accounts whose documents may leave the bucket.
+    /// Some erased accounts whose documents may leave the bucket, or have left it.
     ///
     /// # Errors
     /// Those of the database.
@@ -124,9 +136,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<DocumentKey>, StoreError> {
         let ids = sqlx::query_scalar!(
-            "SELECT account_id FROM accounts WHERE erased_at < $1 AND forgotten_at IS NULL \
-             ORDER BY erased_at LIMIT $2",
+            "SELECT account_id FROM accounts WHERE erased_at IS NOT NULL AND erased_at < $1 \
+             AND (forgotten_at IS NULL OR forgotten_at <= $2) ORDER BY erased_at LIMIT $3",
             now - FORGET_AFTER,
+            now - HEARD_AFTER,
             PAGE
         );
         Ok(ids.fetch_all(&self.pool).await?.into_iter().map(DocumentKey::Account).collect())

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::EventType;
-use protocol::v1::{Level, event};
+use protocol::v1::{
+    DeleteDomainRequest, EraseAccountRequest, Level, SetAccountStatusRequest, event,
+};
 use serde_json::{Value, json};
 use testkit::http;
 use testkit::{TestEnv, broker, eventually};
@@ -121,6 +123,41 @@ async fn jobs_of_one_tenant_hold_up_no_other_tenants_job() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
+/// Each change of a job of `demo` takes four seconds, and so do its claim and its note.
+#[tokio::test]
+async fn a_database_that_is_slow_with_one_tenants_jobs_holds_up_no_other_tenants_job() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let other_id = world.account("other", "").await;
+    let demo_id = world.account_document("demo").await.account_id.clone();
+    env.sql(&format!(
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_sleep(4); RETURN NEW; END'; \
+         CREATE TRIGGER slowly BEFORE UPDATE ON resends FOR EACH ROW \
+         WHEN (OLD.account_id = '{demo_id}') EXECUTE FUNCTION slowly()"
+    ));
+    ended_on(Level::Account, &env, &demo_id, "https://hooks.example.net/", "held", 2);
+    ended_on(Level::Account, &env, &other_id, "https://other.example.net/", "held", 2);
+    let body = json!({"per_second": 100});
+    send(world.call("POST", RESENDS).json(&body)).await.expect_status(200);
+    let claimed = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    eventually(DEADLINE, "the first job to be claimed", || async {
+        (env.sql(claimed).trim() != "0").then_some(())
+    })
+    .await;
+    let call =
+        |method: &str, path: &str| world.anonymous(method, path).basic_auth("api", "key-other");
+    let began = Instant::now();
+    let made = send(call("POST", RESENDS).json(&body)).await.expect_status(200).json();
+    let path = format!("{RESENDS}/{}", made["id"].as_str().expect("an id"));
+    eventually(DEADLINE, "the job to be done", || async {
+        let shown = send(call("GET", &path)).await.expect_status(200).json();
+        (shown["state"] == "done").then_some(())
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
 /// What the bucket of settings says under this key: the operation of its last message, empty
 /// where it is a document; nothing where there is no message.
 async fn in_bucket(env: &TestEnv, key: &str) -> Option<String> {
@@ -153,8 +190,17 @@ async fn a_deleted_domain_leaves_the_broker_and_the_database() {
         "UPDATE domains SET deleted_at = now() - interval '8 days' WHERE name = 'gone.example'";
     env.sql(long_ago);
     env.sql("UPDATE undelivered SET ended_at = now() - interval '9 days'");
-    // Two looks.
-    chassis::Clock::system().sleep(Duration::from_secs(13)).await;
+    // A domain of another account, deleted after it, shows that both were looked at.
+    world.account("other", "").await;
+    world.domain("later.example", "other").await;
+    let request = DeleteDomainRequest { name: "later.example".to_owned() };
+    world.admin().delete_domain(request).await.expect("deleted");
+    env.sql("UPDATE domains SET deleted_at = now() - interval '7 days 1 hour' WHERE name = 'later.example'");
+    let later = format!("domain.{}", model::domain_id("later.example"));
+    eventually(3 * DEADLINE, "the other document to be deleted", || async {
+        (in_bucket(&env, &later).await?.as_str() == "PURGE").then_some(())
+    })
+    .await;
     assert_eq!(in_bucket(&env, &key).await.as_deref(), Some(""), "{delivery:?} can be sent");
 
     env.sql("UPDATE undelivered SET sent_again_at = now()");
@@ -182,4 +228,39 @@ async fn a_deleted_domain_leaves_the_broker_and_the_database() {
     assert_eq!(in_bucket(&env, &key).await, None);
     send(make()).await.expect_status(200);
     assert_eq!(in_bucket(&env, &key).await.as_deref(), Some(""));
+}
+
+#[tokio::test]
+async fn an_erased_account_leaves_the_broker() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let account_id = world.account("gone", "").await;
+    let key = format!("account.{account_id}");
+    let closed = SetAccountStatusRequest {
+        account_name: "gone".to_owned(),
+        status: "closed".to_owned(),
+        ..SetAccountStatusRequest::default()
+    };
+    world.admin().set_account_status(closed).await.expect("closed");
+    let erase = EraseAccountRequest { account_name: "gone".to_owned() };
+    world.admin().erase_account(erase).await.expect("erased");
+    assert_eq!(in_bucket(&env, &key).await.as_deref(), Some(""), "events may be on their way");
+    env.sql(&format!(
+        "UPDATE accounts SET erased_at = now() - interval '8 days' WHERE account_id = '{account_id}'"
+    ));
+    let is_deleted = || async { (in_bucket(&env, &key).await?.as_str() == "PURGE").then_some(()) };
+    eventually(3 * DEADLINE, "the document to be deleted", is_deleted).await;
+    // An older process finds it missing and publishes it.
+    let document = protocol::v1::AccountDocument { account_id, ..Default::default() };
+    let subject = format!("$KV.{}_settings.{key}", env.region);
+    let bytes = prost::Message::encode_to_vec(&document);
+    broker::publish(&env.nats_url, &subject, &bytes).await;
+    let a_day_later = "UPDATE accounts SET forgotten_at = forgotten_at - interval '25 hours'";
+    env.sql(a_day_later);
+    eventually(3 * DEADLINE, "the document to be deleted once more", is_deleted).await;
+    env.sql(a_day_later);
+    eventually(3 * DEADLINE, "nothing to tell of it", || async {
+        in_bucket(&env, &key).await.is_none().then_some(())
+    })
+    .await;
 }

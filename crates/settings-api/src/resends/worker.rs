@@ -5,9 +5,7 @@ use std::time::Duration;
 use bus::BusError;
 use chassis::Tasks;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{join_all, try_join_all};
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::{AcceptedEvent, Delivery};
@@ -17,10 +15,10 @@ use uuid::Uuid;
 use crate::SettingsApi;
 use crate::error::ApiError;
 
-/// Jobs that a process has in hand at once, each of another tenant.
-const JOBS_AT_ONCE: usize = 4;
-/// How often to look for jobs.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Workers of a process, each with the job of another tenant.
+const WORKERS: u32 = 4;
+/// How often a worker looks for jobs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Deliveries that are handed to the broker at once.
 const AT_ONCE: usize = 5;
 /// How long what was stored goes unnoted: so much is stored once more after a death.
@@ -33,60 +31,60 @@ const CALL_TIME: Duration = Duration::from_secs(15);
 /// How long to leave the broker or the database alone after it has failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// From now until then; where that is over, as long as without any job.
+/// The result of a look.
+enum Sent {
+    /// A batch; its job, if it has not ended, goes on then.
+    Batch(Option<DateTime<Utc>>),
+    Nothing,
+}
+
+/// From now until then, and no longer than without any job.
 fn until(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
     let rest = at.filter(|at| *at > now).map(|at| at - now);
     rest.and_then(|rest| rest.to_std().ok()).unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
 }
 
 impl SettingsApi {
-    /// Works on the jobs of all accounts, several at once, until a stop is asked for. What was
-    /// begun then is ended.
+    /// Works on the jobs of all accounts, until a stop is asked for. Several workers: where the
+    /// database is slow with the jobs of one tenant, it takes one of them.
     pub(crate) async fn run_resends(&self, tasks: &Tasks) {
-        let mut in_hand = FuturesUnordered::new();
-        let (mut wait, mut goes_on) = (Duration::ZERO, None);
-        while !tasks.is_stopping() {
+        // They look in turns, so that a job is found as soon as by one that looks more often.
+        let number = if chassis::mutant("jobs_one_by_one") { 1 } else { WORKERS };
+        let workers = (0..number).map(|number| self.work(LOOK_EVERY * number / WORKERS, tasks));
+        join_all(workers).await;
+    }
+
+    async fn work(&self, begins_after: Duration, tasks: &Tasks) {
+        let (mut wait, mut goes_on) = (begins_after, None);
+        loop {
             tokio::select! {
-                Some(at) = in_hand.next(), if !in_hand.is_empty() => {
-                    (wait, goes_on) = (Duration::ZERO, at);
-                }
-                () = self.clock.sleep(wait), if in_hand.len() < JOBS_AT_ONCE => {
-                    wait = match self.claim_batch().await {
-                        Ok(Some(batch)) => {
-                            in_hand.push(Box::pin(self.work_on(batch)));
-                            Duration::ZERO
-                        }
-                        Ok(None) => until(goes_on, self.clock.now()),
-                        Err(error) => {
-                            tracing::warn!(%error, "no job of a resend can be taken");
-                            PAUSE
-                        }
-                    };
-                }
-                () = tasks.stopping() => break,
+                () = self.clock.sleep(wait) => {}
+                () = tasks.stopping() => return,
             }
+            wait = match self.next_batch().await {
+                Ok(Sent::Batch(at)) => {
+                    goes_on = at;
+                    Duration::ZERO
+                }
+                Ok(Sent::Nothing) => until(goes_on, self.clock.now()),
+                Err(error) => {
+                    tracing::warn!(%error, "a batch of a resend was not sent, and is tried again");
+                    PAUSE
+                }
+            };
         }
-        while in_hand.next().await.is_some() {}
     }
 
-    async fn claim_batch(&self) -> Result<Option<JobBatch>, StoreError> {
+    async fn next_batch(&self) -> anyhow::Result<Sent> {
         let claim = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
-        self.store.next_resend_batch(claim, self.clock.now()).await
-    }
-
-    /// Sends a batch. Returns when its job goes on, if it does.
-    async fn work_on(&self, mut batch: JobBatch) -> Option<DateTime<Utc>> {
+        let batch = self.store.next_resend_batch(claim, self.clock.now()).await?;
+        let Some(mut batch) = batch else { return Ok(Sent::Nothing) };
         let sent = self.send_batch(&mut batch).await;
         // What was stored is noted and the job let go, whatever came then.
         let then = if sent.is_ok() { AfterNote::LetGo } else { AfterNote::LetGoUnsure };
-        let noted = self.note_resent(&mut batch, then).await.map_err(anyhow::Error::from);
-        let (error, goes_on) = match (sent, noted) {
-            (Ok(()), Ok(goes_on)) => return goes_on,
-            (Err(error), Ok(goes_on)) => (error, goes_on),
-            (_, Err(error)) => (error, None),
-        };
-        tracing::warn!(%error, "a batch of a resend was not sent, and is tried again");
-        goes_on
+        let goes_on = self.note_resent(&mut batch, then).await?;
+        sent?;
+        Ok(Sent::Batch(goes_on))
     }
 
     /// Sends a batch in small groups, between which others have their turn. No

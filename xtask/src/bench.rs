@@ -44,7 +44,7 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
-    /// What a stranger or one tenant can do to the others and to the process; fails when
+    /// Attacks of a stranger or of one tenant on the others and on the process; fails when
     /// an attack gets through
     Attacks {
         /// Only whether it works

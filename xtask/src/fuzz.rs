@@ -124,7 +124,7 @@ fn binaries(manifest: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// What is fuzzed is built from the same versions as the product.
+/// The fuzzed code is built from the same versions as the product.
 fn lock() -> Result<()> {
     let (ours, theirs) = (root().join("Cargo.lock"), folder().join("Cargo.lock"));
     let written = |file: &Path| fs::metadata(file).and_then(|found| found.modified()).ok();

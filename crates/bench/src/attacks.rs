@@ -1,4 +1,4 @@
-//! What a stranger without a key, or one tenant, can do to the others and to the process.
+//! Attacks of a stranger without a key, or of one tenant, on the others and on the process.
 //!
 //! One process runs every role, as `postrider all` does, with a request bin beside it. A
 //! victim's events are delivered all the time: first alone, then beside an attack, then
@@ -47,7 +47,7 @@ use crate::report::{self, Machine};
 
 /// For connections that are made once, and for what the start has left to do.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// What was sent in the last moment may take this long to arrive.
+/// Events of the last moment may take this long to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]

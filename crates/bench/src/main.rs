@@ -53,7 +53,7 @@ enum What {
     History(history::Options),
     /// What a bulk resend does to everybody else.
     Resend(resend::Options),
-    /// What a stranger, or one tenant, can do to the others and to the process.
+    /// Attacks of a stranger, or of one tenant, on the others and on the process.
     Attacks(attacks::Options),
     /// The receiver, as a process of its own.
     #[command(hide = true)]

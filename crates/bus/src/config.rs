@@ -9,7 +9,7 @@ use protocol::Names;
 
 use crate::BrokerUrl;
 
-/// What a process does about streams and buckets.
+/// The part of a process in making streams and buckets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StreamsBy {
     /// It makes them, and brings them to what its version wants.
@@ -27,7 +27,7 @@ pub struct BusConfig {
     pub credentials: Option<PathBuf>,
     /// Names of everything on the broker.
     pub names: Names,
-    /// Who makes the streams.
+    /// The maker of the streams.
     pub streams_by: StreamsBy,
     /// Copies of each stream in a cluster.
     pub replicas: usize,

@@ -100,7 +100,7 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
         move || {
             let samples = days(&options, &mut rig, &clock, &recorder, &runtime)?;
             clients.stop();
-            // What the last days have left undelivered is more than can be sent again while it is
+            // The last days have left more undelivered than can be sent again while it is
             // waited for.
             rig.query("UPDATE resends SET state = 'cancelled' WHERE state = 'running'")?;
             let nemesis = Nemesis {

@@ -67,7 +67,7 @@ fn is_over(failed: &Failed, now: DateTime<Utc>) -> bool {
 /// other side of the connection.
 pub(crate) fn origin(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAddr {
     let Some(back) = proxies.checked_sub(1) else { return peer };
-    // What stands further to the left, a visitor may have written himself: it may be no text.
+    // A visitor may have written the values further to the left: they may be no text.
     let values = headers.get_all("x-forwarded-for").iter().rev().map(HeaderValue::as_bytes);
     let found = values.flat_map(|value| value.rsplit(|byte| *byte == b',')).nth(back);
     let text = found.and_then(|address| std::str::from_utf8(address).ok());
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(origin(peer, &headers, 2), address("1.1.1.1"));
         assert_eq!(origin(peer, &headers, 3), peer);
         assert_eq!(origin(peer, &HeaderMap::new(), 1), peer);
-        // What he writes himself hides nothing of what our proxy adds, be it text or not.
+        // A visitor's own value hides nothing of what our proxy adds, be it text or not.
         let added = HeaderValue::from_bytes(b"caf\xe9, 2.2.2.2").unwrap();
         let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), added)]);
         assert_eq!(origin(peer, &headers, 1), address("2.2.2.2"));

@@ -24,7 +24,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use tokio::time::{Instant, timeout};
 
-/// What was not found.
+/// Why a name was not found.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotFound {
     /// There is no such name, or it has no address.
@@ -38,7 +38,7 @@ pub enum NotFound {
     Resolver(String),
 }
 
-/// What a look-up gives in the end.
+/// The result of a look-up.
 pub type Found = Result<Vec<IpAddr>, NotFound>;
 type LookUp = dyn Fn(&str) -> Pin<Box<dyn Future<Output = Found> + Send>> + Send + Sync;
 
@@ -225,7 +225,7 @@ impl Known {
     }
 }
 
-/// What tells names of different owners apart, roughly: their last two labels.
+/// The part of a name that tells owners apart, roughly: its last two labels.
 fn zone(name: &str) -> &str {
     let name = name.trim_end_matches('.');
     let dots = name.rmatch_indices('.').nth(1);

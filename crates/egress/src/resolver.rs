@@ -25,7 +25,7 @@ pub(crate) struct VettingResolver {
     proxy: Option<EgressProxy>,
 }
 
-/// What is said of a name that does not exist, and of one that leads where receivers may not
+/// The words for a name that does not exist, and for one that leads where receivers may not
 /// be. The same for both, or whoever asks would learn which internal names there are.
 const LEADS_NOWHERE: &str = "the host's name does not exist or has no address";
 

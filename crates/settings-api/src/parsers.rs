@@ -60,7 +60,7 @@ pub fn api_key(headers: &HeaderMap) -> Option<String> {
     crate::auth::api_key(headers)
 }
 
-/// What links in answers begin with.
+/// The beginning of links in answers.
 pub fn origin(headers: &HeaderMap) -> String {
     crate::events::links::Origin::of(headers).to_string()
 }

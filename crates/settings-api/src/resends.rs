@@ -288,7 +288,7 @@ struct Shown {
 
 impl Shown {
     fn of(caller: &Caller, resend: Resend) -> Self {
-        // What the account has named it knows; the parent may have named what is its own.
+        // The account knows what it has named; the parent may have named what is its own.
         let is_own = resend.named_by.as_ref() == Some(&caller.key_account_id);
         let is_url = Uuid::try_parse(&resend.target).is_err();
         let level = (is_own || !is_url).then_some("account");

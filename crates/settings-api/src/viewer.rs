@@ -1,4 +1,4 @@
-//! What a subaccount sees of its parent's webhooks: that there is one, and its host.
+//! A subaccount's sight of its parent's webhooks: that there is one, and its host.
 //!
 //! Deliveries to a parent's webhooks stand in the history of the subaccount whose event they
 //! carry. With many services the path of a URL is a secret, and an answer may hold
@@ -8,7 +8,7 @@ use protocol::v1::Level;
 
 use crate::auth::Caller;
 
-/// Who looks.
+/// The one that looks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Viewer {
     sees_parent: bool,
@@ -38,7 +38,7 @@ impl Viewer {
         if is_no_webhook || self.sees_level(level) { url.to_owned() } else { egress::host_of(url) }
     }
 
-    /// What a receiver answered, as far as it is the viewer's to see.
+    /// The answer of a receiver, as far as it is the viewer's to see.
     pub(crate) fn response(self, level: Option<&str>, response: &str) -> String {
         if self.sees_level(level) { response.to_owned() } else { String::new() }
     }

@@ -87,7 +87,7 @@ fn of_four(address: Ipv4Addr, how: [u8; 4]) -> String {
     let text = parts.iter().enumerate().map(number).collect::<Vec<_>>().join(".");
     let text = if how[2] & 1 == 1 { text + "." } else { text };
     let spelled = |c: char| match how[3] % 4 {
-        // What is not escaped, and what the standard maps to the same.
+        // Characters that are not escaped, and those that the standard maps to the same.
         1 => format!("%{:02x}", u32::from(c)),
         2 if c.is_ascii_digit() => {
             char::from_u32(u32::from(c) - u32::from('0') + u32::from('０')).unwrap_or(c).to_string()

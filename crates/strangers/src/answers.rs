@@ -1,4 +1,4 @@
-//! What receivers answer over HTTP, as it is read from a socket.
+//! Answers of receivers over HTTP, as they are read from a socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -74,7 +74,7 @@ impl Rig {
         let said = Arc::clone(&says);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // Who hangs up is what this is about.
+                // This is about who hangs up.
                 drop(answer(stream, &said));
             }
         });

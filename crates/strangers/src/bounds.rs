@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// From this size on time is measured.
 const LONG_BYTES: usize = 16 * 1_000;
 
-/// What `parse` makes of so many bytes, within `multiple` times as much memory at its peak.
+/// Runs `parse` on so many bytes, within `multiple` times as much memory at its peak.
 ///
 /// # Panics
 /// When it takes more, or more time than a long input may take.

@@ -67,7 +67,7 @@ pub(crate) fn protobuf(input: &[u8]) {
     }
 }
 
-/// What passes the checks can be turned into everything that is made of it later.
+/// An event that passes the checks can be turned into everything that is made of it later.
 fn whole(mut event: Event) {
     let bytes = event.encoded_len();
     let event_type = match within(bytes, 1, || validate::event(&event)) {

@@ -54,7 +54,7 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// What is searched: the texts of whatever field an expression is about.
+/// The texts that are searched: those of whatever field an expression is about.
 #[derive(Debug)]
 struct Event {
     texts: Vec<String>,

@@ -106,7 +106,7 @@ fn read(content_type: &str, body: &[u8]) -> Option<Pairs> {
     fields
 }
 
-/// What handlers make of it before they ask anything of anybody.
+/// Runs what handlers make of it before they ask anything of anybody.
 fn handled(bytes: usize, fields: &Fields) {
     for taken in [
         within(bytes, 4, || parsers::domain_webhook(fields)).map(drop),

@@ -1,7 +1,7 @@
-//! What must hold of every parser that a stranger reaches: a target for each, which fuzzing
+//! Rules for every parser that a stranger reaches: a target for each, which fuzzing
 //! calls with bytes of its own and the test `corpus` with those that fuzzing has kept.
 //!
-//! What must always hold of each: no panic, whatever the bytes are; no more memory than a
+//! Of each must always hold: no panic, whatever the bytes are; no more memory than a
 //! stated multiple of them; no more time than a bound on 64 KiB of them; and what is said
 //! beside each target, such as that what was parsed and is printed again parses to the same,
 //! or that a second implementation, which is naive and independent, agrees.

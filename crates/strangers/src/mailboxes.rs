@@ -6,7 +6,7 @@ use crate::bounds::within;
 
 /// Memory, in bytes for each of the text's.
 const MULTIPLE: usize = 64;
-/// What a relay's reply is cut to before addresses are looked for in it, in characters.
+/// The length to which a relay's reply is cut before addresses are looked for in it, in characters.
 const REPLY_CHARS: usize = 300;
 
 /// A line with an address, then what a relay said of it. An address that is taken is taken again

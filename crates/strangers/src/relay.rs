@@ -1,4 +1,4 @@
-//! What a mail relay replies.
+//! Replies of a mail relay.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -20,7 +20,7 @@ use crate::queries::now;
 
 /// Memory of a request, in bytes for each of its own.
 const MULTIPLE: usize = 64;
-/// What a page has besides, and what the bin keeps.
+/// The rest of a page, and of what the bin keeps.
 const PAGE_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// The name by which the bin is looked at, and its URL's.

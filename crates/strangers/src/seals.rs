@@ -1,4 +1,4 @@
-//! What strangers bring back sealed: links of lists, and the console's cookie.
+//! Sealed things that strangers bring back: links of lists, and the console's cookie.
 
 use std::sync::OnceLock;
 

@@ -11,7 +11,7 @@ use crate::bounds::within;
 /// Memory, in bytes for each of a URL's: names in other scripts are mapped and checked.
 const MULTIPLE: usize = 64;
 
-/// What is taken is taken again as it was read, is the same to the library that sends, and shows
+/// A URL that is taken is taken again as it was read, is the same to the library that sends, and shows
 /// no password in logs. What is a domain's name is its own canonical form.
 pub(crate) fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
@@ -46,7 +46,7 @@ pub(crate) fn client() -> &'static Client {
     })
 }
 
-/// What logs show of it has neither user nor password nor query.
+/// Logs show of it neither user nor password nor query.
 fn shown(text: &str) {
     let shown = within(text.len(), MULTIPLE, || loggable(text));
     if let Ok(url) = Url::parse(&shown) {

@@ -1,4 +1,4 @@
-//! What fuzzing has kept, once more: its corpora, the examples that it began with, and the
+//! The inputs that fuzzing has kept, once more: its corpora, the examples that it began with, and the
 //! inputs that once showed a fault. Without a fuzzer, in seconds.
 
 use std::collections::BTreeSet;

@@ -42,7 +42,7 @@ impl NameServer {
                     continue;
                 }
                 if let Some(answer) = answer(&buffer[..length], leads_to) {
-                    // Whoever asked may be gone.
+                    // The asker may be gone.
                     let _ = socket.send_to(&answer, from).await;
                 }
             }

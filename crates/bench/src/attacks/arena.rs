@@ -52,7 +52,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// What was used between two moments.
+    /// The use between two moments.
     pub(super) fn since(now: &Self, then: &Self) -> Self {
         Self {
             platform: rounded(now.platform - then.platform),

@@ -37,12 +37,12 @@ pub(crate) struct AttackerOptions {
     stage: String,
 }
 
-/// What an attacker did.
+/// The doings of an attacker.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Tally {
     /// CPU-seconds of its process, preparing included.
     pub(super) cpu_s: f64,
-    /// What it counted.
+    /// Its counts.
     pub(super) counts: BTreeMap<String, u64>,
 }
 
@@ -88,7 +88,7 @@ impl Attacker {
     }
 }
 
-/// What an attack has to do with: where, how long, and what is counted.
+/// The scene of an attack: where, how long, and the counts.
 #[derive(Clone)]
 pub(super) struct Scene {
     pub(super) stage: Arc<Stage>,
@@ -180,7 +180,7 @@ pub(crate) async fn attack(options: AttackerOptions) -> Result<()> {
     std::process::exit(0)
 }
 
-/// What begins the attack: it leaves tasks behind that end with the process.
+/// Begins the attack: it leaves tasks behind that end with the process.
 pub(super) type Go = Box<dyn FnMut()>;
 
 async fn prepare(attack: Attack, scene: &Scene) -> Result<Go> {

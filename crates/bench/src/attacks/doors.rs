@@ -1,4 +1,4 @@
-//! What needs no key: connections, heads and bodies that do not go on.
+//! Attacks that need no key: connections, heads and bodies that do not go on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::attacker::{Go, Scene, pause};
 use super::stage::{ATTACKER, authorization, request};
 use super::wire::{Pace, Wire, address};
 
-/// What is written at once.
+/// Bytes that are written at once.
 const SLICE: usize = 16 * 1_024;
 /// Between two bytes of what never ends.
 const DRIP: Duration = Duration::from_secs(1);
@@ -150,7 +150,7 @@ pub(super) fn bodies_to_ingest(scene: &Scene) {
 }
 
 fn unfinished(scene: &Scene, door: SocketAddr, head: &str, letters: usize, connections: u32) {
-    // What a body takes to be sent is CPU time of both sides: not more than 40 MB a second.
+    // Sending a body takes CPU time of both sides: not more than 40 MB a second.
     let pace = Arc::new(Pace::of(u32::try_from(40_000_000 / letters).unwrap_or(1).clamp(1, 50)));
     let head: Arc<str> = head.into();
     scene.spawn(connections, move |scene, number| {

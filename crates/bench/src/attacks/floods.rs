@@ -15,7 +15,7 @@ use super::stage::{ATTACKER, json_request};
 use super::wire::{Pace, Wire, address};
 use crate::receiver::detach;
 
-/// What the attackers' own CPU time does to the figures.
+/// The effect of the attackers' own CPU time on the figures.
 pub(super) fn keep_half_a_core_busy(scene: &Scene) {
     scene.spawn(1, |scene, _| async move {
         loop {

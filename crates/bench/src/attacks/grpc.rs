@@ -1,4 +1,4 @@
-//! What HTTP/2 allows: many streams of one connection, and windows that stay closed.
+//! HTTP/2 allows many streams of one connection, and windows that stay closed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::receiver::detach;
 
 /// Streams of a connection.
 const STREAMS: u32 = 64;
-/// What a message says to be, and what comes of it at most.
+/// The length that a message announces, and the most that comes of it.
 const MESSAGE_BYTES: u32 = 30_000_000;
 const SENT_BYTES: usize = 1_000_000;
 const SLICE: usize = 64 * 1_024;

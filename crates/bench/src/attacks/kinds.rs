@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use super::arena::Arena;
 use super::{reads, resent};
 
-/// What the attacker does. The first two do nothing to the platform: they show what the
+/// The attack. The first two do nothing to the platform: they show what the
 /// machine itself does to the figures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Attack {
@@ -42,7 +42,7 @@ impl Attack {
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// What is done.
+    /// The attack itself.
     pub(super) const fn says(self) -> &'static str {
         match self {
             Self::Nothing => "nothing is done",

@@ -37,7 +37,7 @@ impl Names {
             loop {
                 let Ok((count, from)) = socket.recv_from(&mut buffer).await else { continue };
                 if let Some(answer) = answer(&buffer[..count]) {
-                    // Who asks will ask again.
+                    // The client will ask again.
                     let _ = socket.send_to(&answer, from).await;
                 }
             }
@@ -49,7 +49,7 @@ impl Names {
     }
 }
 
-/// What is answered to a question; nothing where it is swallowed, or is none.
+/// The answer to a question; nothing where it is swallowed, or is none.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = HEADER;

@@ -24,7 +24,7 @@ use crate::receiver::micros_now;
 const LARGE_EVENTS: u32 = 1_000;
 /// Deliveries that were not made.
 const UNDELIVERED: u32 = 100_000;
-/// What the attacker's system keeps of what it does not read.
+/// Bytes that the attacker's system keeps unread.
 const RECEIVE_BYTES: u32 = 4_096;
 /// How long it holds an answer before it asks anew.
 const HELD_FOR: Duration = Duration::from_secs(50);

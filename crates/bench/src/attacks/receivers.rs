@@ -64,7 +64,7 @@ pub(super) async fn listen(scene: &Scene, manner: Manner, count: u32) -> Result<
 async fn answer(mut stream: TcpStream, manner: Manner, scene: &Scene) -> std::io::Result<()> {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
     let mut buffer = vec![0; 64 * 1_024];
-    // What comes is small, and comes at once.
+    // The answer is small, and comes at once.
     while stream.read(&mut buffer).await? > 0 {
         scene.count("requests received");
         match manner {

@@ -1,4 +1,4 @@
-//! What an attack has come to, and whether that is within bounds.
+//! The outcome of an attack, and whether it is within bounds.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,7 @@ const MAILS: u64 = 100;
 const JOB_TIMES: f64 = 1.5;
 const JOB_MORE_S: f64 = 2.0;
 
-/// What was measured.
+/// The measurements.
 pub(super) struct Facts<'a> {
     pub(super) attack: Attack,
     pub(super) judges_latency: bool,
@@ -73,7 +73,7 @@ pub(super) struct Outcome {
     /// Connections and calls that the doors have refused.
     refused: u64,
     cpu_s: Cpu,
-    /// What the attacker did, and its CPU-seconds.
+    /// The attacker's counts, and its CPU-seconds.
     attacker: Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_within_s: Option<f64>,
@@ -232,7 +232,7 @@ pub(super) fn table(attacks: &[Outcome]) -> String {
     table
 }
 
-/// What is within bounds, in words.
+/// The bounds that held, in words.
 pub(super) fn bounds() -> String {
     format!(
         "RSS below {RSS_MB} MB; /readyz and /healthz 200 within 2 s in every second; every call of \

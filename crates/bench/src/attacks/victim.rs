@@ -109,7 +109,7 @@ impl Stream {
     }
 }
 
-/// What is recorded while it goes on.
+/// The record while it goes on.
 #[derive(Debug, Default)]
 struct Record {
     sent: [Vec<Sent>; 2],
@@ -134,7 +134,7 @@ pub(super) struct Victim {
     newcomers: u64,
 }
 
-/// What became of the events of one phase, in milliseconds.
+/// Latencies of the events of one phase, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub(super) struct Latency {
     pub(super) sent: usize,
@@ -282,7 +282,7 @@ impl Victim {
         }
     }
 
-    /// What was seen in a phase, second by second.
+    /// The samples of a phase, second by second.
     pub(super) fn looks(&self, phases: &Phases, phase: Phase) -> Vec<Look> {
         let record = lock(&self.record);
         record.looks.iter().filter(|look| phases.of(look.at) == phase).copied().collect()

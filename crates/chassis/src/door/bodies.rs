@@ -86,7 +86,7 @@ impl Share {
         self.bodies.within
     }
 
-    /// What all bodies of the door may have together.
+    /// The most bytes of all bodies of the door together.
     pub(super) fn most_bytes(&self) -> usize {
         self.bodies.most_bytes
     }

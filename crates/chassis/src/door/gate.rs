@@ -217,7 +217,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.gate.held();
-        // Who has made room has given it back already.
+        // A connection that has made room has given it back already.
         let Some(Known { address, turn, .. }) = held.known.remove(&self.number) else { return };
         if let Some(turn) = turn {
             held.waiting.remove(&turn);

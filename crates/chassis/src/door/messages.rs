@@ -103,7 +103,7 @@ impl Counted {
         while !data.is_empty() {
             if self.left == 0 {
                 if self.head.is_empty() {
-                    // Whoever reads the next message is done with the one before.
+                    // The reader of the next message is done with the one before.
                     self.share.give_back(std::mem::take(&mut self.held));
                     self.deadline.as_mut().reset(Instant::now() + self.share.within());
                 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue};
 /// Whether a request was sent by a page of the same origin, or by none, as far as a browser
 /// says. Other clients say nothing.
 pub fn is_from_same_origin(headers: &HeaderMap) -> bool {
-    // What is there and no text is no origin of ours.
+    // A value that is no text is no origin of ours.
     let text =
         |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     if let Some(site) = text("sec-fetch-site") {

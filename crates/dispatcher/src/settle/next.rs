@@ -78,7 +78,7 @@ pub(super) fn next(
             if now.earliest >= give_up_at {
                 return Next::End { end: End::Expired, reason: attempted.reason.clone() };
             }
-            // What fails like all the others says nothing of itself, nor does a name that the
+            // A delivery that fails like all the others says nothing of itself, nor does a name that the
             // resolver cannot tell.
             let is_resolver = attempted.reason == egress::FailureKind::DnsOurs.as_str();
             if faults.are_common(now.own) || is_resolver {

@@ -22,7 +22,7 @@ async fn names_that_nobody_answers_hold_up_no_other_receiver_and_are_charged() {
     };
     let urls = [url("good.example"), url("a.hole.test"), url("a.broken.test")];
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    // What was found of a name speaks for the resolver.
+    // A name that is found speaks for the resolver.
     system.add_domain_webhook("demo", "mail.demo.example", "opened", &urls[..1]).await;
     system.publish(opened("first")).await;
     system.receiver.wait_for_posts("/hook", 1, SOON).await;

@@ -1,4 +1,4 @@
-//! What a subaccount sees of its parent's receiver, by every door; and what nobody sees of
+//! A subaccount's sight of its parent's receiver, by every door; and what nobody sees of
 //! it, because it is told to nobody.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ const DOMAIN: &str = "mail.sub.example";
 const PATH: &str = "/services/T0KENINTHEPATH4711/hook";
 const QUERY: &str = "?key=T0KENINTHEQUERY4711";
 const ANSWER: &str = "ANSWEROFTHERECEIVER4711";
-/// What a subaccount sees nowhere.
+/// Texts that a subaccount sees nowhere.
 const HIDDEN: [&str; 4] = ["T0KENINTHEPATH", "T0KENINTHEQUERY", "ANSWEROFTHERECEIVER", "/services"];
 
 /// Of the subaccount's domain.
@@ -175,7 +175,7 @@ async fn crawl(system: &System, key: &str) -> BTreeSet<String> {
     visited
 }
 
-/// What a letter says, and to whom.
+/// The text of a letter, and its recipients.
 fn said(letter: &Letter) -> String {
     let html = letter.html().unwrap_or_default();
     format!("{:?} {} {} {html}", letter.recipients, letter.subject(), letter.text())

@@ -57,7 +57,7 @@ impl Standing {
         match addressee {
             Addressee::Url(url) => {
                 let mut subscriptions = Vec::new();
-                // What a subaccount asks about is its own.
+                // A subaccount asks about its own.
                 if let Some(parent) = &documents.parent
                     && Viewer::of(caller).sees_parent()
                 {

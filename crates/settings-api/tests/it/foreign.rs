@@ -34,14 +34,14 @@ struct Walk<'a> {
     number: u32,
     calls: usize,
     wrong: Vec<String>,
-    /// What was sent of others to the operation that it is at: what is made of it is the
+    /// Values of others that were sent to the operation that it is at: what is made of them is the
     /// caller's own.
     sent: Vec<Value>,
     /// Whether callers have something now that is named like what is somebody else's.
     is_dirty: bool,
 }
 
-/// What both callers give in place of what they have themselves.
+/// The values that both callers give in place of their own.
 struct Swap<'a> {
     parameter: &'a Parameter,
     values: [&'a Value; 2],
@@ -123,7 +123,7 @@ impl Walk<'_> {
                 }
             }
         }
-        // What nobody has is another thing each time: a caller may have it from then on.
+        // Nobody's values differ each time: a caller may have them from then on.
         for ((owner, mark), nobody) in owners.iter().zip(MARKS).zip(nobodies) {
             if !side.hidden.contains(&mark) {
                 continue;
@@ -231,7 +231,7 @@ async fn what_another_tenant_has_is_for_nobody_else_in_every_parameter_of_every_
         env.sql("DELETE FROM tenant_windows");
         let before = snapshot_of(&accounts, &world, &env).await;
         for side in &sides {
-            // What another role may do less is seen with one of them.
+            // One of them shows what another role may do less.
             let owners = if side.is_whole { &owners[..] } else { &owners[..1] };
             walk.operation(operation, parameters, side, owners, &nobodies).await;
             if operation.id == "create_resend" {

@@ -1,4 +1,4 @@
-//! What one tenant can hold of what all share: memory, names, and the time of jobs.
+//! Bounds of what one tenant can hold of what all share: memory, names, and the time of jobs.
 
 use std::time::{Duration, Instant};
 
@@ -77,11 +77,11 @@ async fn a_name_of_another_tenant_is_not_given_away() {
     }
     send(make("key-demo-sub", "x.mail.demo.example")).await.expect_status(200);
     send(make("key-other", "other.example")).await.expect_status(200);
-    // What is run like a top-level domain is nobody's.
+    // A name that is run like a top-level domain is nobody's.
     send(make("key-other", "co.uk")).await.expect_status(200);
     send(make("key-demo", "shop.co.uk")).await.expect_status(200);
 
-    // Whoever gives a name up can have it back, and others for some days not.
+    // The tenant that gives a name up can have it back, and others for some days not.
     send(call("key-demo", "DELETE", "/v3/domains/shop.co.uk")).await.expect_status(200);
     assert_message(&send(make("key-other", "shop.co.uk")).await, 400, taken);
     send(make("key-demo", "shop.co.uk")).await.expect_status(200);
@@ -158,7 +158,7 @@ async fn a_database_that_is_slow_with_one_tenants_jobs_holds_up_no_other_tenants
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
-/// What the bucket of settings says under this key: the operation of its last message, empty
+/// The operation of the last message under this key in the bucket of settings, empty
 /// where it is a document; nothing where there is no message.
 async fn in_bucket(env: &TestEnv, key: &str) -> Option<String> {
     let subject = format!("$KV.{}_settings.{key}", env.region);

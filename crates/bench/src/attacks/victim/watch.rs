@@ -1,4 +1,4 @@
-//! What is looked at while the victim's events go on: memory, health, a call.
+//! Samples while the victim's events go on: memory, health, a call.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 /// How often memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_millis(250);
 
-/// What was seen in one second.
+/// The sample of one second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(in crate::attacks) struct Look {
     #[serde(skip)]

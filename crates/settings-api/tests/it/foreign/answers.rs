@@ -8,10 +8,10 @@ use super::callers::Caller;
 /// Headers that say when, who asks, or how long a body is that has other names in it.
 const LEFT_OUT: [&str; 5] =
     ["date", "content-length", "retry-after", "x-mailgun-key-id", "x-ratelimit-remaining"];
-/// What is shorter stands in many places by chance.
+/// A shorter value stands in many places by chance.
 const SHORTEST_SENT: usize = 4;
 
-/// What a caller sees of an answer.
+/// An answer as a caller sees it.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) status: u16,
@@ -37,7 +37,7 @@ impl Seen {
         sent.iter().fold(whole, |text, sent| masked(&text, sent))
     }
 
-    /// What does not depend on who the caller is, on what was sent, and on the moment.
+    /// The part that depends neither on the caller, nor on what was sent, nor on the moment.
     pub(super) fn comparable(&self, caller: &Caller, sent: &[Value]) -> (u16, String) {
         // Jobs end when they do.
         let mut text = self.without(sent).replace("\"running\"", "\"done\"");

@@ -28,7 +28,7 @@ pub(super) struct Caller {
 pub(super) struct Side {
     pub(super) who: String,
     pub(super) callers: [Caller; 2],
-    /// What no answer to them may have in it.
+    /// Texts that no answer to them may have in it.
     pub(super) hidden: &'static [&'static str],
     /// Whether they ask with what every owner has.
     pub(super) is_whole: bool,

@@ -15,7 +15,7 @@ use crate::world::{DEADLINE, World, send};
 /// The names of the owner and of its subaccount, which are in everything that they have.
 pub(super) static MARKS: [&str; 2] = ["zq7main", "zq7sub"];
 
-/// What is given in requests, by the names in `parameters.rs`.
+/// Values for requests, by the names in `parameters.rs`.
 pub(super) struct Things(BTreeMap<&'static str, Value>);
 
 /// An account that has one of everything.
@@ -54,7 +54,7 @@ impl Things {
     }
 }
 
-/// What links to the pages of a list are called.
+/// The name of links to the pages of a list.
 pub(super) fn page_of(list: &str) -> &'static str {
     match list {
         "events" => "page of events",

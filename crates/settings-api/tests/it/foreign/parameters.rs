@@ -46,7 +46,7 @@ impl Parameter {
     }
 }
 
-/// What parameters mean that mean the same in every operation.
+/// The meaning of parameters that mean the same in every operation.
 fn everywhere(name: &str) -> Option<Meaning> {
     use Meaning::{Plain, Thing};
     Some(match name {
@@ -122,7 +122,7 @@ fn everywhere(name: &str) -> Option<Meaning> {
     })
 }
 
-/// What a parameter of an operation means.
+/// The meaning of a parameter of an operation.
 fn meaning(operation: &Operation, name: &str) -> Option<Meaning> {
     use Meaning::{Plain, Taken, Thing};
     Some(match (operation.id.as_str(), name) {
@@ -157,7 +157,7 @@ pub(super) fn of(
         let place = match parameter["in"].as_str() {
             Some("path") => Place::Path,
             Some("query") => Place::Query,
-            // Who is asked on behalf of, which the walk goes through by itself.
+            // The account to act for, which the walk goes through by itself.
             Some("header") => continue,
             other => panic!("{operation} has a parameter in {other:?}"),
         };

@@ -1,4 +1,4 @@
-//! What a subaccount sees of its parent's URL, and of what was answered there: the host. The
+//! A subaccount sees of its parent's URL, and of what was answered there, the host. The
 //! parent sees everything of it, and each account what is its own.
 
 use serde_json::{Value, json};

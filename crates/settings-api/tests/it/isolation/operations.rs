@@ -175,7 +175,7 @@ impl Operation {
         }
     }
 
-    /// What the operation needs to be taken from its owner; names in it have this number.
+    /// The body that the operation needs; names in it have this number.
     pub(crate) fn body(&self, number: u32) -> Option<Value> {
         let url = format!("https://hooks.example.net/{number}");
         let features = json!({"webhooks_redact_pii": {"enabled": true}});

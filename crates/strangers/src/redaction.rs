@@ -1,5 +1,5 @@
 //! Texts of strangers in events from which a recipient is to be taken: what a mail server
-//! replied, and headers.
+//! replied, and headers, also the one that names others.
 
 use model::{Redaction, send_event_data};
 use protocol::Timestamp;
@@ -47,7 +47,8 @@ pub(crate) fn check(input: &[u8]) {
 }
 
 fn accepted(recipient: &str, text: &str) -> AcceptedEvent {
-    let headers = MessageHeaders { subject: text.to_owned(), ..MessageHeaders::default() };
+    let subject = text.to_owned();
+    let headers = MessageHeaders { to: subject.clone(), subject, ..MessageHeaders::default() };
     let message = MessageInfo { headers: Some(headers), ..MessageInfo::default() };
     let status = DeliveryStatus { message: text.to_owned(), ..DeliveryStatus::default() };
     let event = Event {

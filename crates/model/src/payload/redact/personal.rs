@@ -21,7 +21,8 @@
 //! whom the event names in fields that go as a whole.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
 use super::REDACTED;
 use super::scan::{
@@ -33,11 +34,6 @@ use crate::payload::MessageFields;
 /// Characters without which a text has no address, unless it has the local part
 /// as it is or a long run without any of them.
 const SIGNS: &[u8] = b"@=%#!&\\";
-
-/// How far back from a sign a local part may begin, in bytes: a whole address has no more, each
-/// of its bytes encoded in three. A text of signs with nothing else between would be read from
-/// its beginning for each of them.
-const LONGEST_LOCAL: usize = 3 * 320;
 
 /// Names of roles (RFC 2142 and usual ones), and what mail servers answer with.
 const WORDS: &[&str] = &[
@@ -117,7 +113,7 @@ pub(super) struct Personal {
     /// The recipient's domain as it is, in punycode and in letters.
     domains: Vec<String>,
     /// By domain, the local parts of others whom the event names.
-    others: BTreeMap<String, Vec<String>>,
+    others: BTreeMap<String, Locals>,
     ips: Vec<String>,
     /// How long a text is at least that has the address.
     least: usize,
@@ -180,10 +176,7 @@ impl Personal {
             let Some((local, domain)) = address.rsplit_once('@') else { continue };
             let (local, domain) = (unquoted(&fold(local)), fold(domain));
             if !local.is_empty() && !domain.is_empty() {
-                let locals = self.others.entry(domain).or_default();
-                if !locals.contains(&local) {
-                    locals.push(local);
-                }
+                self.others.entry(domain).or_default().add(local);
             }
         }
     }
@@ -208,6 +201,7 @@ impl Personal {
 
     fn find_addresses(&self, folded: &Folded, found: &mut Vec<Span>) {
         let text = folded.text.as_str();
+        let tagged = self.tagged(text);
         for (at, _) in text.char_indices() {
             let Some((sign, len)) = sign_at(&text[at..]) else { continue };
             let (before, after) = (&text[..at], &text[at + len..]);
@@ -216,7 +210,7 @@ impl Personal {
             let after = after.strip_prefix(' ').unwrap_or(after);
             let began = text.len() - after.len();
             if let Some(domain) = self.domains.iter().find(|domain| after.starts_with(*domain))
-                && let Some(start) = self.local_at_end(before)
+                && let Some(start) = self.local_at_end(before, &tagged)
             {
                 found.push(folded.origin(start, began + domain.len()));
             }
@@ -232,18 +226,33 @@ impl Personal {
         }
     }
 
-    /// Where the recipient's local part begins with which this text ends.
-    fn local_at_end(&self, text: &str) -> Option<usize> {
+    /// From where to where a word may be the recipient's local part with any tag, in the order
+    /// in which they stand.
+    fn tagged(&self, text: &str) -> Vec<Range<usize>> {
+        let Some(base) = self.locals.last() else { return Vec::new() };
+        let (begun, mut end) = (format!("{base}+"), 0);
+        let ends_word = |c: char| c.is_whitespace() || "<>()[]\",;:@/?&".contains(c);
+        let tagged = occurrences(text, &begun).map(|(start, least)| {
+            // All that stand in one word end with it.
+            if end <= start {
+                end = text[start..].find(ends_word).map_or(text.len(), |len| start + len);
+            }
+            (start..end, least)
+        });
+        tagged.filter(|(word, least)| *least <= word.end).map(|(word, _)| word).collect()
+    }
+
+    /// Where the recipient's local part begins with which this text ends. `tagged` are those of
+    /// a text that this one is the beginning of.
+    fn local_at_end(&self, text: &str, tagged: &[Range<usize>]) -> Option<usize> {
+        let shortest = self.locals.last()?.len() + 1;
         let within = |text: &str| {
             if let Some(local) = self.locals.iter().find(|local| text.ends_with(*local)) {
                 return Some(text.len() - local.len());
             }
-            let ends_word = |c: char| c.is_whitespace() || "<>()[]\",;:@/?&".contains(c);
-            let far = text.len().saturating_sub(LONGEST_LOCAL);
-            let near = &text[text.ceil_char_boundary(far)..];
-            let word = near.rsplit(ends_word).next().unwrap_or_default();
-            let tagged = self.locals.last().and_then(|base| word.rfind(&format!("{base}+")));
-            Some(text.len() - word.len() + tagged?)
+            let begun = tagged.partition_point(|word| word.start + shortest <= text.len());
+            let word = tagged[..begun].last().filter(|word| text.len() <= word.end)?;
+            Some(word.start)
         };
         within(text).or_else(|| {
             let closed = text.strip_suffix(['"', '\'', '>', ')'])?;
@@ -261,8 +270,7 @@ impl Personal {
         }
         let is_over = |c: char| !c.is_alphanumeric() && c != '.' && c != '-';
         let domain = after.split(is_over).next().unwrap_or_default().trim_end_matches('.');
-        let local = self.others.get(domain)?.iter().find(|local| before.ends_with(*local))?;
-        Some((before.len() - local.len(), domain.len()))
+        Some((self.others.get(domain)?.at_end(before)?, domain.len()))
     }
 
     fn find_ips(&self, folded: &Folded, found: &mut Vec<Span>) {
@@ -293,6 +301,28 @@ impl Personal {
                 }
             }
         }
+    }
+}
+
+/// Local parts of one domain. Few lengths are among however many of them.
+#[derive(Default)]
+struct Locals {
+    all: HashSet<String>,
+    lengths: BTreeSet<usize>,
+}
+
+impl Locals {
+    fn add(&mut self, local: String) {
+        self.lengths.insert(local.len());
+        self.all.insert(local);
+    }
+
+    /// Where the longest of them begins with which this text ends.
+    fn at_end(&self, text: &str) -> Option<usize> {
+        let starts = self.lengths.iter().rev().filter_map(|len| text.len().checked_sub(*len));
+        starts
+            .into_iter()
+            .find(|start| text.get(*start..).is_some_and(|local| self.all.contains(local)))
     }
 }
 

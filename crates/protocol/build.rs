@@ -23,7 +23,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_rerun_if_changed(false)
-        .compile_fds(descriptors)?;
+        .compile_fds(descriptors.clone())?;
+
+    // The door of ingest once more, with requests of its own: see `src/door.rs`.
+    let door = out.join("door");
+    std::fs::create_dir_all(&door)?;
+    let mut ingest = descriptors;
+    ingest.file.retain(|file| file.name().ends_with("/ingest.proto"));
+    let request = |name| (format!(".postrider.v1.{name}"), format!("super::{name}"));
+    let [publish, stream] = ["PublishRequest", "PublishStreamRequest"].map(request);
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".postrider.v1", "crate::v1")
+        .extern_path(publish.0, publish.1)
+        .extern_path(stream.0, stream.1)
+        .out_dir(door)
+        .emit_rerun_if_changed(false)
+        .compile_fds(ingest)?;
 
     // The JSON of the HTTP twin: protobuf's own mapping, with the names of the proto files.
     pbjson_build::Builder::new()

@@ -7,7 +7,7 @@ use bus::{HopKey, Pulled};
 use chassis::Handles;
 use chassis::trace::{Span, SpanKind};
 use chrono::{DateTime, Utc};
-use egress::request::{SignedRequest, Signer};
+use egress::request::Signer;
 use egress::{Answer as Received, Failure, FailureKind};
 use metrics::{Counter, Histogram};
 use model::{
@@ -333,14 +333,6 @@ impl Dispatcher {
             domain: in_force.domain.as_deref(),
             destination,
         };
-        let token = hex::encode(chassis::entropy::bytes::<25>());
-        let timestamp = self.clock.epoch_seconds();
-        let id = &work.delivery.delivery_id;
-        let request = signer.request(&work.event, work.event_type, id, number, timestamp, &token);
-        let SignedRequest { headers, body } = match request {
-            Ok(request) => request,
-            Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
-        };
         chassis::crash_point("dispatcher.before_post");
         chassis::crash_point_at("dispatcher.before_post_to", url);
         if self.has_lost(pulled) {
@@ -348,7 +340,16 @@ impl Dispatcher {
         }
         let mut span = span(&work.delivery, number);
         let started_at = self.clock.now();
-        let sent = self.egress.post(url, &headers, body).await;
+        let sent = self.egress.post_signed(url, || {
+            let token = hex::encode(chassis::entropy::bytes::<25>());
+            let timestamp = self.clock.epoch_seconds();
+            let id = &work.delivery.delivery_id;
+            signer.request(&work.event, work.event_type, id, number, timestamp, &token)
+        });
+        let sent = match sent.await {
+            Ok(sent) => sent,
+            Err(error) => return self.settle_fault(pulled, work, error.to_string()).await,
+        };
         // Dying from here until the outcome is stored means that the receiver is
         // asked again: the one duplicate that nobody can rule out. The event's id
         // and the delivery's id stay the same, so that the receiver can.

@@ -94,7 +94,7 @@ fn not_answered(causes: &[&(dyn Error + 'static)]) -> Failure {
         let detail = if error.is_parse_too_large() {
             format!("the head of the answer is too large; it may have {MAX_ANSWER_HEADERS} fields")
         } else if error.is_parse() {
-            format!("the answer is not HTTP/1.1: {error}")
+            format!("the answer is not HTTP/1.1: {}", parsing(&error.to_string()))
         } else if error.to_string() == UNEXPECTED {
             "it sent something before it was asked, and HTTP/1.1 servers wait".to_owned()
         } else {
@@ -112,6 +112,19 @@ fn not_answered(causes: &[&(dyn Error + 'static)]) -> Failure {
             let detail = "the connection was closed before there was an answer";
             Failure::new(FailureKind::NoAnswer, detail)
         }
+    }
+}
+
+/// What is wrong with the head of an answer, from what the HTTP library says.
+fn parsing(text: &str) -> &str {
+    match text {
+        "invalid HTTP version parsed" => "it begins with another version than HTTP/1.1",
+        "invalid HTTP status-code parsed" => "it has no status of three digits",
+        "invalid content-length parsed" => {
+            "its Content-Length is no number, or there are two that differ"
+        }
+        "invalid HTTP header parsed" => "a field of its head has a character that none may have",
+        other => other,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one way out.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::connect::ConnectLimit;
 use crate::names::{Found, Names};
 use crate::progress::{Progress, Stage};
 use crate::proxy::EgressProxy;
+use crate::request::SignedRequest;
 use crate::resolver::VettingResolver;
 use crate::retry_after::retry_after;
 use crate::target::{UrlError, loggable, loggable_url};
@@ -33,9 +35,9 @@ const WOKE_LATE: Duration = Duration::from_millis(250);
 /// For what has come meanwhile to be read.
 const CATCHES_UP: Duration = Duration::from_millis(250);
 
-/// Most header fields of an answer. The head as a whole is bounded too, by the
-/// HTTP library, at about 400 KiB.
-pub(crate) const MAX_ANSWER_HEADERS: usize = 100;
+/// Most header fields of an answer; with all that proxies and frameworks add some have more than a
+/// hundred. The head as a whole is bounded too, by the HTTP library, at about 400 KiB.
+pub(crate) const MAX_ANSWER_HEADERS: usize = 250;
 
 /// What the connection has to say itself. From anybody else it would move the
 /// end of the request, or name another host.
@@ -183,6 +185,10 @@ impl Client {
                 // the addresses of a name. It counts from before the name is
                 // resolved.
                 .connect_timeout(dns_timeout + config.connect_timeout)
+                // As they are documented: there are receivers that compare them as they are.
+                .http1_title_case_headers()
+                // A field that is none, such as a warning of PHP, hides no status.
+                .http1_ignore_invalid_headers_in_responses(true)
                 .http1_max_headers(MAX_ANSWER_HEADERS)
                 .pool_max_idle_per_host(max_idle_per_host)
                 .pool_idle_timeout(config.idle_timeout)
@@ -229,70 +235,91 @@ impl Client {
         }
     }
 
-    /// Posts `body`, byte for byte, with these headers. A user name and a
+    /// Posts a body, byte for byte, with its headers. A user name and a
     /// password in the URL become Basic authentication.
     ///
-    /// Asks once. The same call again asks the receiver again.
+    /// Asks once. The same call again asks the receiver again. Where a connection that was
+    /// kept open has been closed, the receiver is asked over a new one, and `sign` makes that
+    /// request too, with a token of its own: the receiver may have read the first.
+    ///
+    /// # Errors
+    /// That of `sign`.
+    pub async fn post_signed<E>(
+        &self,
+        url: &str,
+        sign: impl Fn() -> Result<SignedRequest, E>,
+    ) -> Result<Attempt, E> {
+        self.send(url, |url| {
+            let SignedRequest { headers, body } = sign()?;
+            let request = self.http.request(Method::POST, url).body(body).build();
+            Ok(request.map(|mut request| {
+                fill(request.headers_mut(), &headers);
+                request
+            }))
+        })
+        .await
+    }
+
+    /// The same of a request that is the same each time.
     pub async fn post(
         &self,
         url: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Attempt {
-        self.send(url, |url| {
-            let mut request = self.http.request(Method::POST, url).body(body.clone()).build()?;
-            fill(request.headers_mut(), headers);
-            Ok(request)
-        })
-        .await
+        let request = || SignedRequest { headers: headers.to_vec(), body: body.clone() };
+        let Ok(attempt) = self.post_signed(url, || Ok::<_, Infallible>(request())).await;
+        attempt
     }
 
     /// Gets `url`, as the check of an alert's URL does.
     pub async fn get(&self, url: &str) -> Attempt {
-        self.send(url, |url| self.http.get(url).build()).await
+        let Ok(attempt) =
+            self.send(url, |url| Ok::<_, Infallible>(self.http.get(url).build())).await;
+        attempt
     }
 
-    async fn send(
+    async fn send<E>(
         &self,
         url: &str,
-        request: impl Fn(Url) -> Result<Request, reqwest::Error>,
-    ) -> Attempt {
+        request: impl Fn(Url) -> Result<Result<Request, reqwest::Error>, E>,
+    ) -> Result<Attempt, E> {
         let started = Instant::now();
         let deadline = started + self.total_timeout;
         // The library does not ask the resolver for addresses that stand in
         // the URL, so that these are vetted here.
         let (shown_url, answer) = match self.vet_url(url) {
-            Ok(url) => (loggable_url(&url), self.ask(url, request, deadline).await),
+            Ok(url) => (loggable_url(&url), self.ask(url, request, deadline).await?),
             Err(refused) => (loggable(url), Answer::Failed(refused.into())),
         };
-        Attempt { answer, shown_url, duration: started.elapsed() }
+        Ok(Attempt { answer, shown_url, duration: started.elapsed() })
     }
 
-    async fn ask(
+    async fn ask<E>(
         &self,
         url: Url,
-        request: impl Fn(Url) -> Result<Request, reqwest::Error>,
+        request: impl Fn(Url) -> Result<Result<Request, reqwest::Error>, E>,
         deadline: Instant,
-    ) -> Answer {
-        let unanswered = match self.ask_over(&self.http, request(url.clone()), deadline).await {
-            Ok(response) => return self.read(response, deadline).await,
+    ) -> Result<Answer, E> {
+        let unanswered = match self.ask_over(&self.http, request(url.clone())?, deadline).await {
+            Ok(response) => return Ok(self.read(response, deadline).await),
             // The receiver has hung up on a connection that was kept open, most
             // often because it keeps them for a shorter time than we do, and
             // not on this request: it is asked over a new one, or it would fail
-            // by chance and be charged for it. If it has read the request, it
-            // gets it twice, as the same attempt of the same delivery. Not when its time
+            // by chance and be charged for it. If it has read the request, it gets
+            // another one, as the same attempt of the same delivery. Not when its time
             // is up: this process was frozen then, and somebody else may have asked since.
             Err(Unanswered { is_stale: true, .. })
                 if Instant::now() < deadline || chassis::mutant("thaw_asks_again") =>
             {
-                match self.ask_over(&self.unpooled, request(url), deadline).await {
-                    Ok(response) => return self.read(response, deadline).await,
+                match self.ask_over(&self.unpooled, request(url)?, deadline).await {
+                    Ok(response) => return Ok(self.read(response, deadline).await),
                     Err(unanswered) => unanswered,
                 }
             }
             Err(unanswered) => unanswered,
         };
-        Answer::Failed(self.or_the_proxys(unanswered.failure).await)
+        Ok(Answer::Failed(self.or_the_proxys(unanswered.failure).await))
     }
 
     /// Whose fault it was that no connection came about in time.

@@ -13,7 +13,7 @@ use signing::{SealError, Sealed, SecretKey, SigningKey};
 /// What is sent.
 #[derive(Debug)]
 pub struct SignedRequest {
-    /// All that [`crate::Client::post`] is to send, the type of the content included.
+    /// All that [`crate::Client::post_signed`] is to send, the type of the content included.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Exactly the bytes that were signed.
     pub body: Bytes,

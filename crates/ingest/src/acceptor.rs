@@ -12,7 +12,8 @@ use chassis::trace::Span;
 use chassis::{Clock, Handles, crash_point, entropy};
 use futures_util::future::join_all;
 use metrics::Counter;
-use model::{EventType, Family, event_key, validate};
+use model::validate::{self, Invalid};
+use model::{EventType, Family, event_key};
 use prost::Message as _;
 use protocol::v1::{AcceptedEvent, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,11 +21,15 @@ use uuid::Uuid;
 
 use crate::IngestConfig;
 use crate::error::Refusal;
+use crate::json::{Misread, Written};
 use crate::quota::EventQuota;
 use crate::resolve::Resolver;
 
 /// Characters of a caller's name that are kept.
 const CALLER_CHARS: usize = 128;
+/// How many times as long an event may be in JSON as it is stored: a character may be written
+/// as six, and what is in user variables may be JSON in JSON.
+const MOST_WRITTEN: usize = 4;
 
 /// Checks events and stores them. Cheap to clone.
 #[derive(Clone)]
@@ -99,6 +104,13 @@ impl Origin {
     }
 }
 
+/// An event that cannot be read.
+pub(crate) struct Unread {
+    /// As sent, if that much can be read.
+    pub(crate) id: String,
+    pub(crate) refusal: Refusal,
+}
+
 /// An event that is right and complete, but not stored yet.
 pub(crate) struct Prepared {
     id: String,
@@ -121,11 +133,18 @@ impl Acceptor {
     ///
     /// An event that the request repeats is stored once: the second has the
     /// first one's answer, or is its duplicate.
-    pub(crate) async fn accept_all(&self, events: Vec<Event>, origin: &Origin) -> Vec<Answer> {
+    ///
+    /// They are read one after the other: memory holds them as they came and as they are
+    /// stored, and one of them as it is worked on.
+    pub(crate) async fn accept_all(
+        &self,
+        events: impl ExactSizeIterator<Item = Result<Event, Unread>>,
+        origin: &Origin,
+    ) -> Vec<Answer> {
         let mut resolver = self.resolver();
         let mut steps = Vec::with_capacity(events.len());
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for (position, event) in events.into_iter().enumerate() {
+        for (position, event) in events.enumerate() {
             let step = match self.prepare(event, origin, &mut resolver).await {
                 Ok(prepared) => match seen.get(&prepared.event_key) {
                     Some(&first) => Step::RepeatOf(first, prepared.id),
@@ -176,10 +195,15 @@ impl Acceptor {
     /// Checks one event and completes it. Nothing is stored yet.
     pub(crate) async fn prepare(
         &self,
-        mut event: Event,
+        event: Result<Event, Unread>,
         origin: &Origin,
         resolver: &mut Resolver<'_>,
     ) -> Result<Prepared, Answer> {
+        let mut event = event.map_err(|Unread { id, refusal }| Answer {
+            id,
+            family: None,
+            outcome: Err(refusal),
+        })?;
         // First of all, so that nothing below works on something huge.
         let checked = self
             .check_size(event.encoded_len())
@@ -260,6 +284,26 @@ impl Acceptor {
             other => Refusal::Unavailable(other.to_string()),
         });
         Answer { id, family: Some(event_type.family()), outcome }
+    }
+
+    /// Decodes an event of gRPC.
+    pub(crate) fn decode(&self, event: Bytes) -> Result<Event, Unread> {
+        let unread = |refusal| Unread { id: String::new(), refusal };
+        self.check_size(event.len()).map_err(unread)?;
+        Event::decode(event).map_err(|error| unread(Refusal::invalid("", error.to_string())))
+    }
+
+    /// Reads an event in JSON.
+    pub(crate) fn read(&self, written: Written<'_>) -> Result<Event, Unread> {
+        let most = MOST_WRITTEN * self.max_event_bytes;
+        if written.len() > most {
+            let Misread { id, field, message } = written.too_long(most);
+            return Err(Unread { id, refusal: Refusal::invalid(field, message) });
+        }
+        written.read().map_err(|Misread { id, field, message }| Unread {
+            id,
+            refusal: Refusal::Invalid(Invalid { field, message }),
+        })
     }
 
     fn check_size(&self, size_bytes: usize) -> Result<(), Refusal> {

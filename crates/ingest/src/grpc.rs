@@ -7,19 +7,14 @@ use std::pin::Pin;
 use bus::Stored;
 use chassis::Tasks;
 use chassis::door::Caller;
-use protocol::v1::ingest_server::Ingest;
+use protocol::door::{Ingest, MOST_EVENTS, PublishRequest, PublishStreamRequest};
 use protocol::v1::publish_result;
-use protocol::v1::{
-    PublishRequest, PublishResponse, PublishResult, PublishStreamRequest, PublishStreamResponse,
-};
+use protocol::v1::{PublishResponse, PublishResult, PublishStreamResponse};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::acceptor::{Acceptor, Answer, Origin};
 use crate::error::Refusal;
-
-/// Events in one request, at most.
-pub(crate) const MOST_EVENTS: usize = 1000;
 
 pub(crate) struct Service {
     acceptor: Acceptor,
@@ -39,13 +34,13 @@ impl Ingest for Service {
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
         let origin = origin(&request);
-        let events = request.into_inner().events;
-        if events.is_empty() || events.len() > MOST_EVENTS {
+        let PublishRequest { events, count } = request.into_inner();
+        if !(1..=MOST_EVENTS).contains(&count) {
             return Err(Status::invalid_argument(format!(
-                "events: expected 1 to {MOST_EVENTS} events in a request, found {}",
-                events.len()
+                "events: expected 1 to {MOST_EVENTS} events in a request, found {count}"
             )));
         }
+        let events = events.into_iter().map(|event| self.acceptor.decode(event));
         let answers = self.acceptor.accept_all(events, &origin).await;
         if let [Answer { id, outcome: Err(refusal), .. }] = answers.as_slice() {
             return Err(refusal.status(id));

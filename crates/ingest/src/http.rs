@@ -5,7 +5,7 @@ mod reply;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -13,10 +13,10 @@ use axum::routing::post;
 use axum::{Extension, Router};
 use chassis::Door;
 use chassis::door::{Caller, Peer};
+use protocol::door::MOST_EVENTS;
 
 use self::reply::{Problem, several, single};
 use crate::acceptor::{Acceptor, Origin};
-use crate::grpc::MOST_EVENTS;
 use crate::json::{self, Events};
 
 /// The routes of this door.
@@ -72,6 +72,18 @@ impl Format {
     }
 }
 
+/// From the header `Content-Encoding`: bodies are read as they come.
+fn refuse_encoded(encoding: Option<&str>) -> Result<(), Problem> {
+    if encoding.is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity")) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "bodies are read without Content-Encoding; send the events as they are, or over gRPC, \
+         which takes gzip",
+    ))
+}
+
 async fn publish(
     State(acceptor): State<Acceptor>,
     Extension(caller): Extension<Caller>,
@@ -80,15 +92,18 @@ async fn publish(
 ) -> Result<Response, Problem> {
     let given = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let format = Format::of(given(CONTENT_TYPE.as_str()))?;
-    let events = match (format, json::parse_at_most(&body?, MOST_EVENTS)?) {
+    refuse_encoded(given(CONTENT_ENCODING.as_str()))?;
+    let body = body?;
+    let events = match format {
+        Format::Json => json::find(&body, MOST_EVENTS)?,
         // Who sends lines gets a list, also for a single line.
-        (Format::Lines, events) => Events::Several(events.into_vec()),
-        (Format::Json, events) => events,
+        Format::Lines => Events::Several(json::find_lines(&body, MOST_EVENTS)?),
     };
     let origin = Origin::of(&caller, given);
     match events {
         Events::One(event) => {
-            let answers = acceptor.accept_all(vec![*event], &origin).await;
+            let event = std::iter::once(acceptor.read(event));
+            let answers = acceptor.accept_all(event, &origin).await;
             Ok(answers
                 .into_iter()
                 .next()
@@ -97,7 +112,10 @@ async fn publish(
         Events::Several(events) if events.is_empty() => Err(Problem::malformed(format!(
             "expected 1 to {MOST_EVENTS} events in a request, found none"
         ))),
-        Events::Several(events) => Ok(several(acceptor.accept_all(events, &origin).await)),
+        Events::Several(events) => {
+            let events = events.into_iter().map(|event| acceptor.read(event));
+            Ok(several(acceptor.accept_all(events, &origin).await))
+        }
     }
 }
 

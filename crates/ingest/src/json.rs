@@ -1,36 +1,51 @@
-//! From JSON to events.
-//!
-//! What cannot be read is refused as a whole, before anything of it is stored;
-//! the error says where.
+//! From JSON to events: first where each of them stands, then each for itself, so that one that
+//! is wrong is refused alone and says where.
 
-use std::cell::Cell;
 use std::fmt;
 
 use protocol::v1::Event;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Fields of an event beside its kind.
+const COMMON: [&str; 4] = ["id", "account", "domain", "timestamp"];
 
 /// What a text holds.
 #[derive(Debug)]
-pub enum Events {
+pub enum Events<'t> {
     /// One JSON object.
-    One(Box<Event>),
+    One(Written<'t>),
     /// An array of objects, or several objects one after the other, as in NDJSON.
-    Several(Vec<Event>),
+    Several(Vec<Written<'t>>),
 }
 
-/// Why a text is no events: which event, where, and what is wrong there.
+/// Why a text is no events: where, and what is wrong there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
 
-impl Events {
-    /// All of them, in their order.
-    pub fn into_vec(self) -> Vec<Event> {
-        match self {
-            Self::One(event) => vec![*event],
-            Self::Several(events) => events,
-        }
-    }
+/// Why a part of a text is no event.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Misread {
+    /// The event's id, if that much can be read.
+    pub id: String,
+    /// Path of the field; empty where that is not known.
+    pub field: String,
+    /// Which event, where, what is wrong, and what would be right.
+    pub message: String,
+}
+
+/// An event as it is written, not yet read.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'t> {
+    whole: &'t [u8],
+    /// Which of them, from 0 on.
+    index: usize,
+    /// Where in the whole it begins, in bytes.
+    begin: usize,
+    end: usize,
 }
 
 /// Reads one event, an array of events, or several events one after the other:
@@ -39,93 +54,229 @@ impl Events {
 /// # Errors
 /// At the first thing that is wrong, a field that does not exist included; and
 /// when there is no event at all.
-pub fn parse(text: &[u8]) -> Result<Events, Malformed> {
-    parse_at_most(text, usize::MAX)
+pub fn parse(text: &[u8]) -> Result<Vec<Event>, Malformed> {
+    let written = match find(text, usize::MAX)? {
+        Events::One(written) => vec![written],
+        Events::Several(written) => written,
+    };
+    let read = written.iter().map(Written::read);
+    read.map(|event| event.map_err(|misread| Malformed(misread.message))).collect()
 }
 
-/// The same of at most so many events. An event of two bytes takes some hundred in memory, so
-/// that those that are too many are not read.
+/// Finds where events stand, at most so many: one, an array, or several one after the other.
 ///
 /// # Errors
-/// Those of [`parse`]; and when there are more events.
-pub fn parse_at_most(text: &[u8], most: usize) -> Result<Events, Malformed> {
+/// At the first place that is no JSON; when there are more events, or none at all.
+pub fn find(text: &[u8], most: usize) -> Result<Events<'_>, Malformed> {
+    let text = without_mark(text);
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return array(text, most).map(Events::Several);
     }
-    let mut events = Vec::new();
-    for event in serde_json::Deserializer::from_slice(text).into_iter::<Event>() {
-        let event = event.map_err(|error| malformed(events.len(), &error))?;
-        if events.len() == most {
-            return Err(Malformed(too_many(most)));
+    let mut found = Vec::new();
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
+    while let Some(value) = values.next() {
+        let value = value.map_err(|error| malformed(text, found.len(), &error))?;
+        if found.len() == most {
+            return Err(too_many(most));
         }
-        events.push(event);
+        let end = values.byte_offset();
+        found.push(Written {
+            whole: text,
+            index: found.len(),
+            begin: end - value.get().len(),
+            end,
+        });
     }
-    match events.len() {
-        0 => Err(Malformed("there is no event in it".into())),
-        1 => Ok(Events::One(Box::new(events.remove(0)))),
-        _ => Ok(Events::Several(events)),
+    match found.as_slice() {
+        [] => Err(Malformed("there is no event in it".into())),
+        [one] => Ok(Events::One(*one)),
+        _ => Ok(Events::Several(found)),
     }
 }
 
-fn too_many(most: usize) -> String {
-    format!("there are more than {most} events in it")
+/// Finds where events stand, at most so many, of which each has a line: a line that is no JSON
+/// hides no other one. An event may also stand in several lines where all is JSON.
+///
+/// # Errors
+/// When there are more events, or none at all.
+pub fn find_lines(text: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malformed> {
+    match find(text, most) {
+        Ok(Events::One(written)) => return Ok(vec![written]),
+        Ok(Events::Several(written)) => return Ok(written),
+        Err(_) => {}
+    }
+    let text = without_mark(text);
+    let mut found = Vec::new();
+    let mut begin = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let end = begin + line.trim_ascii_end().len();
+        if begin < end {
+            if found.len() == most {
+                return Err(too_many(most));
+            }
+            found.push(Written { whole: text, index: found.len(), begin, end });
+        }
+        begin += line.len();
+    }
+    if found.is_empty() {
+        return Err(Malformed("there is no event in it".into()));
+    }
+    Ok(found)
 }
 
-fn array(body: &[u8], most: usize) -> Result<Vec<Event>, Malformed> {
-    let read = Cell::new(0);
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let events = Elements { read: &read, most }.deserialize(&mut json);
-    events
-        .and_then(|events| json.end().map(|()| events))
-        .map_err(|error| malformed(read.get(), &error))
+impl Written<'_> {
+    /// How long it is, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.begin
+    }
+
+    /// Whether nothing is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads the event.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong, a field that does not exist included.
+    pub fn read(&self) -> Result<Event, Misread> {
+        let mut json = serde_json::Deserializer::from_slice(self.text());
+        let mut track = serde_path_to_error::Track::new();
+        let event = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+        let error = match Event::deserialize(event).and_then(|event| json.end().map(|()| event)) {
+            Ok(event) => return Ok(event),
+            Err(error) => error,
+        };
+        let path = track.path().to_string();
+        let field = if path == "." || !error.is_data() { String::new() } else { path };
+        let what = right(&field, what(&error));
+        let message = format!("{}: {what}", place(self.whole, self.index, self.begin, &error));
+        Err(Misread { id: self.id(), message, field })
+    }
+
+    /// Why it is not even read: it is longer than so many bytes.
+    pub(crate) fn too_long(&self, most: usize) -> Misread {
+        let message = format!(
+            "event {}: it is {} bytes long; at most {most} are read of one event",
+            self.index + 1,
+            self.len()
+        );
+        Misread { id: String::new(), field: String::new(), message }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.whole[self.begin..self.end]
+    }
+
+    fn id(&self) -> String {
+        #[derive(Default, Deserialize)]
+        struct Id {
+            #[serde(default)]
+            id: String,
+        }
+        serde_json::from_slice::<Id>(self.text()).unwrap_or_default().id
+    }
 }
 
-/// Reads an array and counts, so that an error can name the element.
-struct Elements<'a> {
-    read: &'a Cell<usize>,
+/// RFC 8259, 8.1: a mark of the order of bytes may be there, and says nothing.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
+fn too_many(most: usize) -> Malformed {
+    Malformed(format!("there are more than {most} events in it"))
+}
+
+fn array(whole: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malformed> {
+    let mut found = Vec::new();
+    let mut json = serde_json::Deserializer::from_slice(whole);
+    let elements = json.deserialize_seq(Elements { whole, most, found: &mut found });
+    let result = elements.and_then(|()| json.end());
+    result.map_err(|error| malformed(whole, found.len(), &error))?;
+    if found.len() > most {
+        return Err(too_many(most));
+    }
+    Ok(found)
+}
+
+/// Finds the elements of an array, and one more than there may be at most.
+struct Elements<'a, 't> {
+    whole: &'t [u8],
     most: usize,
+    found: &'a mut Vec<Written<'t>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Elements<'_> {
-    type Value = Vec<Event>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Elements<'_> {
-    type Value = Vec<Event>;
+impl<'de> Visitor<'de> for Elements<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of events")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut events = Vec::new();
-        while let Some(event) = elements.next_element()? {
-            if events.len() == self.most {
-                return Err(serde::de::Error::custom(too_many(self.most)));
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let Self { whole, most, found } = self;
+        while let Some(element) = elements.next_element::<&'de RawValue>()? {
+            if found.len() > most {
+                continue;
             }
-            events.push(event);
-            self.read.set(events.len());
+            let text = element.get();
+            let begin = text.as_ptr().addr() - whole.as_ptr().addr();
+            found.push(Written { whole, index: found.len(), begin, end: begin + text.len() });
         }
-        Ok(events)
+        Ok(())
     }
 }
 
-/// An error in the event after this many.
-fn malformed(read: usize, error: &serde_json::Error) -> Malformed {
-    // serde_json puts the position behind its message; it stands in front here.
+fn malformed(whole: &[u8], found: usize, error: &serde_json::Error) -> Malformed {
+    Malformed(format!("{}: {}", place(whole, found, 0, error), what(error)))
+}
+
+/// Which event, the line and the column in the whole. What was read began `begin` bytes behind
+/// the whole's beginning.
+fn place(whole: &[u8], index: usize, begin: usize, error: &serde_json::Error) -> String {
+    let before = &whole[..begin];
+    let lines = before.iter().filter(|byte| **byte == b'\n').count();
+    let in_line = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let column = error.column() + if error.line() <= 1 { in_line } else { 0 };
+    format!("event {}, line {}, column {column}", index + 1, lines + error.line().max(1))
+}
+
+/// What the library says is wrong, without where.
+fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    let what = text.strip_suffix(&position).unwrap_or(&text);
-    Malformed(format!(
-        "event {}, line {}, column {}: {what}",
-        read + 1,
-        error.line(),
-        error.column()
-    ))
+    text.strip_suffix(&position).unwrap_or(&text).to_owned()
+}
+
+/// The same with what would be right, where the library does not say it.
+fn right(field: &str, what: String) -> String {
+    if field == "timestamp" {
+        return format!("{what}; expected a moment as in RFC 3339: \"2025-10-09T08:53:20.5Z\"");
+    }
+    if what.contains("untagged enum") {
+        return "expected a number".to_owned();
+    }
+    let twice = what.strip_prefix("duplicate field `").and_then(|name| name.strip_suffix('`'));
+    match twice.map(as_in_proto) {
+        Some(name) if field.is_empty() && !COMMON.contains(&name.as_str()) => {
+            format!("`{name}` is one more kind, and an event has exactly one")
+        }
+        _ => what,
+    }
+}
+
+/// The library tells some fields by the names that protobuf's JSON has for them: `ipListed`.
+fn as_in_proto(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(c.to_ascii_lowercase());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use bus::{Bus, Settings};
 use chassis::door::Speaks;
 use chassis::ops::bind;
 use chassis::{Clock, Tasks};
-use protocol::v1::ingest_server::IngestServer;
+use protocol::door::IngestServer;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
 
@@ -92,10 +93,11 @@ impl Server {
                 .with_service_name("postrider.v1.Ingest")
         };
         let service = IngestServer::new(Service::new(acceptor.clone(), tasks.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(max_request_bytes);
         let body_bytes = (LARGEST_AT_ONCE * max_request_bytes).max(LEAST_BODY_BYTES);
         let grpc = tonic::transport::Server::builder()
-            .layer(door.messages(body_bytes))
+            .layer(door.messages(body_bytes, max_request_bytes))
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_adaptive_window(Some(true))

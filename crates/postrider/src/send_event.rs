@@ -18,8 +18,7 @@ use crate::output;
 pub(crate) async fn run(command: SendEvent) -> anyhow::Result<ExitCode> {
     // First, so that a wrong file is told without any service.
     let events = ingest::json::parse(&read(&command.file)?)
-        .with_context(|| format!("{}", command.file.display()))?
-        .into_vec();
+        .with_context(|| format!("{}", command.file.display()))?;
     let (addr, setting) = (command.addr.as_deref(), "POSTRIDER_INGEST_GRPC_ADDR");
     let connection = connect(addr, setting, "127.0.0.1:9090", &command.credentials).await?;
     let mut client = IngestClient::new(connection);

@@ -12,7 +12,7 @@ fn folder() -> PathBuf {
 fn read(name: &str) -> Vec<Event> {
     let text = std::fs::read(folder().join(name)).expect(name);
     match ingest::json::parse(&text) {
-        Ok(events) => events.into_vec(),
+        Ok(events) => events,
         Err(error) => panic!("{name}: {error}"),
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: rules. What a message means is decided in `model`.
 
+pub mod door;
 mod names;
 
 pub use names::Names;

@@ -125,7 +125,7 @@ impl Server {
             door.keep(api.clock.clone(), &tasks);
             let service = admin::service(ours.clone());
             tonic::transport::Server::builder()
-                .layer(door.messages(ADMIN_MESSAGE_BYTES))
+                .layer(door.messages(ADMIN_MESSAGE_BYTES, ADMIN_MESSAGE_BYTES))
                 .add_service(InterceptedService::new(service, door.interceptor()))
                 .serve_with_incoming_shutdown(
                     door.incoming(self.admin, Speaks::Grpc, api.clock.clone()).into_stream(),

@@ -30,12 +30,11 @@ impl SettingsApi {
         let primary = parent.as_ref().unwrap_or(account);
         self.spend(&primary.account_id, RateBudget::Tests, 1).await?;
         let _place = self.outbound.place(&primary.account_id).await?;
-        let SignedRequest { headers, body } =
-            self.sample_request(documents, event_type, url).map_err(|error| {
-                tracing::error!(%error, "a test call cannot be signed");
-                ApiError::internal()
-            })?;
-        Ok(self.egress.post(url, &headers, body).await)
+        let sample = || self.sample_request(documents, event_type, url);
+        self.egress.post_signed(url, sample).await.map_err(|error| {
+            tracing::error!(%error, "a test call cannot be signed");
+            ApiError::internal()
+        })
     }
 
     fn sample_request(

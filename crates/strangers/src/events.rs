@@ -1,5 +1,6 @@
 //! Events, as internal callers hand them over.
 
+use ingest::json::{self, Events};
 use model::event_filter::SearchTexts;
 use model::{
     EventType, Family, MailFrame, MailReason, Redaction, SendSignature, alert_body, alert_mail,
@@ -7,42 +8,48 @@ use model::{
 };
 use prost::Message as _;
 use protocol::Timestamp;
-use protocol::v1::{AcceptedEvent, Event, PublishRequest};
+use protocol::door::{MOST_EVENTS, PublishRequest};
+use protocol::v1::{AcceptedEvent, Event};
 use serde_json::Value;
 
-use crate::bounds::{within, within_room};
+use crate::bounds::within;
 
-/// Events of one request, as at the door.
-const MOST_EVENTS: usize = 1_000;
-
-/// Memory of JSON, in bytes for each of its own, and for the events that it may have at most:
-/// while their list grows, it is there twice.
+/// Memory of JSON, in bytes for each of its own.
 const JSON_MULTIPLE: usize = 100;
-const EVENTS_BYTES: usize = 3 * MOST_EVENTS * size_of::<Event>();
 
-/// The same of protobuf, where the number is known when all are read: an empty event is two bytes,
-/// and the list is there twice while it grows.
-const PROTOBUF_MULTIPLE: usize = 2 * size_of::<Event>();
+/// The same of protobuf, when it is found where events stand, and when one is decoded: the
+/// smallest of what there may be many of is two bytes.
+const REQUEST_MULTIPLE: usize = 32;
+const EVENT_MULTIPLE: usize = 200;
 
 /// One event, an array, or lines. What is read and written again is the same; what passes the
 /// checks of ingest has a payload.
 pub(crate) fn json(input: &[u8]) {
-    let parsed = within_room(input.len(), JSON_MULTIPLE, EVENTS_BYTES, || {
-        ingest::json::parse_at_most(input, MOST_EVENTS)
-    });
-    let Ok(events) = parsed else { return };
-    let events = events.into_vec();
-    assert!(events.len() <= MOST_EVENTS);
+    let lines = within(input.len(), JSON_MULTIPLE, || json::find_lines(input, MOST_EVENTS));
+    let found = match within(input.len(), JSON_MULTIPLE, || json::find(input, MOST_EVENTS)) {
+        Ok(Events::One(written)) => vec![written],
+        Ok(Events::Several(written)) => written,
+        // A line that is no JSON hides no other one.
+        Err(_) => lines.unwrap_or_default(),
+    };
+    assert!(found.len() <= MOST_EVENTS);
     // All are alike to what comes now.
-    for event in events.into_iter().take(8) {
+    for written in found.iter().take(8) {
+        let event = match within(written.len(), JSON_MULTIPLE, || written.read()) {
+            Ok(event) => event,
+            Err(misread) => {
+                assert!(misread.message.starts_with("event "), "{misread}");
+                continue;
+            }
+        };
         let text = serde_json::to_vec(&event).unwrap_or_else(|error| panic!("{error}: {event:?}"));
-        let again = ingest::json::parse(&text).unwrap_or_else(|error| panic!("{error}: {event:?}"));
+        let again = json::parse(&text).unwrap_or_else(|error| panic!("{error}: {event:?}"));
         // JSON has no NaN, which is read from a text and refused by the checks.
         if text.windows(5).any(|five| five == b":null") {
             assert!(validate::event(&event).is_err(), "{event:?}");
             continue;
         }
-        let again: Vec<Vec<u8>> = again.into_vec().iter().map(Event::encode_to_vec).collect();
+        let again: Vec<Vec<u8>> = again.iter().map(Event::encode_to_vec).collect();
         assert_eq!(again, [event.encode_to_vec()], "{event:?}");
         whole(event);
     }
@@ -51,15 +58,17 @@ pub(crate) fn json(input: &[u8]) {
 /// A request. What is read and written again is the same; what passes the checks of ingest has a
 /// payload, and is the same in JSON.
 pub(crate) fn protobuf(input: &[u8]) {
-    let decoded = within(input.len(), PROTOBUF_MULTIPLE, || PublishRequest::decode(input));
+    let decoded = within(input.len(), REQUEST_MULTIPLE, || PublishRequest::decode(input));
     let Ok(request) = decoded else { return };
-    let bytes = request.encode_to_vec();
-    let again = PublishRequest::decode(bytes.as_slice()).map(|again| again.encode_to_vec());
-    assert_eq!(again.as_ref(), Ok(&bytes));
-    for event in request.events.into_iter().take(8) {
+    assert!(request.events.len() <= MOST_EVENTS && request.events.len() <= request.count);
+    for bytes in request.events.into_iter().take(8) {
+        let event = within(bytes.len(), EVENT_MULTIPLE, || Event::decode(bytes.clone()));
+        let Ok(event) = event else { continue };
+        let again = Event::decode(event.encode_to_vec().as_slice());
+        assert_eq!(again.map(|again| again.encode_to_vec()), Ok(event.encode_to_vec()));
         if validate::event(&event).is_ok() {
             let text = serde_json::to_vec(&event).unwrap_or_else(|error| panic!("{error}"));
-            let again = ingest::json::parse(&text).map(|events| events.into_vec());
+            let again = json::parse(&text);
             let again = again.unwrap_or_else(|error| panic!("{error}: {event:?}"));
             assert_eq!(again, std::slice::from_ref(&event));
         }

@@ -20,31 +20,38 @@ use super::bodies::{Bodies, Share, Trouble};
 
 /// A message begins with a byte for its compression and four for its length.
 const HEAD: usize = 5;
+/// No byte in gzip stands for more of them than this.
+const MOST_INFLATED: usize = 1_032;
 
 impl Door {
     /// Counts the messages of calls that are being read or worked on: they have so many bytes
-    /// together, at most.
-    pub fn messages(&self, bytes: usize) -> Messages {
-        Messages(Bodies::new(self.name(), bytes, self.limits().body_within))
+    /// together, at most. Of a compressed one as many count as it can become, and no more than
+    /// the `largest` that the server reads.
+    pub fn messages(&self, bytes: usize, largest: usize) -> Messages {
+        let bodies = Bodies::new(self.name(), bytes, self.limits().body_within);
+        Messages { bodies, largest }
     }
 }
 
 /// Counts the messages of a gRPC server. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Messages(Arc<Bodies>);
+pub struct Messages {
+    bodies: Arc<Bodies>,
+    largest: usize,
+}
 
 impl<S> Layer<S> for Messages {
     type Service = Counting<S>;
 
     fn layer(&self, inner: S) -> Counting<S> {
-        Counting { bodies: Arc::clone(&self.0), inner }
+        Counting { messages: self.clone(), inner }
     }
 }
 
 /// A service whose messages are counted.
 #[derive(Clone, Debug)]
 pub struct Counting<S> {
-    bodies: Arc<Bodies>,
+    messages: Messages,
     inner: S,
 }
 
@@ -65,9 +72,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Answering<B> {
-        let share = self.bodies.share();
+        let Messages { bodies, largest } = &self.messages;
+        let (share, largest) = (bodies.share(), *largest);
         let until_answered = Arc::clone(&share);
-        let request = request.map(|body| Body::new(Counted::new(body, share)));
+        let request = request.map(|body| Body::new(Counted::new(body, share, largest)));
         let answering = self.inner.call(request);
         Box::pin(async move {
             let answer = answering.await;
@@ -85,13 +93,15 @@ struct Counted {
     left: usize,
     /// Bytes that are taken for the message that came last, or is coming.
     held: usize,
+    /// What a message may be, in bytes, once it is not compressed any more.
+    largest: usize,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Counted {
-    fn new(body: Body, share: Arc<Share>) -> Self {
+    fn new(body: Body, share: Arc<Share>, largest: usize) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(Instant::now() + share.within()));
-        Self { body, share, head: Vec::with_capacity(HEAD), left: 0, held: 0, deadline }
+        Self { body, share, head: Vec::with_capacity(HEAD), left: 0, held: 0, largest, deadline }
     }
 
     /// Whether a message has begun that has not come to its end.
@@ -110,18 +120,23 @@ impl Counted {
                 let (head, rest) = data.split_at(data.len().min(HEAD - self.head.len()));
                 self.head.extend_from_slice(head);
                 data = rest;
-                if let [_, length @ ..] = self.head.as_slice()
+                if let [compression, length @ ..] = self.head.as_slice()
                     && let Ok(length) = <[u8; 4]>::try_from(length)
                 {
                     self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                    let becomes = match compression {
+                        0 => self.left,
+                        _ => self.left.saturating_mul(MOST_INFLATED).min(self.largest),
+                    };
                     self.head.clear();
                     // The library makes room for all of it now. What is larger than anything
                     // can be is refused there.
                     if self.left <= self.share.most_bytes()
                         && !crate::mutant("messages_do_not_count")
                     {
-                        self.share.take(self.left)?;
-                        self.held = self.left;
+                        let bytes = self.left.max(becomes);
+                        self.share.take(bytes)?;
+                        self.held = bytes;
                     }
                 }
                 continue;
@@ -190,7 +205,7 @@ mod tests {
             receiver.poll_recv(cx).map(|chunk| chunk.map(Ok::<_, Infallible>))
         });
         let body = Body::new(axum::body::Body::from_stream(chunks));
-        (sender, Counted::new(body, bodies.share()))
+        (sender, Counted::new(body, bodies.share(), 900))
     }
 
     fn message(bytes: usize) -> Vec<u8> {
@@ -228,6 +243,18 @@ mod tests {
         let (four, mut fourth) = call(&bodies);
         four.send(message(800)).await.unwrap();
         next(&mut fourth).await.expect("room that was given back");
+    }
+
+    #[tokio::test]
+    async fn a_compressed_message_counts_as_what_it_can_become() {
+        let bodies = Bodies::new("test", 1_000, LIMIT);
+        let compressed = || [vec![1], message(20).split_off(1)].concat();
+        let ((one, mut first), (two, mut second)) = (call(&bodies), call(&bodies));
+        one.send(compressed()).await.unwrap();
+        next(&mut first).await.expect("it may become 900 bytes");
+        two.send(compressed()).await.unwrap();
+        let refusal = next(&mut second).await.unwrap_err();
+        assert_eq!(refusal.code(), tonic::Code::Unavailable, "{refusal}");
     }
 
     #[tokio::test]

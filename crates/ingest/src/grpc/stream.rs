@@ -6,7 +6,8 @@ use std::pin::pin;
 use chassis::Tasks;
 use futures_util::future::Either;
 use futures_util::stream::{self, FuturesOrdered, StreamExt as _};
-use protocol::v1::{PublishStreamRequest, PublishStreamResponse};
+use protocol::door::PublishStreamRequest;
+use protocol::v1::PublishStreamResponse;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -100,7 +101,7 @@ async fn next(
     incoming: &mut Streaming<PublishStreamRequest>,
 ) -> Read<impl Future<Output = Answer> + use<>> {
     let event = match incoming.message().await {
-        Ok(Some(request)) => request.event.unwrap_or_default(),
+        Ok(Some(request)) => acceptor.decode(request.event),
         Ok(None) => return Read::End(Ok(())),
         Err(status) => return Read::End(Err(status)),
     };

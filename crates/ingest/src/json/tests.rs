@@ -1,21 +1,31 @@
 use super::*;
 
-fn json(body: &str) -> Events {
-    parse(body.as_bytes()).expect(body)
+fn json(body: &str) -> Events<'_> {
+    find(body.as_bytes(), 10).expect(body)
 }
 
 fn problem(body: &str) -> String {
     parse(body.as_bytes()).expect_err(body).to_string()
 }
 
+/// Of each line the event's id, or the field and the message.
+fn lines(body: &[u8]) -> Vec<Result<String, (String, String)>> {
+    let found = find_lines(body, 10).expect("lines");
+    let read = found.iter().map(Written::read);
+    read.map(|event| {
+        event.map(|event| event.id).map_err(|misread| (misread.field, misread.message))
+    })
+    .collect()
+}
+
 const ONE: &str = r#"{"account":"demo","ip_listed":{"ip":"192.0.2.44","blocklist":"Example BL"}}"#;
 
 #[test]
 fn one_event_an_array_and_lines_are_told_apart() {
-    assert!(matches!(json(&format!("\n {ONE}\n")), Events::One(event) if event.account == "demo"));
+    assert!(matches!(json(&format!("\n {ONE}\n")), Events::One(event) if event.len() == ONE.len()));
     assert!(matches!(json(&format!("[{ONE}]")), Events::Several(events) if events.len() == 1));
-    let lines = json(&format!("{ONE}\n\n{ONE}\n"));
-    assert!(matches!(lines, Events::Several(events) if events.len() == 2));
+    let lines = format!("{ONE}\n\n{ONE}\n");
+    assert!(matches!(json(&lines), Events::Several(events) if events.len() == 2));
     assert!(matches!(json("[]"), Events::Several(events) if events.is_empty()));
 }
 
@@ -43,7 +53,10 @@ fn an_error_names_the_event_and_the_place() {
 #[test]
 fn two_kinds_in_one_event_are_refused() {
     let problem = problem(r#"{"ip_listed":{},"ip_delisted":{}}"#);
-    assert!(problem.contains("duplicate field"), "{problem}");
+    assert!(
+        problem.ends_with("`ip_delisted` is one more kind, and an event has exactly one"),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -59,10 +72,72 @@ fn a_body_without_events_is_refused() {
 }
 
 #[test]
-fn more_events_than_a_request_may_have_are_not_read() {
-    for (few, many) in [("{} {}", "{} {} {} {nonsense"), ("[{},{}]", "[{},{},{},nonsense]")] {
-        assert_eq!(parse_at_most(few.as_bytes(), 2).expect(few).into_vec().len(), 2);
-        let problem = parse_at_most(many.as_bytes(), 2).expect_err(many).to_string();
+fn a_line_that_is_wrong_hides_no_other_one() {
+    let id = |id: &str| format!(r#"{{"id":"{id}","ip_listed":{{}}}}"#);
+    let (one, last) = (id("one"), id("last"));
+    for (wrong, says) in [
+        (&br#"{"id":"two","ip_lsted":{}}"#[..], "unknown field `ip_lsted`"),
+        (br#"{"id":7}"#, "invalid type: integer `7`"),
+        (br#"{"id":"two""#, "line 2, column "),
+        (br#"{"id":"tw"#, "line 2, column "),
+        (br#"{"id":"two"}}"#, "trailing"),
+        (br#"{"id":"\ud800"}"#, "line 2, column "),
+        (b"{\"id\":\"\xff\"}", "line 2, column "),
+        (b"nonsense", "line 2, column "),
+        (b"null", "invalid type: null"),
+    ] {
+        let body = [one.as_bytes(), b"\r\n\n", wrong, b"\n", last.as_bytes()].concat();
+        let read = lines(&body);
+        assert_eq!((&read[0], read.last()), (&Ok("one".into()), Some(&Ok("last".into()))));
+        let message = &read[1].as_ref().expect_err("wrong").1;
+        assert!(message.starts_with("event 2, line 3, column "), "{message}");
+        assert!(message.contains(says.trim_start_matches("line 2, column ")), "{message}");
+        assert_eq!(read.len(), 3, "{read:?}");
+    }
+    let twice = r#"{"id":"a","id":"b"}"#;
+    assert!(problem(twice).ends_with("duplicate field `id`"), "{}", problem(twice));
+    // What is all JSON may stand in several lines.
+    let tall = one.replace(',', ",\n");
+    assert_eq!(lines(format!("{tall}\n{last}").as_bytes()).len(), 2);
+}
+
+#[test]
+fn an_element_that_is_wrong_is_told_with_its_id_and_field() {
+    let body = format!(
+        "\u{feff} [{ONE},\n {{\"id\":\"b\",\"opened\":{{\"message\":{{\"size\":true}}}}}}]"
+    );
+    let Events::Several(found) = json(&body) else { panic!("an array") };
+    assert!(found[0].read().is_ok());
+    let misread = found[1].read().expect_err("no number");
+    assert_eq!((misread.id.as_str(), misread.field.as_str()), ("b", "opened.message.size"));
+    assert_eq!(misread.message, "event 2, line 2, column 44: expected a number");
+    assert_eq!(
+        found[1].too_long(7).message,
+        "event 2: it is 45 bytes long; at most 7 are read of one event"
+    );
+}
+
+#[test]
+fn a_moment_that_is_none_is_told_what_would_be_one() {
+    for wrong in ["\"yesterday\"", "1763714530", "\"1763714530\"", "\"2025-11-21T08:42:10\""] {
+        let body = format!(r#"{{"timestamp":{wrong},"ip_listed":{{}}}}"#);
+        let Events::One(written) = json(&body) else { panic!("{body}") };
+        let misread = written.read().expect_err(wrong);
+        assert_eq!(misread.field, "timestamp");
+        assert!(misread.message.ends_with(r#"RFC 3339: "2025-10-09T08:53:20.5Z""#), "{misread}");
+    }
+}
+
+#[test]
+fn more_events_than_a_request_may_have_are_not_found() {
+    for (few, many) in [("{} {}", "{} {} {} {}"), ("[{},{}]", "[{},{},{},{}]")] {
+        assert!(
+            matches!(find(few.as_bytes(), 2), Ok(Events::Several(events)) if events.len() == 2)
+        );
+        let problem = find(many.as_bytes(), 2).expect_err(many).to_string();
+        assert!(problem.contains("more than 2 events"), "{problem}");
+        let lines = many.replace(' ', "\n") + "\nnonsense\n7\n8";
+        let problem = find_lines(lines.as_bytes(), 2).expect_err(&lines).to_string();
         assert!(problem.contains("more than 2 events"), "{problem}");
     }
 }

@@ -1,13 +1,22 @@
 //! The gRPC door.
 
+use bytes::Bytes;
+use http::uri::PathAndQuery;
 use model::{EventType, domain_id, event_key};
+use prost::Message as _;
+use protocol::door;
 use protocol::v1::event::Kind;
 use protocol::v1::publish_error::Code as ErrorCode;
 use protocol::v1::publish_result::Status;
 use protocol::v1::{
-    Event, PublishRequest, PublishResult, PublishStreamRequest, PublishStreamResponse,
+    Event, PublishRequest, PublishResponse, PublishResult, PublishStreamRequest,
+    PublishStreamResponse,
 };
 use tonic::Code;
+use tonic::client::Grpc;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Endpoint;
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use crate::platform::{DEMO, Platform, SOON, alert, domain, opened};
@@ -124,6 +133,51 @@ async fn what_is_wrong_in_a_batch_holds_up_nothing_else() {
     let error = results[1].error.as_ref().expect("an error");
     assert_eq!((error.code(), error.field.as_str()), (ErrorCode::UnknownAccount, "account"));
     assert_eq!(results[1].id, "b");
+}
+
+/// A request whose events are any bytes.
+async fn publish_bytes(
+    platform: &Platform,
+    events: Vec<Bytes>,
+) -> Result<Vec<PublishResult>, tonic::Status> {
+    let channel = Endpoint::new(format!("http://{}", platform.grpc)).expect("an address");
+    let mut client = Grpc::new(channel.connect().await.expect("the door is open"));
+    client.ready().await.expect("ready");
+    let path = PathAndQuery::from_static("/postrider.v1.Ingest/Publish");
+    let request = door::PublishRequest { count: events.len(), events };
+    let codec = ProstCodec::<door::PublishRequest, PublishResponse>::default();
+    let answer = client.unary(tonic::Request::new(request), path, codec).await?;
+    Ok(answer.into_inner().results)
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_decoded_is_refused_alone() {
+    let platform = Platform::start(&[]).await;
+    let right = Bytes::from(alert("demo", "a").encode_to_vec());
+    let wrong = Bytes::from_static(b"\x0a\x7fcut off");
+    let events = vec![right.clone(), wrong.clone(), right];
+    let results = publish_bytes(&platform, events).await.expect("a batch");
+    use Status::{Duplicate, Rejected, Stored};
+    assert_eq!(statuses(&results), [Stored, Rejected, Duplicate]);
+    let error = results[1].error.as_ref().expect("an error");
+    assert_eq!(error.code(), ErrorCode::Invalid);
+    assert!(error.message.contains("decode"), "{error:?}");
+    let alone = publish_bytes(&platform, vec![wrong]).await.expect_err("refused");
+    assert_eq!(alone.code(), Code::InvalidArgument, "{alone:?}");
+}
+
+#[tokio::test]
+async fn messages_may_be_compressed_and_are_bounded_as_they_come_out() {
+    let platform = Platform::start(&[]).await;
+    let mut client = platform.client().await.send_compressed(CompressionEncoding::Gzip);
+    let request = PublishRequest { events: vec![alert("demo", "small")] };
+    let answer = client.publish(request).await.expect("accepted").into_inner();
+    assert_eq!(statuses(&answer.results), [Status::Stored]);
+    let mut bomb = alert("demo", "bomb");
+    let Some(Kind::IpListed(listed)) = &mut bomb.kind else { panic!("an alert") };
+    listed.message = "x".repeat(64 << 20);
+    let status = client.publish(PublishRequest { events: vec![bomb] }).await.expect_err("refused");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
 }
 
 #[tokio::test]

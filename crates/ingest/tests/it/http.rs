@@ -85,13 +85,34 @@ async fn several_events_get_a_list() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_as_a_whole() {
+async fn an_event_that_cannot_be_read_is_refused_alone() {
     let platform = Platform::start(&[]).await;
-    let with_typo = json!([alert("demo", "fine"), {"account": "demo", "ip_lsted": {}}]);
-    let refused = send_json(&platform, with_typo).await.expect_status(400).json();
-    let message = refused["error"]["message"].as_str().expect("a message").to_owned();
+    let with_typo = json!([alert("demo", "a"), {"id": "b", "ip_lsted": {}}, alert("demo", "c")]);
+    let answer = send_json(&platform, with_typo).await.expect_status(207).json();
+    let [first, wrong, last] = &[0, 1, 2].map(|index| answer["results"][index].clone());
+    assert_eq!((&first["status"], &last["status"]), (&json!("stored"), &json!("stored")));
+    assert_eq!((&wrong["id"], &wrong["status"]), (&json!("b"), &json!("rejected")));
+    assert_eq!(wrong["error"]["code"], "INVALID");
+    let message = wrong["error"]["message"].as_str().expect("a message");
     assert!(message.starts_with("event 2, line 1, column "), "{message}");
     assert!(message.contains("unknown field `ip_lsted`"), "{message}");
+
+    let lines = format!("{}\n{{\"id\":\n{}\n", alert("demo", "d"), alert("demo", "e"));
+    let answer = send(&platform, "application/x-ndjson", lines).await.expect_status(207).json();
+    let statuses = [0, 1, 2].map(|index| answer["results"][index]["status"].clone());
+    assert_eq!(statuses, ["stored", "rejected", "stored"]);
+
+    let alone = json!({"timestamp": "yesterday", "account": "demo"});
+    let refused = send_json(&platform, alone).await.expect_status(400).json();
+    assert_eq!(refused["error"]["field"], "timestamp");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_as_a_whole() {
+    let platform = Platform::start(&[]).await;
+    let cut_off = json!([alert("demo", "fine")]).to_string();
+    let cut_off = &cut_off[..cut_off.len() - 1];
+    let refused = send(&platform, "application/json", cut_off).await.expect_status(400).json();
     assert_eq!(refused["error"]["code"], "INVALID");
     // Nothing of it was stored.
     let fine = send_json(&platform, alert("demo", "fine")).await.expect_status(200).json();
@@ -101,6 +122,12 @@ async fn what_cannot_be_read_is_refused_as_a_whole() {
     let too_many: Vec<Value> = (0..1001).map(|n| alert("demo", &n.to_string())).collect();
     send_json(&platform, Value::from(too_many)).await.expect_status(400);
     send(&platform, "text/plain", alert("demo", "x").to_string()).await.expect_status(415);
+    let compressed = post(format!("http://{}/v1/events", platform.http))
+        .header("content-encoding", "gzip")
+        .json(&alert("demo", "x"));
+    let refused = compressed.send().await.expect("answered").expect_status(415).json();
+    let message = refused["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("Content-Encoding"), "{message}");
 }
 
 /// Whoever looks at a page has its browser send what it likes to addresses that they can reach.

@@ -12,8 +12,7 @@ use chassis::trace::Span;
 use chassis::{Clock, Handles, crash_point, entropy};
 use futures_util::future::join_all;
 use metrics::Counter;
-use model::validate::{self, Invalid};
-use model::{EventType, Family, event_key};
+use model::{EventType, Family, event_key, validate};
 use prost::Message as _;
 use protocol::v1::{AcceptedEvent, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -205,9 +204,10 @@ impl Acceptor {
             outcome: Err(refusal),
         })?;
         // First of all, so that nothing below works on something huge.
-        let checked = self
-            .check_size(event.encoded_len())
-            .and_then(|()| validate::event(&event).map_err(Refusal::from));
+        let checked = self.check_size(event.encoded_len()).and_then(|()| {
+            validate::normalise(&mut event);
+            validate::event(&event).map_err(Refusal::Invalid)
+        });
         let event_type = match checked {
             Ok(event_type) => event_type,
             Err(refusal) => {
@@ -302,7 +302,7 @@ impl Acceptor {
         }
         written.read().map_err(|Misread { id, field, message }| Unread {
             id,
-            refusal: Refusal::Invalid(Invalid { field, message }),
+            refusal: Refusal::invalid(field, message),
         })
     }
 

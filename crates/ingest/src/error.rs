@@ -4,16 +4,16 @@ use crate::quota::TooMany;
 use axum::http::StatusCode;
 use model::validate::Invalid;
 use protocol::v1::PublishError;
-use protocol::v1::publish_error::Code as ErrorCode;
+use protocol::v1::publish_error::{Code as ErrorCode, Violation};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Why an event was not stored.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The event itself is wrong; it will be refused again.
-    #[error("{}", .0.message)]
-    Invalid(Invalid),
+    /// The event itself is wrong, in these fields; it will be refused again.
+    #[error("{}", first(.0).message)]
+    Invalid(Vec<Invalid>),
     /// There is no such account.
     #[error(
         "there is no account of this name or id; accounts are made with `postrider admin account create`"
@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// The event itself is wrong, in this field.
     pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid(Invalid { field: field.into(), message: message.into() })
+        Self::Invalid(vec![Invalid { field: field.into(), message: message.into() }])
     }
 
     /// Whether sending the same event again may help.
@@ -88,10 +88,18 @@ impl Refusal {
 
     pub(crate) fn field(&self) -> &str {
         match self {
-            Self::Invalid(invalid) => &invalid.field,
+            Self::Invalid(found) => &first(found).field,
             Self::UnknownAccount | Self::OverQuota(_) => "account",
             Self::UnknownDomain => "domain",
             _ => "",
+        }
+    }
+
+    /// All that is wrong with the event itself.
+    pub(crate) fn violations(&self) -> &[Invalid] {
+        match self {
+            Self::Invalid(found) => found,
+            _ => &[],
         }
     }
 
@@ -148,17 +156,27 @@ impl Refusal {
         }
         let mut message = self.to_string();
         if !self.field().is_empty() {
-            details.add_bad_request_violation(self.field(), self.to_string());
             message = format!("{}: {message}", self.field());
+        }
+        match self {
+            Self::Invalid(found) => {
+                for Invalid { field, message } in found.iter().filter(|one| !one.field.is_empty()) {
+                    details.add_bad_request_violation(field, message);
+                }
+            }
+            _ if self.field().is_empty() => {}
+            _ => {
+                details.add_bad_request_violation(self.field(), self.to_string());
+            }
         }
         Status::with_error_details(self.grpc_code(), message, details)
     }
 }
 
-impl From<Invalid> for Refusal {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid(invalid)
-    }
+/// The one that is told where there is room for one.
+fn first(found: &[Invalid]) -> &Invalid {
+    static NOTHING: Invalid = Invalid { field: String::new(), message: String::new() };
+    found.first().unwrap_or(&NOTHING)
 }
 
 impl From<&Refusal> for PublishError {
@@ -167,6 +185,14 @@ impl From<&Refusal> for PublishError {
             code: refusal.code().into(),
             field: refusal.field().to_owned(),
             message: refusal.to_string(),
+            violations: refusal
+                .violations()
+                .iter()
+                .map(|Invalid { field, message }| Violation {
+                    field: field.clone(),
+                    message: message.clone(),
+                })
+                .collect(),
         }
     }
 }

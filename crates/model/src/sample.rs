@@ -80,15 +80,13 @@ impl Parts<'_> {
                 json: "https://files.example/test.json".into(),
             }),
             processed: Some(100),
-            status: "uploaded".into(),
             ..self.job()
         };
         ValidationJob { bulk_validation_job: Some(job), message: String::new() }
     }
 
     fn validation_preview(&self) -> ValidationPreview {
-        let job = BulkValidationJob { status: "preview_complete".into(), ..self.job() };
-        ValidationPreview { bulk_validation_job: Some(job), message: String::new() }
+        ValidationPreview { bulk_validation_job: Some(self.job()), message: String::new() }
     }
 
     fn job(&self) -> BulkValidationJob {
@@ -99,6 +97,7 @@ impl Parts<'_> {
             created_at: self.epoch_seconds,
             list_id: "test".into(),
             quantity: 100,
+            status: "uploaded".into(),
             summary: Some(ValidationSummary { result: Some(result), risk: Some(risk) }),
             ..BulkValidationJob::default()
         }

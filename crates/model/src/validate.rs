@@ -10,11 +10,13 @@ mod alert;
 mod message;
 mod path;
 mod rules;
+mod sender;
 
 use protocol::v1::Event;
 
-use self::path::Path;
-use self::rules::Checked;
+pub use self::sender::normalise;
+
+use self::path::{Found, Path};
 use crate::payload::MessageFields;
 use crate::{EventType, Family};
 
@@ -29,49 +31,61 @@ pub struct Invalid {
     pub message: String,
 }
 
+/// All that is wrong with an event, of each field the first, and so many at most.
+const MOST_VIOLATIONS: usize = 20;
+
 /// Checks one event and tells its kind.
 ///
 /// An empty id and an absent timestamp pass: ingest fills them in.
 ///
 /// # Errors
-/// The first thing that is wrong. The same event is refused again.
-pub fn event(event: &Event) -> Result<EventType, Invalid> {
-    let root = Path::root();
+/// All that is wrong, of each field the first thing; never none. The same event is refused again.
+pub fn event(event: &Event) -> Result<EventType, Vec<Invalid>> {
+    let found = Found::default();
+    let event_type = check(&Path::root(&found), event);
+    match (event_type, found.into_vec()) {
+        (Some(event_type), found) if found.is_empty() => Ok(event_type),
+        (_, found) => Err(found),
+    }
+}
+
+fn check(root: &Path<'_>, event: &Event) -> Option<EventType> {
     let Some(kind) = &event.kind else {
-        return root.fail(
+        root.fail(
             "the event has no kind; set exactly one of ip_listed, ip_delisted, domain_listed, \
              domain_delisted, validation_job, validation_preview, accepted, delivered, \
              temporary_fail, permanent_fail, opened, clicked, unsubscribed, complained",
         );
+        return None;
     };
     let event_type = EventType::of(kind);
-    id(root.field("id"), &event.id)?;
-    rules::name(root.field("account"), &event.account)?;
-    rules::name(root.field("domain"), &event.domain)?;
+    id(root.field("id"), &event.id);
+    rules::name(root.field("account"), &event.account);
+    rules::name(root.field("domain"), &event.domain);
     if let Some(timestamp) = &event.timestamp {
-        rules::timestamp(root.field("timestamp"), timestamp)?;
+        rules::timestamp(root.field("timestamp"), timestamp);
     }
     match event_type.family() {
-        Family::Alert => alert_address(&root, event)?,
+        Family::Alert => alert_address(root, event),
         Family::Message => rules::required(
             root.field("domain"),
             &event.domain,
             "the name of the sending domain, such as mail.shop.example",
-        )?,
+        ),
     }
 
     let path = root.field(event_type.as_str());
     match MessageFields::of(kind) {
-        Some(fields) => message::check(&path, event_type, &fields)?,
-        None => alert::check(&path, kind)?,
+        Some(fields) => message::check(&path, event_type, &fields),
+        None => alert::check(&path, kind),
     }
-    Ok(event_type)
+    Some(event_type)
 }
 
 /// Alerts belong to an account; nothing else tells which.
-fn alert_address(root: &Path<'_>, event: &Event) -> Checked {
+fn alert_address(root: &Path<'_>, event: &Event) {
     if !event.domain.is_empty() {
-        return root.field("domain").fail(
+        root.field("domain").fail(
             "alerts belong to an account, not to a sending domain; leave it empty and name the \
              account",
         );
@@ -80,15 +94,13 @@ fn alert_address(root: &Path<'_>, event: &Event) -> Checked {
         root.field("account"),
         &event.account,
         "the name or id of the account that is alerted",
-    )
+    );
 }
 
-fn id(path: Path<'_>, id: &str) -> Checked {
+fn id(path: Path<'_>, id: &str) {
     if id.len() > 128 || !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return path
-            .fail("an id is 1 to 128 printable ASCII characters; leave it empty to get one made");
+        path.fail("an id is 1 to 128 printable ASCII characters; leave it empty to get one made");
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn read(name: &str) -> Vec<Event> {
 
 fn check(name: &str, event: &Event) -> EventType {
     let event_type =
-        model::validate::event(event).unwrap_or_else(|error| panic!("{name}: {error}"));
+        model::validate::event(event).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     match event_type.family() {
         Family::Alert => assert_eq!(event.account, "demo", "{name}"),
         Family::Message => assert_eq!(event.domain, "mail.demo.example", "{name}"),

@@ -79,10 +79,15 @@ pub(crate) fn protobuf(input: &[u8]) {
 /// An event that passes the checks can be turned into everything that is made of it later.
 fn whole(mut event: Event) {
     let bytes = event.encoded_len();
+    validate::normalise(&mut event);
+    let normal = event.clone();
+    validate::normalise(&mut event);
+    assert_eq!(event, normal, "once is enough");
     let event_type = match within(bytes, 1, || validate::event(&event)) {
         Ok(event_type) => event_type,
-        Err(invalid) => {
-            assert!(invalid.to_string().len() < 1_000, "{invalid}");
+        Err(found) => {
+            assert!(!found.is_empty() && found.len() <= 20, "{found:?}");
+            assert!(found.iter().all(|invalid| invalid.to_string().len() < 1_000), "{found:?}");
             return;
         }
     };
@@ -133,7 +138,7 @@ fn message(accepted: &AcceptedEvent, event_type: EventType) {
         let form = form.unwrap_or_else(|error| panic!("{error}: {accepted:?}"));
         let Some(form) = form else { continue };
         let signed = form_urlencoded::parse(&form).filter(|(name, _)| name == "signature");
-        assert_eq!(signed.map(|(_, value)| value).collect::<Vec<_>>(), ["signature"]);
+        assert_eq!(signed.last().map(|(_, value)| value).as_deref(), Some("signature"));
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use bus::Stored;
 use chassis::door::Unauthenticated;
+use model::validate::Invalid;
 use protocol::v1::publish_error::Code;
 use serde::Serialize;
 
@@ -40,6 +41,15 @@ struct ResultBody {
 #[derive(Serialize)]
 struct ResultError {
     code: &'static str,
+    field: String,
+    message: String,
+    /// All that is wrong with the event, where that is more than one thing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<Violation>,
+}
+
+#[derive(Serialize)]
+struct Violation {
     field: String,
     message: String,
 }
@@ -158,6 +168,16 @@ impl From<&Refusal> for ResultError {
             code: refusal.code().as_str_name(),
             field: refusal.field().to_owned(),
             message: refusal.to_string(),
+            violations: match refusal.violations() {
+                [_] => Vec::new(),
+                found => found.iter().cloned().map(Violation::from).collect(),
+            },
         }
+    }
+}
+
+impl From<Invalid> for Violation {
+    fn from(Invalid { field, message }: Invalid) -> Self {
+        Self { field, message }
     }
 }

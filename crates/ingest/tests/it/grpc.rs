@@ -118,6 +118,14 @@ async fn the_only_event_of_a_request_gives_it_its_status() {
         let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
         assert_eq!(violation.map_or("", |violation| violation.field.as_str()), field);
     }
+    let mut twice = alert("demo", "twice");
+    let Some(Kind::IpListed(listed)) = &mut twice.kind else { panic!("an alert") };
+    (listed.ip, listed.blocklist) = ("x".into(), String::new());
+    let status = publish(&platform, vec![twice]).await.expect_err("wrong in two fields");
+    let details = status.get_error_details();
+    let violations = &details.bad_request().expect("violations").field_violations;
+    let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["ip_listed.ip", "ip_listed.blocklist"]);
     let results = publish(&platform, vec![large(3500)]).await.expect("small enough");
     assert_eq!(statuses(&results), [Status::Stored]);
 }

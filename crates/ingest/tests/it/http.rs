@@ -102,6 +102,11 @@ async fn an_event_that_cannot_be_read_is_refused_alone() {
     let statuses = [0, 1, 2].map(|index| answer["results"][index]["status"].clone());
     assert_eq!(statuses, ["stored", "rejected", "stored"]);
 
+    let twice = json!({"account": "demo", "ip_listed": {"ip": "x", "blocklist": ""}});
+    let refused = send_json(&platform, twice).await.expect_status(400).json();
+    assert_eq!(refused["error"]["field"], "ip_listed.ip");
+    assert_eq!(refused["error"]["violations"][1]["field"], "ip_listed.blocklist", "{refused}");
+
     let alone = json!({"timestamp": "yesterday", "account": "demo"});
     let refused = send_json(&platform, alone).await.expect_status(400).json();
     assert_eq!(refused["error"]["field"], "timestamp");

@@ -45,14 +45,14 @@ pub(super) struct Validation<'a> {
 #[derive(Serialize)]
 struct Job<'a> {
     created_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download_urls: Option<Urls<'a>>,
     list_id: &'a str,
     quantity: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     processed: Option<i64>,
     status: &'a str,
     summary: Summary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    download_urls: Option<Urls<'a>>,
 }
 
 #[derive(Serialize)]
@@ -95,7 +95,7 @@ pub(super) enum Message<'a> {
 impl<'a> EventData<'a> {
     pub(super) fn of(event: &'a Event, kind: &'a Kind) -> Result<Self, PayloadError> {
         let event_type = EventType::of(kind);
-        let made = Message::made(kind).ok_or(PayloadError::OtherFamily(event_type))?;
+        let made = Message::made(event, kind).ok_or(PayloadError::OtherFamily(event_type))?;
         match kind {
             Kind::IpListed(ip) | Kind::IpDelisted(ip) => Blocklist::ip(event, event_type, ip, made),
             Kind::DomainListed(domain) | Kind::DomainDelisted(domain) => {
@@ -165,12 +165,12 @@ impl<'a> Job<'a> {
     fn of(job: &'a BulkValidationJob) -> Self {
         Self {
             created_at: job.created_at,
+            download_urls: job.download_urls.as_ref().map(Urls::of),
             list_id: &job.list_id,
             quantity: job.quantity,
             processed: job.processed,
             status: &job.status,
             summary: Summary::of(job.summary.unwrap_or_default()),
-            download_urls: job.download_urls.as_ref().map(Urls::of),
         }
     }
 }
@@ -199,11 +199,8 @@ impl<'a> Urls<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// From the fields; `None` for what is no alert.
-    pub(super) fn made(kind: &'a Kind) -> Option<Self> {
-        let id = |job: &'a Option<BulkValidationJob>| {
-            job.as_ref().map_or("", |job| job.list_id.as_str())
-        };
+    /// From the event and its fields; `None` for what is no alert.
+    pub(super) fn made(event: &'a Event, kind: &'a Kind) -> Option<Self> {
         Some(match kind {
             Kind::IpListed(change) => Self::Listed("IP", &change.ip, &change.blocklist),
             Kind::IpDelisted(change) => Self::Delisted("IP", &change.ip, &change.blocklist),
@@ -211,8 +208,8 @@ impl<'a> Message<'a> {
             Kind::DomainDelisted(change) => {
                 Self::Delisted("Domain", &change.domain, &change.blocklist)
             }
-            Kind::ValidationJob(job) => Self::JobDone(id(&job.bulk_validation_job)),
-            Kind::ValidationPreview(preview) => Self::PreviewDone(id(&preview.bulk_validation_job)),
+            Kind::ValidationJob(_) => Self::JobDone(&event.id),
+            Kind::ValidationPreview(_) => Self::PreviewDone(&event.id),
             _ => return None,
         })
     }
@@ -229,10 +226,8 @@ impl fmt::Display for Message<'_> {
             Self::Given(text) => f.write_str(text),
             Self::Listed(what, name, list) => write!(f, "{what} {name} was blocklisted by {list}"),
             Self::Delisted(what, name, list) => write!(f, "{what} {name} was removed by {list}"),
-            Self::JobDone(list) => write!(f, "Bulk validation job {list} is complete"),
-            Self::PreviewDone(list) => {
-                write!(f, "The preview of bulk validation job {list} is complete")
-            }
+            Self::JobDone(id) => write!(f, "Validation job {id} is complete"),
+            Self::PreviewDone(id) => write!(f, "Preview job {id} is complete"),
         }
     }
 }

@@ -24,36 +24,42 @@ pub fn legacy_body(
     let data: Value = serde_json::from_slice(event_data)?;
     let Some(name) = legacy_name(event_type, &data) else { return Ok(None) };
     let mut fields = Fields { data: &data, form: Serializer::new(String::with_capacity(1_024)) };
+    // Who reads a name that comes twice takes the last of these, and the first of others, as
+    // Mailgun's receivers do: a variable passes for none of ours.
+    fields.user_variables(|name| SIGNED.contains(&name));
     fields.add("event", name);
     fields.copy("recipient", "/recipient");
     fields.copy("domain", "/domain/name");
+    let id =
+        data.pointer("/message/headers/message-id").and_then(Value::as_str).unwrap_or_default();
     match name {
-        "opened" | "clicked" | "unsubscribed" => fields.engaged(),
-        "bounced" => {
+        "opened" | "clicked" | "unsubscribed" => {
+            fields.add("message-id", id);
+            fields.engaged();
+        }
+        _ => {
+            fields.add("Message-Id", &format!("<{id}>"));
             fields.message_headers();
+        }
+    }
+    match name {
+        "bounced" => {
             fields.copy("code", "/delivery-status/code");
             fields.copy_first("error", &["/delivery-status/message", DESCRIPTION]);
         }
         "dropped" => {
-            fields.message_headers();
             let is_old = data.pointer("/reason").is_some_and(|reason| reason == "old");
             fields.add("reason", if is_old { "old" } else { "hardfail" });
             fields.copy("code", "/delivery-status/code");
             fields.copy_first("description", &[DESCRIPTION, "/delivery-status/message"]);
         }
-        "delivered" => {
-            fields.message_headers();
-            if let Some(id) = data.pointer("/message/headers/message-id").and_then(Value::as_str) {
-                fields.add("Message-Id", &format!("<{id}>"));
-            }
-        }
-        _ => fields.message_headers(),
+        _ => {}
     }
     fields.copy("mailing-list", "/mailing-list/address");
     for tag in data.pointer("/tags").and_then(Value::as_array).into_iter().flatten() {
         fields.add("tag", tag.as_str().unwrap_or_default());
     }
-    fields.user_variables();
+    fields.user_variables(|name| !SIGNED.contains(&name));
     fields.add("timestamp", &signature.timestamp.to_string());
     fields.add("token", signature.token);
     fields.add("signature", signature.signature);
@@ -62,8 +68,8 @@ pub fn legacy_body(
 
 const DESCRIPTION: &str = "/delivery-status/description";
 
-/// Names that a custom variable cannot have, or it would pass for one of ours.
-const SIGNED: [&str; 5] = ["timestamp", "token", "signature", "event", "recipient"];
+/// Names whose last value counts, so that ours come behind all others.
+const SIGNED: [&str; 3] = ["timestamp", "token", "signature"];
 
 fn legacy_name(event_type: EventType, data: &Value) -> Option<&'static str> {
     Some(match event_type {
@@ -101,9 +107,7 @@ impl Fields<'_> {
 
     fn copy_first(&mut self, name: &str, pointers: &[&str]) {
         let mut found = pointers.iter().filter_map(|p| self.data.pointer(p).and_then(text));
-        if let Some(text) = found.find(|text| !text.is_empty()) {
-            self.add(name, &text);
-        }
+        self.add(name, &found.find(|text| !text.is_empty()).unwrap_or_default());
     }
 
     fn engaged(&mut self) {
@@ -123,9 +127,13 @@ impl Fields<'_> {
         }
     }
 
-    /// Pairs, because the names of headers repeat.
+    /// Pairs, because the names of headers repeat. With the variables, as the message had them.
     fn message_headers(&mut self) {
         let headers = self.data.pointer("/message/headers").and_then(Value::as_object);
+        let variables = self.data.pointer("/user-variables").and_then(Value::as_object);
+        let variables = variables.filter(|variables| !variables.is_empty());
+        let json = variables.and_then(|variables| serde_json::to_string(variables).ok());
+        let variables = json.map(|json| ["X-Mailgun-Variables".to_owned(), json]);
         let pairs: Vec<[String; 2]> = headers
             .into_iter()
             .flatten()
@@ -136,18 +144,17 @@ impl Fields<'_> {
                     name => [capitalised(name), value],
                 })
             })
+            .chain(variables)
             .collect();
         if let Ok(json) = serde_json::to_string(&pairs) {
             self.add("message-headers", &json);
         }
     }
 
-    fn user_variables(&mut self) {
+    fn user_variables(&mut self, has_place: impl Fn(&str) -> bool) {
         let variables = self.data.pointer("/user-variables").and_then(Value::as_object);
         for (name, value) in variables.into_iter().flatten() {
-            if !SIGNED.contains(&name.as_str())
-                && let Some(text) = text(value)
-            {
+            if let Some(text) = text(value).filter(|_| has_place(name)) {
                 self.add(name, &text);
             }
         }
@@ -201,12 +208,16 @@ mod tests {
     #[test]
     fn each_type_that_there_was_has_its_fields() {
         for (event_type, name, others) in [
-            (EventType::Opened, "opened", &["ip", "country", "user-agent"][..]),
-            (EventType::Clicked, "clicked", &["ip", "url"]),
-            (EventType::Unsubscribed, "unsubscribed", &["ip"]),
-            (EventType::Complained, "complained", &["message-headers"]),
-            (EventType::Delivered, "delivered", &["message-headers", "Message-Id"]),
-            (EventType::PermanentFail, "bounced", &["message-headers", "code", "error"]),
+            (EventType::Opened, "opened", &["message-id", "ip", "country", "user-agent"][..]),
+            (EventType::Clicked, "clicked", &["message-id", "ip", "url"]),
+            (EventType::Unsubscribed, "unsubscribed", &["message-id", "ip"]),
+            (EventType::Complained, "complained", &["Message-Id", "message-headers"]),
+            (EventType::Delivered, "delivered", &["Message-Id", "message-headers"]),
+            (
+                EventType::PermanentFail,
+                "bounced",
+                &["Message-Id", "message-headers", "code", "error"],
+            ),
         ] {
             let fields = fields(event_type, Redaction::None).expect("it was there");
             assert_eq!(fields["event"], name);
@@ -230,13 +241,36 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_does_not_pass_for_the_signature() {
-        let data = br#"{"user-variables":{"token":"forged","order":"7","signature":"x"}}"#;
-        let body = legacy_body(EventType::Opened, data, &SIGNATURE).expect("JSON").expect("a form");
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
-        let tokens: Vec<_> = pairs.iter().filter(|(name, _)| name == "token").collect();
-        assert_eq!(tokens.len(), 1);
-        assert_eq!(tokens[0].1, "token");
-        assert!(pairs.contains(&("order".to_owned(), "7".to_owned())));
+    fn a_variable_does_not_pass_for_a_field_of_ours() {
+        let data = br#"{"recipient":"ada@x","user-variables":
+            {"token":"forged","order":"7","event":"party","recipient":"bob@x","Message-Id":"mine"}}"#;
+        let pairs = |event_type| -> Vec<(String, String)> {
+            let body = legacy_body(event_type, data, &SIGNATURE).expect("JSON").expect("a form");
+            form_urlencoded::parse(&body).into_owned().collect()
+        };
+        let all = |pairs: &[(String, String)], name: &str| -> Vec<String> {
+            pairs.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect()
+        };
+        let opened = pairs(EventType::Opened);
+        for (name, values) in [
+            // The last counts.
+            ("token", &["forged", "token"][..]),
+            // The first counts.
+            ("event", &["opened", "party"]),
+            ("recipient", &["ada@x", "bob@x"]),
+            ("order", &["7"]),
+            ("message-id", &[""]),
+        ] {
+            assert_eq!(all(&opened, name), values, "{name}");
+        }
+        let bounced = pairs(EventType::PermanentFail);
+        assert_eq!(all(&bounced, "Message-Id"), ["<>", "mine"]);
+        assert_eq!(all(&bounced, "error"), [""], "it is there, also where nothing was said");
+        let headers: Vec<[String; 2]> =
+            serde_json::from_str(&all(&bounced, "message-headers")[0]).expect("pairs");
+        let [[name, variables]] = headers.as_slice() else { panic!("{headers:?}") };
+        assert_eq!(name, "X-Mailgun-Variables");
+        let variables: Value = serde_json::from_str(variables).expect("JSON");
+        assert_eq!(variables["recipient"], "bob@x");
     }
 }

@@ -88,7 +88,7 @@ impl Story {
     fn of(accepted: &AcceptedEvent) -> Result<Self, PayloadError> {
         let (event, kind) = whole(accepted)?;
         let event_type = EventType::of(kind);
-        let made = Message::made(kind).ok_or(PayloadError::OtherFamily(event_type))?;
+        let made = Message::made(event, kind).ok_or(PayloadError::OtherFamily(event_type))?;
         let headline = one_line(&made.to_string());
         let (given, facts) = match kind {
             Kind::IpListed(change) | Kind::IpDelisted(change) => {

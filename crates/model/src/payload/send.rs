@@ -128,8 +128,9 @@ impl<'a> EventData<'a> {
             envelope: Envelope::of(fields.envelope, sent, redactor),
             flags: (shape != Shape::Engaged || fields.flags.is_some())
                 .then(|| Flags::of(fields.flags)),
-            delivery_status: (shape == Shape::Tried)
-                .then(|| DeliveryStatus::of(fields.delivery_status, redactor)),
+            delivery_status: (shape == Shape::Tried).then(|| {
+                DeliveryStatus::of(fields.delivery_status, event_type, fields.reason, redactor)
+            }),
             message: Message::of(fields.message, shape, redactor),
             storage: fields.storage.map(|storage| Storage::of(storage, redactor)),
             primary_dkim: redactor.text(fields.primary_dkim),

@@ -9,6 +9,7 @@ use crate::validate::{self, arbitrary};
 
 mod redaction;
 mod samples;
+mod seeds;
 
 const TIMESTAMP: u64 = 1_760_000_000;
 const TOKEN: &str = "4f1c0a9be27d35866d0b3f7a51c2e8904ad6b17c39f2058e6b";
@@ -164,27 +165,5 @@ fn has_null(value: &Value) -> bool {
         Value::Array(values) => values.iter().any(has_null),
         Value::Object(fields) => fields.values().any(has_null),
         _ => false,
-    }
-}
-
-#[test]
-#[ignore]
-fn measure_tmp() {
-    for (kind, _, whole) in samples::MESSAGE_EVENTS {
-        let whole = whole.replace("https://shop.example/?u=", "https://track.shop.example/c/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlIG9mIHRoYXQgdG9rZW4/?u=").replace("ExampleUA/1.0", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0");
-        let accepted = stored(&whole);
-        for redaction in [Redaction::None, Redaction::Pii] {
-            let mut best = std::time::Duration::MAX;
-            for _ in 0..20 {
-                let began = std::time::Instant::now();
-                for _ in 0..1000 {
-                    std::hint::black_box(
-                        send_event_data(std::hint::black_box(&accepted), redaction).unwrap(),
-                    );
-                }
-                best = best.min(began.elapsed() / 1000);
-            }
-            eprintln!("{kind} {redaction:?} {best:?}");
-        }
     }
 }

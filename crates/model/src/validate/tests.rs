@@ -92,7 +92,7 @@ fn clicked() -> Clicked {
 /// The field that is complained of.
 #[track_caller]
 fn wrong(event: &Event) -> String {
-    let Invalid { field, message } = super::event(event).unwrap_err();
+    let Invalid { field, message } = super::event(event).unwrap_err().swap_remove(0);
     assert!(!message.is_empty());
     field
 }
@@ -169,7 +169,7 @@ fn the_least_that_each_kind_needs_is_enough() {
 
 #[test]
 fn an_event_without_a_kind_is_told_the_kinds() {
-    let error = super::event(&Event::default()).unwrap_err();
+    let error = super::event(&Event::default()).unwrap_err().swap_remove(0);
     assert_eq!(error.field, "");
     for kind in EventType::ALERTS.into_iter().chain(EventType::WEBHOOKS) {
         assert!(error.message.contains(kind.as_str()), "{kind}");
@@ -309,12 +309,20 @@ fn message_events_name_a_recipient_and_a_message() {
         let field = wrong_with!(accepted(), wrap, |e| e.recipient = recipient.to_owned());
         assert_eq!(field, "accepted.recipient", "{recipient}");
     }
-    for message_id in ["", "<1.2@x>", "1 2@x", "1\n"] {
-        let field = wrong_with!(accepted(), wrap, |e| e.message = message(message_id));
-        assert_eq!(field, "accepted.message.headers.message_id");
-    }
-    let field = wrong_with!(accepted(), wrap, |e| e.message = None);
-    assert_eq!(field, "accepted.message.headers.message_id");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let mut event = accepted();
+    event.recipient = String::new();
+    event.originating_ip = "192.0.2.444".to_owned();
+    let labels = Labels { tags: vec!["\n".to_owned(); 90], ..Labels::default() };
+    event.labels = Some(labels);
+    let found = super::event(&of_message(Kind::Accepted(event))).unwrap_err();
+    let fields: Vec<&str> = found.iter().map(|invalid| invalid.field.as_str()).collect();
+    let first = ["accepted.recipient", "accepted.originating_ip", "accepted.labels.tags[0]"];
+    assert_eq!(fields[..3], first);
+    assert_eq!(found.len(), 20, "no more are told");
 }
 
 #[test]
@@ -402,8 +410,9 @@ proptest! {
     #[test]
     fn no_event_brings_the_check_down(event in arbitrary::event()) {
         if let Err(invalid) = super::event(&event) {
-            prop_assert!(!invalid.message.is_empty());
-            prop_assert!(invalid.message.len() < 512, "{}", invalid.message);
+            for Invalid { message, .. } in invalid {
+                prop_assert!(!message.is_empty() && message.len() < 512, "{message}");
+            }
         }
     }
 }

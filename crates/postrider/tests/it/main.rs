@@ -29,6 +29,7 @@ mod outages;
 mod parents;
 mod regions;
 mod repeats;
+mod reprinted;
 mod resend;
 mod retries;
 mod rig;

@@ -60,12 +60,12 @@ fn a_change_of_a_blocklist_reads_like_this() {
 #[test]
 fn a_validation_job_reads_like_this() {
     let AlertMail { subject, text, .. } = mail(EventType::ValidationJob, &TEST);
-    assert_eq!(subject, "[Test] Bulk validation job test is complete");
+    assert_eq!(subject, "[Test] Validation job id-1 is complete");
     assert_eq!(
         text,
         "This is a test, which somebody with access to account demo has asked for.\n\
          Nothing has happened. A real alert reads like this:\n\n\
-         Bulk validation job test is complete\n\n\
+         Validation job id-1 is complete\n\n\
          List:        test\n\
          Status:      uploaded\n\
          Addresses:   100, 100 of them processed\n\

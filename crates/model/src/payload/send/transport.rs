@@ -6,6 +6,7 @@ use protocol::v1;
 use serde::Serialize;
 
 use super::finite;
+use crate::EventType;
 use crate::payload::redact::Redactor;
 
 #[derive(Serialize)]
@@ -95,8 +96,7 @@ pub(super) struct DeliveryStatus<'a> {
     tls: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
     mx_host: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<i32>,
+    code: i32,
     description: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_seconds: Option<f64>,
@@ -124,19 +124,30 @@ pub(super) struct DeliveryStatus<'a> {
 }
 
 impl<'a> DeliveryStatus<'a> {
-    pub(super) fn of(status: Option<&'a v1::DeliveryStatus>, redactor: &Redactor) -> Self {
+    /// With a code and, for what was delivered, a message, which Mailgun has always: there
+    /// are receivers that read them without a look whether they are there.
+    pub(super) fn of(
+        status: Option<&'a v1::DeliveryStatus>,
+        event_type: EventType,
+        reason: &str,
+        redactor: &Redactor,
+    ) -> Self {
         let status = status.unwrap_or(&NO_STATUS);
+        let message = match event_type {
+            EventType::Delivered if status.message.is_empty() => Cow::Borrowed("OK"),
+            _ => redactor.about_recipient(&status.message),
+        };
         Self {
             tls: status.tls,
             mx_host: redactor.text(&status.mx_host),
-            code: status.code,
+            code: status.code.unwrap_or_else(|| usual_code(event_type, reason)),
             description: redactor.about_recipient(&status.description),
             session_seconds: finite(status.session_seconds),
             utf8: status.utf8,
             retry_seconds: status.retry_seconds,
             enhanced_code: redactor.text(&status.enhanced_code),
             attempt_no: status.attempt_no,
-            message: redactor.about_recipient(&status.message),
+            message,
             certificate_verified: status.certificate_verified,
             bounce_type: redactor.text(&status.bounce_type),
             bounce_code: redactor.text(&status.bounce_code),
@@ -144,6 +155,19 @@ impl<'a> DeliveryStatus<'a> {
             last_code: status.last_code,
             last_message: redactor.about_recipient(&status.last_message),
         }
+    }
+}
+
+/// The code where the caller has said none: Mailgun's own for what it did not try, and 0 where
+/// nothing is known.
+fn usual_code(event_type: EventType, reason: &str) -> i32 {
+    match (event_type, reason) {
+        (EventType::Delivered, _) => 250,
+        (_, "suppress-bounce") => 605,
+        (_, "suppress-unsubscribe") => 606,
+        (_, "suppress-complaint") => 607,
+        (_, "old") => 602,
+        _ => 0,
     }
 }
 

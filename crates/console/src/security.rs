@@ -40,7 +40,8 @@ struct Account {
 
 #[derive(Deserialize)]
 struct Features {
-    webhooks_redact_pii: Switch,
+    /// A subaccount with a key of its own does not see it.
+    webhooks_redact_pii: Option<Switch>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +79,12 @@ struct Page<'a> {
 impl Page<'_> {
     /// Whether domains are redacted whatever they say themselves.
     fn is_redacted_above(&self) -> bool {
-        self.account.features.webhooks_redact_pii.enabled || self.parent_redacts == Some(true)
+        self.redacts() == Some(true) || self.parent_redacts == Some(true)
+    }
+
+    /// Whether the account redacts, as far as this visitor may know.
+    fn redacts(&self) -> Option<bool> {
+        self.account.features.webhooks_redact_pii.as_ref().map(|switch| switch.enabled)
     }
 }
 
@@ -115,7 +121,7 @@ async fn page(visitor: &Visitor, status: StatusCode, told: Told) -> Result<Respo
     let parent_redacts = match (&account.parent_id, visitor.session.acting_for()) {
         (Some(_), Some(_)) => {
             let parent: Account = visitor.outside().get(ACCOUNT).await?;
-            Some(parent.features.webhooks_redact_pii.enabled)
+            parent.features.webhooks_redact_pii.map(|switch| switch.enabled)
         }
         _ => None,
     };

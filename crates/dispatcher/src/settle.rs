@@ -308,8 +308,8 @@ impl Dispatcher {
         let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
         let at = Some(timestamp(self.clock.now()));
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
-        // A setting has nothing to answer for when others of its account wait.
-        let is_its_own = reason != ACCOUNT_BACKLOG && reason != MAY_HAVE_ARRIVED;
+        // A setting has nothing to answer for when too many wait, of its account or for its target.
+        let is_its_own = ![ACCOUNT_BACKLOG, TARGET_BACKLOG, MAY_HAVE_ARRIVED].contains(&reason);
         let exhausted = exhausted.filter(|_| policy.disables && is_its_own);
         let body = match end {
             End::Delivered => Default::default(),

@@ -45,9 +45,10 @@ const LONGEST_QUEUE: Duration = Duration::from_millis(500);
 const QUEUE_SHARE: usize = 8;
 /// The share of all slots that targets without a recent success have.
 const UNPROVEN_SHARE: usize = 4;
-/// Of that share the last quarter is for tenants that have less than an eighth of it, so that one
-/// with many targets that answer late leaves room for the new ones of others.
-const UNPROVEN_FOR_ALL: (usize, usize) = (3, 4);
+/// Of that share all beyond three eighths is for tenants that have less than an eighth of it, so
+/// that one with many targets that answer late leaves room for the new ones of others. And
+/// memory: an answer whose head does not end takes half a megabyte.
+const UNPROVEN_FOR_ALL: (usize, usize) = (3, 8);
 const UNPROVEN_OF_FEW: usize = 8;
 /// The shortest wait of a delivery that cannot go. The broker's schedules are
 /// not finer. Twice as long each time, up to a bound: whoever comes back in vain

@@ -192,6 +192,7 @@ impl Parts<'_> {
             client_info,
             recipient_provider,
             flags,
+            delivered_at: None,
         }
     }
 
@@ -220,6 +221,7 @@ impl Parts<'_> {
             recipient_provider: PROVIDER.into(),
             url: "https://shop.example/orders/1042".into(),
             flags: Some(test_flags()),
+            delivered_at: None,
         }
     }
 

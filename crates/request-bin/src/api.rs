@@ -193,6 +193,9 @@ struct ShownRequest<'a> {
     signatures: Vec<Check>,
 }
 
+/// Requests of one answer: as many as have so many bytes, and one.
+const PAGE_BYTES: usize = 1024 * 1024;
+
 async fn requests(
     State(state): State<RequestBin>,
     Path(name): Path<String>,
@@ -216,9 +219,16 @@ async fn requests(
         };
         serde_json::json!(shown)
     };
-    let newer = bin.requests.iter().filter(|request| request.number > after);
-    let list: Vec<_> = newer.map(|request| shown(request)).collect();
-    json(StatusCode::OK, &serde_json::json!({ "requests": list }))
+    let mut newer = bin.requests.iter().filter(|request| request.number > after);
+    let (mut list, mut bytes) = (Vec::new(), 0);
+    while bytes < PAGE_BYTES
+        && let Some(request) = newer.next()
+    {
+        bytes += request.cost();
+        list.push(shown(request));
+    }
+    let has_more = newer.next().is_some();
+    json(StatusCode::OK, &serde_json::json!({ "requests": list, "has_more": has_more }))
 }
 
 fn no_such_bin() -> Response<Body> {

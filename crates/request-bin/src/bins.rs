@@ -81,7 +81,8 @@ impl Captured {
         self.body_bytes > self.body.len()
     }
 
-    fn cost(&self) -> usize {
+    /// Bytes that it takes here.
+    pub(crate) fn cost(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 64).sum();
         self.body.len() + self.path.len() + headers + OVERHEAD_BYTES
     }

@@ -144,7 +144,7 @@ async fn info(api: &SettingsApi, caller: &Caller) -> Result<Response, ApiError> 
         parent_id: info.parent_id.as_deref(),
         contact_email: info.contact_email.as_deref(),
         key_role: caller.role.as_str(),
-        features: features::shown(&info.features),
+        features: features::shown(&info.features, !caller.is_subaccount_itself()),
         signing_key_overlap_until: still(info.previous_http_signing_key_until),
         alerts_signing_key_overlap_until: still(info.previous_alerts_signing_key_until),
         quotas: QuotasUsed {

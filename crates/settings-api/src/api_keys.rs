@@ -20,8 +20,8 @@ use crate::{SettingsApi, domain_name, keys, respond};
 
 /// How long a key of a browser's session lives at most, in seconds.
 const WEB_SECONDS: u32 = 24 * 60 * 60;
-/// Longest description, in characters.
-const MAX_DESCRIPTION: usize = 256;
+/// Longest text that is noted of a key, in characters.
+const MAX_TEXT: usize = 256;
 
 /// The calls of this module.
 pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
@@ -169,17 +169,21 @@ fn read(form: &Form, stored: NewKey, now: DateTime<Utc>) -> Result<NewKey> {
             return Err(ApiError::bad_request("Missing parameter 'domain_name'"));
         }
     }
-    let description = form.first("description").unwrap_or_default();
-    if description.chars().count() > MAX_DESCRIPTION || description.contains('\0') {
-        let message = format!("description must be a text of at most {MAX_DESCRIPTION} characters");
-        return Err(ApiError::bad_request(message));
-    }
+    let text = |name| match form.first(name) {
+        Some(text) if text.chars().count() > MAX_TEXT => {
+            let message = format!("{name} must be a text of at most {MAX_TEXT} characters");
+            Err(ApiError::bad_request(message))
+        }
+        text => Ok(text.map(str::to_owned)),
+    };
     let lives = lifetime(form, kind)?;
     Ok(NewKey {
         role,
         kind,
         domain_name,
-        description: description.to_owned(),
+        description: text("description")?.unwrap_or_default(),
+        requestor: text("email")?,
+        user_name: text("user_name")?,
         expires_at: lives.map(|seconds| now + TimeDelta::seconds(seconds.into())),
         ..stored
     })
@@ -247,6 +251,12 @@ struct NewKeyForm {
     /// A note, at most 256 characters.
     #[schema(required = false)]
     description: String,
+    /// Mail address of who asks for it, at most 256 characters; shown as `requestor`.
+    #[schema(required = false)]
+    email: String,
+    /// For whom it is, at most 256 characters.
+    #[schema(required = false)]
+    user_name: String,
     /// A domain, which has to be the account's own with kind domain.
     #[schema(required = false)]
     domain_name: String,
@@ -302,10 +312,10 @@ struct KeyAnswer<'a> {
     disabled_reason: Option<&'static str>,
     is_disabled: bool,
     domain_name: Option<&'a str>,
-    /// Nobody in particular: there are no users here.
-    requestor: Option<&'static str>,
-    /// Nobody in particular: there are no users here.
-    user_name: Option<&'static str>,
+    /// Mail address of who asked for it, as its maker says.
+    requestor: Option<&'a str>,
+    /// For whom it is, as its maker says.
+    user_name: Option<&'a str>,
     /// Right to the minute; null before the first use.
     last_used_at: Option<String>,
 }
@@ -324,8 +334,8 @@ impl<'a> KeyAnswer<'a> {
             disabled_reason: is_expired.then_some("expired"),
             is_disabled: is_expired,
             domain_name: key.domain_name.as_deref(),
-            requestor: None,
-            user_name: None,
+            requestor: key.requestor.as_deref(),
+            user_name: key.user_name.as_deref(),
             last_used_at: key.last_used_at.map(moment),
         }
     }

@@ -40,6 +40,11 @@ impl Caller {
         if self.sees_secrets() { Ok(()) } else { Err(ApiError::forbidden("Forbidden")) }
     }
 
+    /// Whether this is a subaccount with a key of its own, and not its parent on its behalf.
+    pub(crate) fn is_subaccount_itself(&self) -> bool {
+        self.account_id == self.key_account_id && self.account_id != self.primary_id
+    }
+
     /// Whether signing keys are shown to this key's holder.
     pub(crate) fn sees_secrets(&self) -> bool {
         matches!(self.role, Role::Admin | Role::Developer)

@@ -75,6 +75,10 @@ pub(crate) async fn check_answers(egress: &Client, url: &str) -> Result<(), ApiE
     let why = match egress.get(url).await.answer {
         Answer::Response { status: 200, .. } => return Ok(()),
         Answer::Response { status, .. } => format!("it returned {status}"),
+        Answer::Failed(failure) if failure.kind.is_ours() => {
+            let message = format!("the webhook url could not be checked: {failure}; try again");
+            return Err(ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message));
+        }
         Answer::Failed(failure) => failure.to_string(),
     };
     Err(ApiError::bad_request(format!("webhook url did not return a 200 response: {why}")))

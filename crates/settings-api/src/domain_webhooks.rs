@@ -9,7 +9,7 @@ mod v4;
 
 use axum::response::Response;
 use model::WebhookId;
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde::ser::{Serialize, Serializer};
 use store::{DomainWebhook, StoreError};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -74,30 +74,53 @@ struct List<'a> {
     webhooks: Webhooks<'a>,
 }
 
+/// What an id has. Those from before 2018 have one URL, and are told in the words of then.
 #[derive(serde::Serialize, ToSchema)]
+#[serde(untagged)]
 #[schema(as = WebhookUrls)]
-struct Urls<'a> {
-    urls: &'a [String],
+enum Urls<'a> {
+    Todays { urls: &'a [String] },
+    Older { url: &'a str },
+}
+
+impl<'a> Urls<'a> {
+    fn todays(DomainWebhook { urls, .. }: &'a DomainWebhook) -> Self {
+        Self::Todays { urls }
+    }
+
+    /// As version 3 has it, which knew those of before.
+    fn of(DomainWebhook { event_type, urls }: &'a DomainWebhook) -> Self {
+        let is_older = WebhookId::parse(event_type).is_some_and(WebhookId::is_older);
+        match urls.as_slice() {
+            // Those that were made when they could have more show all of them.
+            [url] if is_older => Self::Older { url },
+            urls => Self::Todays { urls },
+        }
+    }
 }
 
 /// A map in the order in which Mailgun lists the ids. What has no URLs is left out.
 #[derive(ToSchema)]
 #[schema(as = WebhookUrlsById, value_type = std::collections::BTreeMap<String, Urls<'_>>)]
-struct Webhooks<'a>(&'a [DomainWebhook]);
+struct Webhooks<'a>(Vec<(&'static str, Urls<'a>)>);
+
+impl<'a> Webhooks<'a> {
+    fn of(webhooks: &'a [DomainWebhook], shown: fn(&'a DomainWebhook) -> Urls<'a>) -> Self {
+        let stored = |id: WebhookId| {
+            let webhook = webhooks.iter().find(|webhook| webhook.event_type == id.as_str());
+            webhook.map(|webhook| (id.as_str(), shown(webhook)))
+        };
+        Self(WebhookId::ALL.into_iter().filter_map(stored).collect())
+    }
+}
 
 impl Serialize for Webhooks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for id in WebhookId::ALL {
-            for webhook in self.0.iter().filter(|webhook| webhook.event_type == id.as_str()) {
-                map.serialize_entry(id.as_str(), &Urls { urls: &webhook.urls })?;
-            }
-        }
-        map.end()
+        serializer.collect_map(self.0.iter().map(|(id, urls)| (id, urls)))
     }
 }
 
 /// All webhooks of a domain, which is the answer to every call of version 4.
 fn all(webhooks: &[DomainWebhook]) -> Response {
-    respond::ok(&List { webhooks: Webhooks(webhooks) })
+    respond::ok(&List { webhooks: Webhooks::of(webhooks, Urls::todays) })
 }

@@ -69,7 +69,8 @@ pub(crate) async fn list(
         },
         search: search(&query)?,
         include_subaccounts: flag(&query, "include_subaccounts")?.unwrap_or(false),
-        order: match query.first("sort") {
+        // The types of mailgun.js have a space behind the colon.
+        order: match query.first("sort").map(|sort| sort.replace(": ", ":")).as_deref() {
             None => DomainOrder::Newest,
             Some("name" | "name:asc") => DomainOrder::Name,
             Some("name:desc") => DomainOrder::NameDescending,

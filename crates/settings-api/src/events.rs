@@ -123,7 +123,7 @@ async fn answer(
     let link = |cursor| {
         let token = token::seal(api, &caller.account_id, &domain.list(), &(walk, cursor))?;
         // Clients take the path of a link, or its query, or all of it.
-        Ok::<_, ApiError>(format!("{origin}/v3/{}/events/{token}?page={token}", domain.name))
+        Ok::<_, ApiError>(format!("{origin}/v3/{}/events/{token}?page={token}", domain.asked))
     };
     let paging = Paging {
         next: link(page.next)?,
@@ -142,17 +142,21 @@ async fn answer(
 /// A domain of the caller's.
 pub(crate) struct Domain {
     pub(crate) id: store::history::Uuid,
-    pub(crate) name: String,
+    /// The name as the caller has written it: clients compare it with the one in a link.
+    asked: String,
 }
 
 impl Domain {
-    pub(crate) async fn find(api: &SettingsApi, caller: &Caller, name: &str) -> Result<Self> {
+    pub(crate) async fn find(api: &SettingsApi, caller: &Caller, asked: &str) -> Result<Self> {
         let unknown = || ApiError::not_found("Domain not found");
-        let name = domain_name::canonical(name).ok_or_else(unknown)?;
+        let name = domain_name::canonical(asked).ok_or_else(unknown)?;
         let domain_id = model::domain_id(&name);
         api.store.account_domain(&caller.account_id, &domain_id).await?;
         let id = store::history::id(&domain_id).ok_or_else(unknown)?;
-        Ok(Self { id, name })
+        // What would have to be encoded stands in a link as it is known.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let asked = if asked.bytes().all(is_plain) { asked.to_owned() } else { name };
+        Ok(Self { id, asked })
     }
 
     /// What a link of this domain's events is bound to.

@@ -39,7 +39,8 @@ pub(crate) fn routes() -> OpenApiRouter<SettingsApi> {
 ///
 /// Each value is a JSON object, in forms as a string: `{"enabled":true}`.
 /// `webhooks_redact_pii` hides personal data in deliveries, for the account's
-/// subaccounts too. The other switches are kept and have no effect.
+/// subaccounts too, and is not for the keys of subaccounts. The other switches are kept and
+/// have no effect.
 #[utoipa::path(
     put,
     path = "/v5/accounts/features",
@@ -54,6 +55,10 @@ async fn update(
     WithQuery(form): WithQuery,
 ) -> Result<Response, ApiError> {
     let changes = changes(&form)?;
+    if changes.redact_pii.is_some() && caller.is_subaccount_itself() {
+        let message = "webhooks_redact_pii is the parent account's to set; a domain has its own";
+        return Err(ApiError::forbidden(message));
+    }
     api.check_broker()?;
     let key = api.store.set_features(&caller.account_id, &changes, api.clock.now()).await?;
     api.publish(&key).await?;
@@ -85,13 +90,12 @@ fn enabled(form: &Form, name: &'static str) -> Result<Option<bool>, ApiError> {
     })
 }
 
-/// Switches as answers show them: ours, and the others as far as they were ever set.
-pub(crate) fn shown(features: &Features) -> BTreeMap<&str, Feature> {
+/// Switches as answers show them: ours, and the others as far as they were ever set. Whether
+/// personal data is hidden is not for a subaccount to see (seed 004).
+pub(crate) fn shown(features: &Features, sees_ours: bool) -> BTreeMap<&str, Feature> {
     let others = features.others.iter().map(|(name, enabled)| (name.as_str(), *enabled));
-    others
-        .chain([(REDACT_PII, features.redact_pii)])
-        .map(|(name, enabled)| (name, Feature { enabled }))
-        .collect()
+    let ours = sees_ours.then_some((REDACT_PII, features.redact_pii));
+    others.chain(ours).map(|(name, enabled)| (name, Feature { enabled })).collect()
 }
 
 /// One switch.

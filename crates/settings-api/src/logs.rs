@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use store::history::{EventPlace, EventScope, EventSearch, FoundEvent, Order};
+use store::history::{EventPlace, EventScope, EventSearch, FoundEvent, Order, PAGE_BYTES};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,16 +76,18 @@ pub(crate) async fn list(
     drop(place);
 
     let seal = |at| token::seal(&api, &caller.account_id, LIST, &Cursor { at, ..cursor });
+    let sealed = |at: Option<At>| at.map(seal).transpose();
+    let has_others = page.previous.is_some() || page.next.is_some();
     Ok(respond::ok(&LogsPage {
         start: search.from.map(item::rfc2822).unwrap_or_default(),
         end: search.to.map(item::rfc2822).unwrap_or_default(),
         items: page.events.iter().filter_map(|event| item::show(event, &accounts)).collect(),
         pagination: Pagination {
-            previous: seal(page.previous)?,
-            next: seal(page.next)?,
-            first: seal(At::Start)?,
-            last: seal(At::Last)?,
-            total,
+            previous: sealed(page.previous)?,
+            next: sealed(page.next)?,
+            first: sealed(has_others.then_some(At::Start))?,
+            last: sealed(has_others.then_some(At::Last))?,
+            total: asked.include_totals.then_some(total),
         },
         aggregates: serde_json::Map::new(),
     }))
@@ -143,8 +145,9 @@ enum At {
 
 struct Page {
     events: Vec<FoundEvent>,
-    previous: At,
-    next: At,
+    /// Of the pages before and behind it, where there may be any.
+    previous: Option<At>,
+    next: Option<At>,
 }
 
 async fn page(
@@ -171,20 +174,26 @@ async fn page(
     if is_backward {
         events.reverse();
     }
+    // The range is over: behind a page that is not full there is nothing, and whoever goes on
+    // as long as there is a token comes to an end.
+    let bytes: usize = events.iter().map(|event| event.event.len()).sum();
+    let is_full =
+        bytes >= PAGE_BYTES || i64::try_from(events.len()).is_ok_and(|count| count >= asked.limit);
     let at = |event: &FoundEvent| (micros(event.place.occurred_at), event.place.position);
-    // An empty page stands where it was looked for: behind the last event, or
-    // before the first one.
-    let next = match events.last().map(at) {
-        Some((micros, position)) => At::After(micros, position),
-        None if is_backward => At::Start,
-        None => cursor.at,
+    let next = events.last().map(at).map(|(micros, position)| At::After(micros, position));
+    let previous = events.first().map(at).map(|(micros, position)| At::Before(micros, position));
+    let (has_previous, has_next) = match cursor.at {
+        At::Start => (false, is_full),
+        At::Last => (is_full, false),
+        At::After(..) => (true, is_full),
+        At::Before(..) => (is_full, true),
     };
-    let previous = match events.first().map(at) {
-        Some((micros, position)) => At::Before(micros, position),
-        None if is_backward => cursor.at,
-        None => At::Last,
-    };
-    Ok(Page { events, previous, next })
+    // An empty page stands where it was looked for.
+    Ok(Page {
+        events,
+        previous: has_previous.then(|| previous.unwrap_or(At::Last)),
+        next: has_next.then(|| next.unwrap_or(At::Start)),
+    })
 }
 
 fn micros(at: DateTime<Utc>) -> i64 {
@@ -204,14 +213,19 @@ struct LogsPage {
     aggregates: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Tokens of pages.
+/// Tokens of pages; of those alone that there may be.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogsPagination)]
 struct Pagination {
-    previous: String,
-    next: String,
-    first: String,
-    last: String,
-    /// With `include_totals`, how many there are, counted up to 10000; otherwise 0.
-    total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    /// With `include_totals`, how many there are, counted up to 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<i64>,
 }

@@ -212,7 +212,7 @@ async fn update_features(
     let changed = api.store.set_subaccount_features(parent_id, id, &changes, now).await;
     let (subaccount, key) = changed.map_err(not_found)?;
     api.publish(&key).await?;
-    Ok(respond::ok(&FeaturesOf { features: features::shown(&subaccount.features) }))
+    Ok(respond::ok(&FeaturesOf { features: features::shown(&subaccount.features, true) }))
 }
 
 /// Ends the subaccount that the call is on behalf of, for good. Its API keys
@@ -350,7 +350,7 @@ impl<'a> Shown<'a> {
             status: subaccount.status.as_str(),
             created_at: rfc1123(subaccount.created_at),
             updated_at: rfc1123(subaccount.updated_at),
-            features: features::shown(&subaccount.features),
+            features: features::shown(&subaccount.features, true),
         }
     }
 }

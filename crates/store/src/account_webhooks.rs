@@ -254,7 +254,7 @@ async fn take_slots(
         let free = (0_i16..)
             .take(MAX_URLS)
             .find(|slot| of_type().all(|row| row.slot != *slot))
-            .ok_or(StoreError::TooManyUrls { event_type })?;
+            .ok_or(StoreError::TooManyUrls { event_type, most: MAX_URLS })?;
         slots.push(free);
     }
     sqlx::query!(

@@ -99,6 +99,10 @@ pub struct ApiKey {
     pub description: String,
     /// The domain that it was made for.
     pub domain_name: Option<String>,
+    /// Mail address of who asked for it, as its maker says.
+    pub requestor: Option<String>,
+    /// For whom it is, as its maker says.
+    pub user_name: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// From when on it opens nothing.
@@ -124,6 +128,10 @@ pub struct NewKey {
     pub description: String,
     /// The domain that it is for; lower case, in ASCII.
     pub domain_name: Option<String>,
+    /// Mail address of who asked for it, at most 256 characters.
+    pub requestor: Option<String>,
+    /// For whom it is, at most 256 characters.
+    pub user_name: Option<String>,
     /// From when on it opens nothing; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -138,6 +146,8 @@ impl NewKey {
             kind: KeyKind::User,
             description: String::new(),
             domain_name: None,
+            requestor: None,
+            user_name: None,
             expires_at: None,
         }
     }
@@ -162,7 +172,7 @@ impl Store {
         let rows = sqlx::query_as!(
             Row,
             "SELECT k.key_id, a.name AS account_name, k.role, k.kind, k.description, \
-             k.domain_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
+             k.domain_name, k.requestor, k.user_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
              FROM api_keys k JOIN accounts a USING (account_id) \
              WHERE k.account_id = $1 ORDER BY k.created_at, k.key_id",
             account_id
@@ -186,7 +196,7 @@ impl Store {
         let rows = sqlx::query_as!(
             Row,
             "SELECT k.key_id, a.name AS account_name, k.role, k.kind, k.description, \
-             k.domain_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
+             k.domain_name, k.requestor, k.user_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
              FROM api_keys k JOIN accounts a USING (account_id) \
              WHERE k.account_id = $1 AND k.revoked_at IS NULL \
              AND (k.expires_at IS NULL OR k.expires_at > $2) \
@@ -330,7 +340,8 @@ pub(crate) async fn insert_key(
 ) -> Result<(), StoreError> {
     let inserted = sqlx::query!(
         "INSERT INTO api_keys (key_id, hash, account_id, role, kind, description, \
-         domain_name, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         domain_name, requestor, user_name, expires_at, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         key.key_id,
         &key.hash[..],
         account_id,
@@ -338,6 +349,8 @@ pub(crate) async fn insert_key(
         key.kind.as_str(),
         key.description,
         key.domain_name,
+        key.requestor,
+        key.user_name,
         key.expires_at,
         at
     )
@@ -355,7 +368,7 @@ async fn read(tx: &mut PgConnection, key_id: &str) -> Result<ApiKey, StoreError>
     let row = sqlx::query_as!(
         Row,
         "SELECT k.key_id, a.name AS account_name, k.role, k.kind, k.description, \
-         k.domain_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
+         k.domain_name, k.requestor, k.user_name, k.created_at, k.expires_at, k.revoked_at, k.last_used_at \
          FROM api_keys k JOIN accounts a USING (account_id) WHERE k.key_id = $1",
         key_id
     )
@@ -371,6 +384,8 @@ struct Row {
     kind: String,
     description: String,
     domain_name: Option<String>,
+    requestor: Option<String>,
+    user_name: Option<String>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
@@ -386,6 +401,8 @@ impl From<Row> for ApiKey {
             kind: KeyKind::from_column(&row.kind),
             description: row.description,
             domain_name: row.domain_name,
+            requestor: row.requestor,
+            user_name: row.user_name,
             created_at: row.created_at,
             expires_at: row.expires_at,
             revoked_at: row.revoked_at,

@@ -25,7 +25,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A statement that hangs would hold its connection for good. A request that waits
 /// longer than this is better answered with 503. What the URL says itself
-/// (`?options=-c%20lock_timeout%3D1s`) holds instead.
+/// (`?options=-c%20lock_timeout%3D1s`) holds instead. Set when a connection is there: PgBouncer
+/// makes none that brings such settings along.
 const LIMITS: [(&str, &str); 3] = [
     ("statement_timeout", "30s"),
     ("lock_timeout", "5s"),
@@ -61,10 +62,21 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// Of connections for this purpose. Without a setting that PgBouncer does not know, and that
+    /// PostgreSQL has needed to the version 12.
+    fn options(&self, purpose: &str) -> PgConnectOptions {
+        self.0.clone().application_name(purpose).extra_float_digits(None)
+    }
+
     /// Stands in while the other problems with the settings are collected.
     pub(crate) fn placeholder() -> Self {
         Self(PgConnectOptions::new_without_pgpass())
     }
+}
+
+/// The statements that set these for a session.
+fn set(limits: impl IntoIterator<Item = (&'static str, &'static str)>) -> String {
+    limits.into_iter().map(|(name, value)| format!("SET {name} = '{value}';")).collect()
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -96,14 +108,19 @@ impl Store {
     }
 
     fn with_connections(config: &StoreConfig, connections: u32) -> Self {
-        let url = &config.url.0;
-        let given = url.get_options().unwrap_or_default().to_owned();
-        let limits = LIMITS.into_iter().filter(|(name, _)| !given.contains(name));
-        let options = url.clone().application_name("postrider").options(limits);
+        let given = config.url.0.get_options().unwrap_or_default().to_owned();
+        let set = set(LIMITS.into_iter().filter(|(name, _)| !given.contains(name)));
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
+            .after_connect(move |connection, _| {
+                let set = set.clone();
+                Box::pin(async move {
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(config.url.options("postrider"));
         Self { pool, url: Arc::new(config.url.clone()) }
     }
 
@@ -119,7 +136,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(self.url.0.clone())
+            .connect_with(self.url.options("postrider migrate"))
             .await?;
         let migrated = migrate(&pool).await;
         pool.close().await;
@@ -128,9 +145,11 @@ impl Store {
 
     /// A connection of its own for work that goes on for long under a lock of the session.
     pub(crate) async fn session(&self) -> Result<PgConnection, StoreError> {
-        let options = self.url.0.clone().application_name("postrider session").options(LASTING);
+        let options = self.url.options("postrider session");
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        Ok(pool.connect_lazy_with(options).acquire().await?.detach())
+        let mut session = pool.connect_lazy_with(options).acquire().await?.detach();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set(LASTING))).execute(&mut session).await?;
+        Ok(session)
     }
 
     /// How many connections it makes at most.

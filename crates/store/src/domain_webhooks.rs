@@ -111,7 +111,7 @@ impl Store {
         if webhooks.iter().any(|there| there.event_type == webhook.event_type) {
             return Err(StoreError::Exists(Thing::Webhook));
         }
-        write(&mut tx, domain_id, std::slice::from_ref(webhook)).await?;
+        write(&mut tx, domain_id, &webhooks, &by_url::with(&webhooks, webhook)).await?;
         check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
@@ -138,7 +138,7 @@ impl Store {
             .iter()
             .find(|there| there.event_type == webhook.event_type)
             .ok_or(StoreError::NotFound(Thing::Webhook))?;
-        write(&mut tx, domain_id, std::slice::from_ref(webhook)).await?;
+        write(&mut tx, domain_id, &webhooks, &by_url::with(&webhooks, webhook)).await?;
         // Who is over a quota that was lowered since may still change what there is.
         if webhook.urls.len() > before.urls.len() {
             check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
@@ -163,10 +163,12 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let webhooks = locked(&mut tx, account_id, domain_id).await?;
         let DomainWebhook { event_type, urls } = webhooks
-            .into_iter()
+            .iter()
             .find(|webhook| webhook.event_type == event_type)
+            .cloned()
             .ok_or(StoreError::NotFound(Thing::Webhook))?;
-        write(&mut tx, domain_id, &[DomainWebhook { event_type, urls: Vec::new() }]).await?;
+        let none = DomainWebhook { event_type, urls: Vec::new() };
+        write(&mut tx, domain_id, &webhooks, &by_url::with(&webhooks, &none)).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
         Ok((urls, key))
@@ -192,7 +194,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let before = locked(&mut tx, account_id, domain_id).await?;
         let after = by_url::add(before.clone(), url, event_types)?;
-        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        write(&mut tx, domain_id, &before, &after).await?;
         check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
@@ -219,7 +221,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let before = locked(&mut tx, account_id, domain_id).await?;
         let after = by_url::replace(before.clone(), url, event_types)?;
-        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        write(&mut tx, domain_id, &before, &after).await?;
         if by_url::count(&after) > by_url::count(&before) {
             check_quota(&mut tx, account_id, Quota::Webhooks, quotas).await?;
         }
@@ -245,7 +247,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let before = locked(&mut tx, account_id, domain_id).await?;
         let after = by_url::remove(before.clone(), given)?;
-        write(&mut tx, domain_id, &by_url::changed(&before, &after)).await?;
+        write(&mut tx, domain_id, &before, &after).await?;
         let key = domain_changed(&mut tx, domain_id, at).await?;
         tx.commit().await?;
         Ok((by_url::configured(after), key))
@@ -283,17 +285,16 @@ async fn locked(
     Ok(grouped(rows.into_iter().map(|row| (row.event_type, row.url))))
 }
 
-/// Replaces the URLs of these ids; those without any are gone afterwards. The
-/// positions of the others have no gaps.
+/// Replaces the URLs of the ids that have others than before; those without any are gone
+/// afterwards. The positions of the others have no gaps.
 async fn write(
     tx: &mut PgConnection,
     domain_id: &str,
-    webhooks: &[DomainWebhook],
+    before: &[DomainWebhook],
+    after: &[DomainWebhook],
 ) -> Result<(), StoreError> {
-    // The schema would refuse it as well, in words that are not for customers.
-    if let Some(webhook) = webhooks.iter().find(|webhook| webhook.urls.len() > MAX_URLS) {
-        return Err(StoreError::TooManyUrls { event_type: webhook.event_type.clone() });
-    }
+    by_url::check_room(before, after)?;
+    let webhooks = by_url::changed(before, after);
     let ids: Vec<String> = webhooks.iter().map(|webhook| webhook.event_type.clone()).collect();
     sqlx::query!(
         "DELETE FROM domain_webhooks WHERE domain_id = $1 AND event_type = ANY ($2::text[])",
@@ -303,7 +304,7 @@ async fn write(
     .execute(&mut *tx)
     .await?;
     let (mut event_types, mut positions, mut urls) = (Vec::new(), Vec::new(), Vec::new());
-    for webhook in webhooks {
+    for webhook in &webhooks {
         for (position, url) in (0_i16..).zip(&webhook.urls) {
             event_types.push(webhook.event_type.clone());
             positions.push(position);

@@ -17,11 +17,16 @@ pub enum StoreError {
     /// The parent that was named is a subaccount itself.
     #[error("a subaccount cannot have subaccounts")]
     NestedSubaccount,
-    /// An event type has its three URLs.
-    #[error("unable to add more than {} urls for event type {event_type}", crate::MAX_URLS)]
+    /// An event type, or an id of it, has all the URLs that it may have.
+    #[error(
+        "unable to add more than {most} url{} for event type {event_type}",
+        if *most == 1 { "" } else { "s" }
+    )]
     TooManyUrls {
         /// The webhook id.
         event_type: String,
+        /// How many it may have.
+        most: usize,
     },
     /// The account has this URL for that event type already.
     #[error("url {url} already exists for event type {event_type}")]

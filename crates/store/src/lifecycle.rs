@@ -217,7 +217,8 @@ async fn erase_what_they_have(tx: &mut PgConnection, ids: &[String]) -> Result<(
         .execute(&mut *tx)
         .await?;
     sqlx::query!(
-        "UPDATE api_keys SET description = '', domain_name = NULL WHERE account_id = ANY($1)",
+        "UPDATE api_keys SET description = '', domain_name = NULL, requestor = NULL, \
+         user_name = NULL WHERE account_id = ANY($1)",
         ids
     )
     .execute(&mut *tx)

@@ -17,6 +17,7 @@
 //! workspace can use this in its tests, and a bug cannot hide on both sides.
 
 mod authority;
+mod bouncer;
 pub mod broker;
 pub mod browser;
 pub mod http;
@@ -35,6 +36,7 @@ pub mod wire;
 pub mod zoo;
 
 pub use authority::{Authority, Issued};
+pub use bouncer::PgBouncer;
 pub use browser::{Browser, Look, Page};
 pub use dev_servers::ports::free_port;
 pub use dev_servers::{

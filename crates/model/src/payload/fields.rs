@@ -22,6 +22,7 @@ pub(crate) struct MessageFields<'a> {
     pub(crate) reason: &'a str,
     pub(crate) primary_dkim: &'a str,
     pub(crate) recipient_provider: &'a str,
+    pub(crate) delivered_at: Option<f64>,
     pub(crate) api_key_id: &'a str,
     pub(crate) method: &'a str,
     pub(crate) originating_ip: &'a str,
@@ -70,16 +71,20 @@ impl<'a> MessageFields<'a> {
                 primary_dkim, recipient_provider, reason;
                 envelope, flags, storage, delivery_status
             ),
-            Kind::Opened(event) => fields!(
-                event; ip, recipient_provider; flags, geolocation, client_info
-            ),
-            Kind::Clicked(event) => fields!(
-                event; ip, recipient_provider, url; flags, geolocation, client_info
-            ),
+            Kind::Opened(event) => Self {
+                delivered_at: event.delivered_at,
+                ..fields!(event; ip, recipient_provider; flags, geolocation, client_info)
+            },
+            Kind::Clicked(event) => Self {
+                delivered_at: event.delivered_at,
+                ..fields!(event; ip, recipient_provider, url; flags, geolocation, client_info)
+            },
             Kind::Unsubscribed(event) => fields!(
                 event; ip, recipient_provider; flags, geolocation, client_info
             ),
-            Kind::Complained(event) => fields!(event; ; envelope, flags, storage),
+            Kind::Complained(event) => {
+                fields!(event; recipient_provider; envelope, flags, storage)
+            }
             Kind::IpListed(_)
             | Kind::IpDelisted(_)
             | Kind::DomainListed(_)

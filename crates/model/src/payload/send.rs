@@ -56,6 +56,8 @@ pub(super) struct EventData<'a> {
     recipient_domain: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     recipient_provider: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<f64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     ip: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,12 +137,9 @@ impl<'a> EventData<'a> {
             storage: fields.storage.map(|storage| Storage::of(storage, redactor)),
             primary_dkim: redactor.text(fields.primary_dkim),
             recipient: redactor.value(fields.recipient),
-            recipient_domain: match shape {
-                // The documented complaint goes without.
-                Shape::Complained => "",
-                _ => domain_of(fields.recipient),
-            },
+            recipient_domain: domain_of(fields.recipient),
             recipient_provider: redactor.text(fields.recipient_provider),
+            delivered_at: finite(fields.delivered_at),
             ip: redactor.value(fields.ip),
             geolocation: (shape == Shape::Engaged)
                 .then(|| Geolocation::of(fields.geolocation, redactor)),

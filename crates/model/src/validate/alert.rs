@@ -92,9 +92,9 @@ fn risk(path: &Path<'_>, risk: Option<&ValidationRisk>) {
 fn unfinished(path: &Path<'_>, job: &BulkValidationJob) {
     const MESSAGE: &str = "belongs to finished jobs; send a validation_job, or leave it out";
     if job.download_urls.is_some() {
-        return path.field("download_urls").fail(MESSAGE);
+        path.field("download_urls").fail(MESSAGE);
     }
     if job.processed.is_some() {
-        return path.field("processed").fail(MESSAGE);
+        path.field("processed").fail(MESSAGE);
     }
 }

@@ -117,6 +117,7 @@ fn kind(text: &Text) -> BoxedStrategy<Kind> {
             client_info: clicked.client_info,
             recipient_provider: clicked.recipient_provider,
             flags: clicked.flags,
+            delivered_at: clicked.delivered_at,
         })),
         engaged(text).prop_map(Kind::Clicked),
         engaged(text).prop_map(|clicked| Kind::Unsubscribed(Unsubscribed {
@@ -136,6 +137,7 @@ fn kind(text: &Text) -> BoxedStrategy<Kind> {
             flags: sent.flags,
             envelope: sent.envelope,
             storage: sent.storage,
+            recipient_provider: sent.recipient_provider,
         })),
     ]
     .boxed()
@@ -231,8 +233,9 @@ fn engaged(text: &Text) -> BoxedStrategy<Clicked> {
         option::of((given(), given(), given(), given())),
         option::of((given(), given(), given(), option::of(given()), given())),
         option::of(flags()),
+        double(),
     )
-        .prop_map(|(texts, message, labels, place, client, flags)| {
+        .prop_map(|(texts, message, labels, place, client, flags, delivered_at)| {
             let (recipient, ip, recipient_provider, url) = texts;
             Clicked {
                 recipient,
@@ -258,6 +261,7 @@ fn engaged(text: &Text) -> BoxedStrategy<Clicked> {
                 recipient_provider,
                 url,
                 flags,
+                delivered_at,
             }
         })
         .boxed()

@@ -32,6 +32,7 @@ pub(super) fn check(path: &Path<'_>, event_type: EventType, fields: &MessageFiel
         rules::name(path.field(name), value);
     }
     rules::one_of(path.field("method"), fields.method, &["HTTP", "SMTP", "http", "smtp"]);
+    rules::epoch_seconds(path.field("delivered_at"), fields.delivered_at);
     rules::ip(path.field("originating_ip"), fields.originating_ip);
     rules::ip(path.field("ip"), fields.ip);
     envelope(&path.field("envelope"), fields.envelope);
@@ -51,8 +52,7 @@ pub(super) fn check(path: &Path<'_>, event_type: EventType, fields: &MessageFiel
 
 fn failure(path: &Path<'_>, fields: &MessageFields<'_>) {
     if fields.delivery_status.is_none() {
-        return path
-            .field("delivery_status")
+        path.field("delivery_status")
             .fail("is required: what the recipient's server answered, at least code and message");
     }
     rules::required(

@@ -22,7 +22,7 @@ const YEAR_10000: i64 = 253_402_300_800;
 /// Refuses an empty value. `what` says what belongs there.
 pub(super) fn required(path: Path<'_>, value: &str, what: &str) {
     if value.is_empty() {
-        return path.fail(format!("is required: {what}"));
+        path.fail(format!("is required: {what}"));
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn text(path: Path<'_>, value: &str) {
 pub(super) fn own_text(path: Path<'_>, value: &str) {
     text(path, value);
     if value.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
-        return path.fail("control characters other than tab and line ends have no place here");
+        path.fail("control characters other than tab and line ends have no place here");
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn web_link(path: Path<'_>, value: &str) {
         head.eq_ignore_ascii_case(scheme).then_some(rest)
     });
     if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', '?', '#'])) {
-        return path.fail("is not a web link; http:// or https:// and a host are needed");
+        path.fail("is not a web link; http:// or https:// and a host are needed");
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn address(path: Path<'_>, value: &str) {
         .rsplit_once('@')
         .is_some_and(|(local, domain)| is_atom(domain) && (is_atom(local) || is_quoted(local)));
     if !bare {
-        return path.fail("is not one bare mail address; the form is local@domain, without a name");
+        path.fail("is not one bare mail address; the form is local@domain, without a name");
     }
 }
 
@@ -83,8 +83,7 @@ pub(super) fn ip(path: Path<'_>, value: &str) {
     let is_part = |part: &str| part.len() <= 3 && part.parse::<u8>().is_ok();
     let is_padded = || value.split('.').count() == 4 && value.split('.').all(is_part);
     if !value.is_empty() && value.parse::<IpAddr>().is_err() && !is_padded() {
-        return path
-            .fail("is not an IP address; right are forms such as 192.0.2.44 or 2001:db8::7");
+        path.fail("is not an IP address; right are forms such as 192.0.2.44 or 2001:db8::7");
     }
 }
 
@@ -96,7 +95,7 @@ pub(super) fn domain_name(path: Path<'_>, value: &str) {
         && value.split('.').all(is_label)
         && value.parse::<IpAddr>().is_err();
     if !plausible {
-        return path.fail(
+        path.fail(
             "is not a domain name; right is a name of at least two labels such as shop.example, \
              without a final dot, and in its ASCII form (xn--…) if it is international",
         );
@@ -106,7 +105,7 @@ pub(super) fn domain_name(path: Path<'_>, value: &str) {
 /// One of a few words; may be empty.
 pub(super) fn one_of(path: Path<'_>, value: &str, words: &[&str]) {
     if !value.is_empty() && !words.contains(&value) {
-        return path.fail(format!("is none of {}", words.join(", ")));
+        path.fail(format!("is none of {}", words.join(", ")));
     }
 }
 
@@ -118,14 +117,14 @@ pub(super) fn number(path: Path<'_>, value: i64) {
 /// A number between two others, both included.
 pub(super) fn between(path: Path<'_>, value: i64, least: i64, most: i64) {
     if !(least..=most).contains(&value) {
-        return path.fail(format!("is {value}; a number from {least} to {most} is needed"));
+        path.fail(format!("is {value}; a number from {least} to {most} is needed"));
     }
 }
 
 /// A duration, in seconds. JSON knows neither NaN nor infinity.
 pub(super) fn seconds(path: Path<'_>, value: Option<f64>) {
     if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
-        return path.fail("is not a number of seconds from 0 up");
+        path.fail("is not a number of seconds from 0 up");
     }
 }
 
@@ -137,14 +136,14 @@ pub(super) fn epoch_seconds(path: Path<'_>, value: Option<f64>) {
     )]
     let years = YEAR_2000 as f64..YEAR_10000 as f64;
     if value.is_some_and(|value| !years.contains(&value)) {
-        return path.fail("is not a moment in seconds since 1970, in the years 2000 to 9999");
+        path.fail("is not a moment in seconds since 1970, in the years 2000 to 9999");
     }
 }
 
 /// A moment, in whole seconds since the epoch.
 pub(super) fn epoch(path: Path<'_>, seconds: i64) {
     if !(YEAR_2000..YEAR_10000).contains(&seconds) {
-        return path.fail("is not a moment in seconds since 1970, in the years 2000 to 9999");
+        path.fail("is not a moment in seconds since 1970, in the years 2000 to 9999");
     }
 }
 
@@ -157,20 +156,20 @@ pub(super) fn timestamp(path: Path<'_>, value: &Timestamp) {
 /// How many elements a list may have.
 pub(super) fn count(path: Path<'_>, len: usize, most: usize) {
     if len > most {
-        return path.fail(format!("has {len} elements; at most {most} are taken"));
+        path.fail(format!("has {len} elements; at most {most} are taken"));
     }
 }
 
 fn at_most(path: Path<'_>, value: &str, bytes: usize) {
     if value.len() > bytes {
         let len = value.len();
-        return path.fail(format!("is {len} bytes long; at most {bytes} are taken"));
+        path.fail(format!("is {len} bytes long; at most {bytes} are taken"));
     }
 }
 
 fn printable(path: Path<'_>, value: &str) {
     if value.chars().any(char::is_control) {
-        return path.fail("control characters and line ends have no place here");
+        path.fail("control characters and line ends have no place here");
     }
 }
 

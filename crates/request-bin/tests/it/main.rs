@@ -91,6 +91,29 @@ async fn a_bin_thanks_and_shows_what_came() {
     assert_eq!(second["headers"], json!([["x-mine", "yes"]]));
     let newer = world.get(&format!("/api/bins/{name}/requests?after=1")).await.json();
     assert_eq!(newer["requests"].as_array().map(Vec::len), Some(1));
+    assert_eq!(newer["has_more"], false);
+}
+
+#[tokio::test]
+async fn an_answer_with_requests_is_bounded_and_says_that_there_are_more() {
+    let world = World::new();
+    let (path, name) = world.bin(json!({})).await;
+    for _ in 0..5 {
+        assert_eq!(world.post(&path, &vec![b'x'; 600 * 1024]).await.status, StatusCode::OK);
+    }
+    let (mut after, mut numbers) = (0, Vec::new());
+    loop {
+        let list = world.get(&format!("/api/bins/{name}/requests?after={after}")).await;
+        assert!(list.text().len() < 2 * 1024 * 1024);
+        let list = list.json();
+        let some = list["requests"].as_array().expect("a list").iter();
+        numbers.extend(some.map(|request| request["number"].as_u64().expect("a number")));
+        after = *numbers.last().expect("some came");
+        if list["has_more"] == json!(false) {
+            break;
+        }
+    }
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -165,7 +188,7 @@ async fn who_brings_a_name_has_the_same_url_again() {
     first.post(&path, b"old").await;
     first.bin(json!({"name": name})).await;
     let list = first.get(&format!("/api/bins/{name}/requests")).await.json();
-    assert_eq!(list, json!({"requests": []}), "it begins anew");
+    assert_eq!(list, json!({"requests": [], "has_more": false}), "it begins anew");
     let refused = first.post("/api/bins", b"{\"name\":\"guess-me\"}").await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
 }

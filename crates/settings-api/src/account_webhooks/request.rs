@@ -56,7 +56,7 @@ fn no_url() -> ApiError {
 fn event_types(form: &Form) -> Result<Vec<String>, ApiError> {
     let mut names: Vec<String> = Vec::new();
     let mut repeated: Vec<String> = Vec::new();
-    for name in form.values("event_types") {
+    for name in form.values("event_types").flat_map(|names| names.split(',')).map(str::trim) {
         let known = EventType::parse(name).is_some_and(|known| known.family() == Family::Message);
         if !known {
             // 404, as documented.

@@ -18,7 +18,7 @@ pub(crate) fn urls(id: WebhookId, form: &Form) -> Result<Vec<String>> {
         // At once, because each is compared with all before it.
         if urls.len() > MAX_URLS {
             let event_type = id.as_str().to_owned();
-            return Err(StoreError::TooManyUrls { event_type }.into());
+            return Err(StoreError::TooManyUrls { event_type, most: MAX_URLS }.into());
         }
     }
     if urls.is_empty() { Err(missing("url")) } else { Ok(urls) }
@@ -55,7 +55,8 @@ pub(super) async fn url_and_types<'a>(
 ) -> Result<UrlAndTypes<'a>> {
     let url = one_url(form)?;
     let mut event_types: Vec<&'static str> = Vec::new();
-    for name in form.values("event_types") {
+    // No type has a comma, and mailgun-python's manual writes several with commas between.
+    for name in form.values("event_types").flat_map(|names| names.split(',')).map(str::trim) {
         let id = api.webhooks.legacy_ids.written(name)?;
         let id = id.ok_or_else(|| ApiError::webhook(format!("Invalid event type: {name}")))?;
         if event_types.contains(&id.as_str()) {

@@ -7,7 +7,7 @@ use store::DomainWebhook;
 use utoipa::ToSchema;
 
 use super::v4::{self, NewUrl, RemovedUrls};
-use super::{DomainPath, List, Result, Urls, WebhookPath, domain_id, refused, request};
+use super::{DomainPath, List, Result, Urls, WebhookPath, Webhooks, domain_id, refused, request};
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::{Form, Query};
@@ -29,7 +29,7 @@ pub(super) async fn list(
     Segments(domain): Segments<String>,
 ) -> Result {
     let webhooks = api.store.domain_webhooks(&caller.account_id, &domain_id(&domain)?).await?;
-    Ok(super::all(&webhooks))
+    Ok(respond::ok(&List { webhooks: Webhooks::of(&webhooks, Urls::of) }))
 }
 
 /// Shows one webhook of a domain.
@@ -48,11 +48,11 @@ pub(super) async fn get(
 ) -> Result {
     let webhooks = api.store.domain_webhooks(&caller.account_id, &domain_id(&domain)?).await?;
     let id = api.webhooks.legacy_ids.stored(&name)?;
-    let DomainWebhook { urls, .. } = webhooks
+    let webhook = webhooks
         .iter()
         .find(|webhook| webhook.event_type == id.as_str())
         .ok_or_else(|| ApiError::not_found("Webhook not found"))?;
-    Ok(respond::ok(&One { webhook: Urls { urls } }))
+    Ok(respond::ok(&One { webhook: Urls::of(webhook) }))
 }
 
 /// Gives a webhook id that has none its URLs.
@@ -75,6 +75,9 @@ pub(super) async fn create(
     form: Form,
 ) -> Result {
     let name = match form.first("id") {
+        Some(_) if form.values("id").nth(1).is_some() => {
+            return Err(ApiError::webhook("Parameter 'id' must be given once"));
+        }
         Some(name) => name,
         None if form.first("event_types").is_some() => {
             return v4::add(state, caller, domain, form).await;
@@ -94,7 +97,7 @@ pub(super) async fn create(
         .await
         .map_err(refused)?;
     api.publish(&key).await?;
-    Ok(changed("Webhook has been created", &webhook.urls))
+    Ok(changed("Webhook has been created", &webhook))
 }
 
 /// Replaces the URLs of a webhook id.
@@ -125,7 +128,7 @@ pub(super) async fn update(
         .await
         .map_err(refused)?;
     api.publish(&key).await?;
-    Ok(changed("Webhook has been updated", &webhook.urls))
+    Ok(changed("Webhook has been updated", &webhook))
 }
 
 /// Takes a webhook id its URLs.
@@ -146,10 +149,11 @@ pub(super) async fn delete(
     let id = api.webhooks.legacy_ids.stored(&name)?;
     api.check_broker()?;
     let now = api.clock.now();
-    let (removed, key) =
-        api.store.delete_domain_webhook(&caller.account_id, &domain_id, id.as_str(), now).await?;
+    let event_type = id.as_str().to_owned();
+    let (urls, key) =
+        api.store.delete_domain_webhook(&caller.account_id, &domain_id, &event_type, now).await?;
     api.publish(&key).await?;
-    Ok(changed("Webhook has been deleted", &removed))
+    Ok(changed("Webhook has been deleted", &DomainWebhook { event_type, urls }))
 }
 
 /// The same as in version 4, for clients that send it here.
@@ -192,8 +196,8 @@ pub(super) async fn remove_urls(
     v4::remove(state, caller, domain, query).await
 }
 
-fn changed(message: &'static str, urls: &[String]) -> Response {
-    respond::ok(&Changed { message, webhook: Urls { urls } })
+fn changed(message: &'static str, webhook: &DomainWebhook) -> Response {
+    respond::ok(&Changed { message, webhook: Urls::of(webhook) })
 }
 
 #[derive(ToSchema)]

@@ -4,6 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// An RFC 2822 or RFC 3339 date, or seconds since the epoch with or without a
 /// fraction. `None` for what is neither, or no year of four digits.
+///
+/// The day of the week says nothing: five dates in the manuals of Mailgun's clients have a wrong one.
 pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
     const YEAR_10000: f64 = 253_402_300_800.0;
 
@@ -20,8 +22,15 @@ pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
         return DateTime::from_timestamp_micros(micros);
     }
     let date = |text: &str| {
-        DateTime::parse_from_rfc2822(text).or_else(|_| DateTime::parse_from_rfc3339(text)).ok()
+        let dated = without_weekday(text);
+        DateTime::parse_from_rfc2822(dated)
+            .or_else(|_| DateTime::parse_from_rfc3339(text))
+            .or_else(|_| DateTime::parse_from_str(dated, "%d %b %Y %H:%M:%S%.f %z"))
+            .ok()
     };
+    // As Go's `time.RFC1123` names the zone.
+    let numbered = text.strip_suffix("UTC").map(|rest| rest.to_owned() + "+0000");
+    let text = numbered.as_deref().unwrap_or(text);
     // A plus that nobody has encoded arrives as a space.
     let plus = || {
         let (rest, zone) = text.rsplit_once(' ')?;
@@ -30,6 +39,13 @@ pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
     };
     let moment = date(text).or_else(plus)?.to_utc();
     (0.0..YEAR_10000).contains(&(moment.timestamp() as f64)).then_some(moment)
+}
+
+fn without_weekday(text: &str) -> &str {
+    match text.split_once(',') {
+        Some((day, date)) if day.chars().all(char::is_alphabetic) => date.trim_start(),
+        _ => text,
+    }
 }
 
 /// A length of time, as `12h`, `1d`, `2w` or `1m` of thirty days.
@@ -58,13 +74,26 @@ mod tests {
             "Thu, 09 Oct 2025 08:53:20 GMT",
             "Thu, 9 Oct 2025 08:53:20 -0000",
             "9 Oct 2025 10:53:20 +0200",
+            "Mon, 09 Oct 2025 08:53:20 +0000",
+            "Thursday, 09 Oct 2025 08:53:20 +0000",
+            "Thu, 09 Oct 2025 08:53:20 UTC",
+            "Thu, 09 Oct 2025 8:53:20 -0000",
+            "Thu, 09 Oct 2025 8:53:20 UTC",
+            "Thu, 09 Oct 2025 08:53:20 +00:00",
+            "Thu, 09 Oct 2025 03:53:20 EST",
             "9 Oct 2025 10:53:20  0200",
             "2025-10-09T08:53:20Z",
             "2025-10-09T10:53:20 02:00",
         ] {
             assert_eq!(moment(text).map(|at| at.timestamp()), Some(1_760_000_000), "{text}");
         }
-        assert_eq!(moment("1760000000.25").map(|at| at.timestamp_subsec_micros()), Some(250_000));
+        for text in ["1760000000.25", "Thu, 09 Oct 2025 08:53:20.25 +0000"] {
+            assert_eq!(
+                moment(text).map(|at| at.timestamp_subsec_micros()),
+                Some(250_000),
+                "{text}"
+            );
+        }
         for wrong in
             ["", "yesterday", "-1", "nan", "inf", "1e300", "Thu, 09 Oct 12025 08:53:20 GMT"]
         {

@@ -83,7 +83,7 @@ fn one(test: &LogsCondition, comparator: &str, value: &str) -> Result<EventFilte
         "attachment_filename" => FilterField::Text(TextField::Attachments),
         "tag" => FilterField::Text(TextField::Tags),
         other => {
-            let message = format!("the attribute '{other}' cannot be filtered by");
+            let message = format!("'{other}' is not a valid filter predicate attribute");
             return Err(ApiError::bad_request(message));
         }
     };

@@ -17,6 +17,7 @@ const DEFAULT_RANGE: TimeDelta = TimeDelta::days(1);
 
 /// What is searched for.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LogsQuery {
     /// Where the range begins: an RFC 2822 date; a day before its end, if it is not given.
     #[schema(example = "Thu, 09 Oct 2025 08:53:20 +0000")]
@@ -29,16 +30,21 @@ pub(super) struct LogsQuery {
     duration: Option<String>,
     /// Kinds of events, as `delivered` and `failed`; all, if none is given.
     events: Option<Vec<String>>,
+    /// More kinds of events.
+    metric_events: Option<Vec<String>>,
     filter: Option<LogsFilter>,
     /// With the events of the account's subaccounts.
     include_subaccounts: Option<bool>,
     /// With the number of events.
     include_totals: Option<bool>,
+    /// There are none: refused when it is true.
+    include_aggregates: Option<bool>,
     pagination: Option<LogsPaging>,
 }
 
 /// Conditions that all have to hold.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct LogsFilter {
     #[serde(rename = "AND")]
     and: Vec<LogsCondition>,
@@ -46,6 +52,7 @@ struct LogsFilter {
 
 /// A condition on one attribute.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogsCondition {
     /// `event`, `severity`, `domain`, `subaccount`, `recipient`,
     /// `recipient_domain`, `recipients`, `from`, `to`, `subject`, `message_id`,
@@ -69,6 +76,7 @@ pub(crate) struct LogsValue {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct LogsPaging {
     /// `timestamp:asc` or `timestamp:desc`.
     #[schema(example = "timestamp:asc")]
@@ -99,6 +107,10 @@ pub(crate) fn read(body: &[u8], now: DateTime<Utc>) -> Result<Asked, ApiError> {
     check_no_nul(body)?;
     let query: LogsQuery = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))?;
+    if query.include_aggregates == Some(true) {
+        let message = "include_aggregates must be false: there are no aggregates here";
+        return Err(ApiError::bad_request(message));
+    }
     let at = |name, text: Option<String>| {
         text.filter(|text| !text.is_empty()).map_or(Ok(None), |text| match moment(&text) {
             Some(at) => Ok(Some(at)),
@@ -139,7 +151,7 @@ pub(crate) fn read(body: &[u8], now: DateTime<Utc>) -> Result<Asked, ApiError> {
     Ok(Asked {
         from,
         to,
-        events: query.events.unwrap_or_default(),
+        events: [query.events, query.metric_events].into_iter().flatten().flatten().collect(),
         tests: query.filter.map(|filter| filter.and).unwrap_or_default(),
         include_subaccounts: query.include_subaccounts.unwrap_or_default(),
         include_totals: query.include_totals.unwrap_or_default(),

@@ -77,7 +77,7 @@ async fn the_three_calls_answer_mailguns_bytes() {
         (text(&json, "id").to_owned(), text(&json, "secret").to_owned())
     };
     let known = format!(
-        r#""id":"{id}","description":"for the <build>","kind":"user","role":"developer","created_at":"2025-10-09T08:53:20","updated_at":"2025-10-09T08:53:20","expires_at":"2025-10-09T09:53:20","is_disabled":false,"domain_name":null,"requestor":null,"user_name":null,"last_used_at":null"#
+        r#""id":"{id}","description":"for the <build>","kind":"user","role":"developer","created_at":"2025-10-09T08:53:20","updated_at":"2025-10-09T08:53:20","expires_at":"2025-10-09T09:53:20","is_disabled":false,"domain_name":null,"requestor":"jane@demo.example","user_name":"Jane","last_used_at":null"#
     );
     assert_answer(
         &made,

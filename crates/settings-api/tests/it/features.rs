@@ -81,6 +81,17 @@ async fn a_subaccount_has_switches_of_its_own_and_looking_is_not_switching() {
     assert!(world.account_document("demo-sub").await.redact_pii);
     assert!(!world.account_document("demo").await.redact_pii);
 
+    // By itself it neither sees the switch nor sets it; others it may.
+    let own = |method: &'static str, path: &'static str| {
+        world.anonymous(method, path).basic_auth("api", "key-demo-sub")
+    };
+    let refused = send(own("PUT", FEATURES).form(&[(REDACT, ON)])).await;
+    let message = "webhooks_redact_pii is the parent account's to set; a domain has its own";
+    assert_message(&refused, 403, message);
+    send(own("PUT", FEATURES).form(&[("sending", ON)])).await.expect_status(200);
+    let account = send(own("GET", "/postrider/v1/account")).await.expect_status(200).json();
+    assert_eq!(account["features"], json!({"sending": {"enabled": true}}));
+
     for (role, status) in [("basic", 403), ("sending", 403), ("developer", 200)] {
         env.sql(&format!("UPDATE api_keys SET role = '{role}'"));
         let put = world.call("PUT", FEATURES).form(&[(REDACT, ON)]);

@@ -85,6 +85,31 @@ async fn an_item_differs_from_the_events_in_four_fields() {
     assert_eq!(page["items"][1]["domain"], json!({"name": "mail.sub.example"}));
 }
 
+fn names(page: &Value) -> Vec<&str> {
+    page["pagination"].as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+/// Ghost, Ruby and Java go on for as long as there is a token.
+#[tokio::test]
+async fn who_goes_on_while_there_is_a_token_comes_to_an_end() {
+    let env = TestEnv::new();
+    let (world, ..) = world(&env).await;
+    for (limit, name, begin) in
+        [(3, "next", "first"), (4, "next", "first"), (8, "previous", "last")]
+    {
+        let paging = |token: &Value| json!({"pagination": {"sort": "timestamp:asc", "limit": limit, "token": token}});
+        let mut page = found(&world, paging(&Value::Null)).await;
+        page = found(&world, paging(&page["pagination"][begin])).await;
+        let (mut seen, mut calls) = (ids(&page).len(), 1);
+        while let Some(token) = page["pagination"].get(name).cloned() {
+            page = found(&world, paging(&token)).await;
+            (seen, calls) = (seen + ids(&page).len(), calls + 1);
+            assert!(calls <= 4, "it goes on for ever");
+        }
+        assert_eq!(seen, 8);
+    }
+}
+
 #[tokio::test]
 async fn tokens_lead_forth_and_back() {
     let env = TestEnv::new();
@@ -99,23 +124,20 @@ async fn tokens_lead_forth_and_back() {
     assert_eq!(ids(&second), ["unsubscribed", "clicked", "opened"]);
     let third = paged(&second["pagination"]["next"]).await;
     assert_eq!(ids(&third), ["delivered", "accepted"]);
-    let behind = paged(&third["pagination"]["next"]).await;
-    assert!(ids(&behind).is_empty());
-    assert_eq!(
-        ids(&paged(&behind["pagination"]["previous"]).await),
-        ["opened", "delivered", "accepted"]
-    );
+    assert_eq!(names(&third), ["first", "last", "previous"], "it is not full, so it is the last");
+    assert_eq!(names(&first), ["first", "last", "next"]);
     assert_eq!(ids(&paged(&second["pagination"]["previous"]).await), ids(&first));
     assert_eq!(ids(&paged(&third["pagination"]["first"]).await), ids(&first));
-    assert_eq!(
-        ids(&paged(&first["pagination"]["last"]).await),
-        ["opened", "delivered", "accepted"]
-    );
-    assert!(
-        ids(&paged(&paged(&first["pagination"]["previous"]).await["pagination"]["previous"]).await)
-            .is_empty()
-    );
-    assert_eq!(first["pagination"]["total"], 0);
+    let last = paged(&first["pagination"]["last"]).await;
+    assert_eq!(ids(&last), ["opened", "delivered", "accepted"]);
+    assert_eq!(names(&last), ["first", "last", "previous"]);
+    let before = paged(&last["pagination"]["previous"]).await;
+    assert_eq!(ids(&before), ["complained", "unsubscribed", "clicked"]);
+    let begin = paged(&before["pagination"]["previous"]).await;
+    assert_eq!(ids(&begin), ["permanent_fail", "temporary_fail"]);
+    assert_eq!(names(&begin), ["first", "last", "next"]);
+    let all = found(&world, json!({})).await;
+    assert_eq!(all["pagination"], json!({}), "there is nothing else");
     let counted = found(&world, json!({"include_totals": true})).await;
     assert_eq!(counted["pagination"]["total"], 8);
 }
@@ -185,12 +207,21 @@ async fn what_is_wrong_is_refused() {
         ),
         (json!({"pagination": {"limit": -1}}), "pagination.limit must be a number from 1 to 100"),
         (json!({"pagination": {"token": "x"}}), "Invalid page: begin the list anew"),
-        (with("bot", "=", "x"), "the attribute 'bot' cannot be filtered by"),
+        (with("bot", "=", "x"), "'bot' is not a valid filter predicate attribute"),
+        (
+            json!({"include_aggregates": true}),
+            "include_aggregates must be false: there are no aggregates here",
+        ),
         (with("event", "<", "x"), "the attribute 'event' cannot be compared by '<'"),
         (with("size", "=", "x"), "the size 'x' is not a whole number"),
     ] {
         assert_message(&ask(&world, &search).await, 400, message);
     }
+    let unknown = ask(&world, &json!({"colour": "red"})).await;
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+    assert!(unknown.text().contains("unknown field `colour`"), "{}", unknown.text());
+    let opened = found(&world, json!({"metric_events": ["opened"]})).await;
+    assert_eq!(ids(&opened), ["opened"]);
     // A key that may only look may do this, although it is a POST.
     let empty = send(world.call("POST", PATH)).await;
     assert_eq!(empty.status, 200, "{}", empty.text());

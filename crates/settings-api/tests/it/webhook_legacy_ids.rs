@@ -23,14 +23,18 @@ async fn older_ids_keep_their_names_and_deliver_what_they_stand_for() {
         [("deliver", A), ("delivered", B), ("unsubscribe", A), ("bounce", A), ("drop", A)]
     {
         let answer = send(world.call("POST", BASE).form(&[("id", id), ("url", url)])).await;
-        let body =
-            format!(r#"{{"message":"Webhook has been created","webhook":{{"urls":["{url}"]}}}}"#);
+        let shown = if id == "delivered" {
+            format!(r#"{{"urls":["{url}"]}}"#)
+        } else {
+            format!(r#"{{"url":"{url}"}}"#)
+        };
+        let body = format!(r#"{{"message":"Webhook has been created","webhook":{shown}}}"#);
         assert_answer(&answer, 200, &body);
     }
     let one = send(world.call("GET", &format!("{BASE}/deliver"))).await;
-    assert_answer(&one, 200, r#"{"webhook":{"urls":["https://hooks.example.net/a"]}}"#);
+    assert_answer(&one, 200, r#"{"webhook":{"url":"https://hooks.example.net/a"}}"#);
     let list = send(world.call("GET", BASE)).await;
-    let a = r#"{"urls":["https://hooks.example.net/a"]}"#;
+    let a = r#"{"url":"https://hooks.example.net/a"}"#;
     let b = r#"{"urls":["https://hooks.example.net/b?x=1&y=<2>"]}"#;
     let body = format!(
         r#"{{"webhooks":{{"delivered":{b},"bounce":{a},"deliver":{a},"drop":{a},"unsubscribe":{a}}}}}"#
@@ -48,6 +52,40 @@ async fn older_ids_keep_their_names_and_deliver_what_they_stand_for() {
             ("unsubscribed".to_owned(), urls(&[A])),
         ]
     );
+
+    let one = format!("{BASE}/drop");
+    let updated =
+        send(world.call("PUT", &one).form(&[("url", "https://hooks.example.net/c")])).await;
+    let c = r#"{"url":"https://hooks.example.net/c"}"#;
+    let body = format!(r#"{{"message":"Webhook has been updated","webhook":{c}}}"#);
+    assert_answer(&updated, 200, &body);
+    let two = [("url", A), ("url", "https://hooks.example.net/c")];
+    let message = "unable to add more than 1 url for event type drop";
+    let refused = format!(r#"{{"message":"{message}","Reason":"{message}"}}"#);
+    assert_answer(&send(world.call("PUT", &one).form(&two)).await, 400, &refused);
+    let deleted = send(world.call("DELETE", &one)).await;
+    let body = format!(r#"{{"message":"Webhook has been deleted","webhook":{c}}}"#);
+    assert_answer(&deleted, 200, &body);
+}
+
+#[tokio::test]
+async fn a_type_has_three_urls_whichever_ids_have_them() {
+    let env = TestEnv::new();
+    let world = World::demo(&env).await;
+    let three = ["1", "2", "3"].map(|path| ("url", format!("https://hooks.example.net/{path}")));
+    let three: Vec<(&str, &str)> = three.iter().map(|(name, url)| (*name, url.as_str())).collect();
+    let form = [vec![("id", "delivered")], three].concat();
+    send(world.call("POST", BASE).form(&form)).await.expect_status(200);
+    let fourth = send(world.call("POST", BASE).form(&[("id", "deliver"), ("url", A)])).await;
+    let message = "unable to add more than 3 urls for event type delivered";
+    let refused = format!(r#"{{"message":"{message}","Reason":"{message}"}}"#);
+    assert_answer(&fourth, 400, &refused);
+    let same = [("id", "deliver"), ("url", "https://hooks.example.net/2")];
+    send(world.call("POST", BASE).form(&same)).await.expect_status(200);
+    let twice = [("id", "opened"), ("id", "clicked"), ("url", A)];
+    let message = "Parameter 'id' must be given once";
+    let refused = format!(r#"{{"message":"{message}","Reason":"{message}"}}"#);
+    assert_answer(&send(world.call("POST", BASE).form(&twice)).await, 400, &refused);
 }
 
 #[tokio::test]
@@ -105,7 +143,7 @@ async fn refused_older_ids_can_still_be_read_and_removed() {
         assert_answer(&send(request).await, 400, &refused);
     }
     let got = send(world.call("GET", &one)).await;
-    assert_answer(&got, 200, r#"{"webhook":{"urls":["https://hooks.example.net/a"]}}"#);
+    assert_answer(&got, 200, r#"{"webhook":{"url":"https://hooks.example.net/a"}}"#);
     send(world.call("DELETE", &one)).await.expect_status(200);
     assert_message(&send(world.call("GET", &one)).await, 404, "Webhook not found");
 }

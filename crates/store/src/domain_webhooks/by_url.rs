@@ -1,5 +1,9 @@
 //! Changes that are told by URL: decided on all webhooks of a domain at once.
 
+use std::collections::BTreeSet;
+
+use model::WebhookId;
+
 use super::{DomainWebhook, MAX_URLS};
 use crate::{StoreError, Thing};
 
@@ -64,6 +68,47 @@ pub(super) fn remove(mut webhooks: Webhooks, given: &[&str]) -> Result<Webhooks,
     if count(&webhooks) < before { Ok(webhooks) } else { Err(StoreError::NotFound(Thing::Webhook)) }
 }
 
+/// One id with the URLs of this webhook, the others as they are.
+pub(super) fn with(webhooks: &[DomainWebhook], webhook: &DomainWebhook) -> Webhooks {
+    let others = webhooks.iter().filter(|other| other.event_type != webhook.event_type);
+    others.chain([webhook]).cloned().collect()
+}
+
+/// Refuses more URLs than there may be: three of an event type, whichever of its ids have them,
+/// and one of an id from before 2018. What has more already may become less.
+pub(super) fn check_room(
+    before: &[DomainWebhook],
+    after: &[DomainWebhook],
+) -> Result<(), StoreError> {
+    for id in WebhookId::ALL {
+        let of_id = |webhooks: &[DomainWebhook]| {
+            let urls = webhooks.iter().filter(|webhook| webhook.event_type == id.as_str());
+            urls.map(|webhook| webhook.urls.len()).sum::<usize>()
+        };
+        let of_type = |webhooks: &[DomainWebhook]| {
+            let is_of_type = |webhook: &&DomainWebhook| {
+                WebhookId::parse(&webhook.event_type)
+                    .is_some_and(|other| other.event_type() == id.event_type())
+            };
+            let urls = webhooks.iter().filter(is_of_type).flat_map(|webhook| &webhook.urls);
+            urls.collect::<BTreeSet<_>>().len()
+        };
+        let most_of_id = if id.is_older() { 1 } else { MAX_URLS };
+        let is_over = |count: usize, before: usize, most| count > most && count > before;
+        if is_over(of_id(after), of_id(before), most_of_id) {
+            return Err(StoreError::TooManyUrls {
+                event_type: id.as_str().to_owned(),
+                most: most_of_id,
+            });
+        }
+        if is_over(of_type(after), of_type(before), MAX_URLS) {
+            let event_type = id.event_type().as_str().to_owned();
+            return Err(StoreError::TooManyUrls { event_type, most: MAX_URLS });
+        }
+    }
+    Ok(())
+}
+
 /// How many URLs there are, over all ids.
 pub(super) fn count(webhooks: &[DomainWebhook]) -> usize {
     webhooks.iter().map(|webhook| webhook.urls.len()).sum()
@@ -96,7 +141,7 @@ fn urls_of<'a>(webhooks: &'a mut Webhooks, event_type: &str) -> &'a mut Vec<Stri
 
 fn push(urls: &mut Vec<String>, event_type: &str, url: &str) -> Result<(), StoreError> {
     if urls.len() >= MAX_URLS {
-        return Err(StoreError::TooManyUrls { event_type: event_type.to_owned() });
+        return Err(StoreError::TooManyUrls { event_type: event_type.to_owned(), most: MAX_URLS });
     }
     urls.push(url.to_owned());
     Ok(())
@@ -134,7 +179,7 @@ mod tests {
             "clicked: a b u, opened: c, accepted: u"
         );
         let full = add("clicked: a, opened: b c d", &["clicked", "opened"]);
-        let Err(StoreError::TooManyUrls { event_type }) = full else { panic!("{full:?}") };
+        let Err(StoreError::TooManyUrls { event_type, .. }) = full else { panic!("{full:?}") };
         assert_eq!(event_type, "opened");
         let there = add("clicked: a, opened: u", &["clicked", "opened"]);
         let Err(StoreError::UrlExists { event_type, url }) = there else { panic!("{there:?}") };
@@ -180,5 +225,18 @@ mod tests {
         let changed = changed(&before, &after);
         assert_eq!(changed.len(), 1);
         assert_eq!((changed[0].event_type.as_str(), changed[0].urls.len()), ("opened", 0));
+    }
+
+    #[test]
+    fn old_and_new_ids_of_a_type_share_its_room() {
+        let room = |before, after| check_room(&webhooks(before), &webhooks(after)).is_ok();
+        assert!(room("delivered: a b", "delivered: a b, deliver: c"));
+        assert!(room("delivered: a b c", "delivered: a b c, deliver: c"), "it is one of the three");
+        assert!(!room("delivered: a b c", "delivered: a b c, deliver: d"));
+        assert!(!room("deliver: d", "deliver: d, delivered: a b c"));
+        assert!(!room("bounce: a, drop: b", "bounce: a, drop: b, permanent_fail: c d"));
+        assert!(!room("", "deliver: a b"), "an id from before 2018 has one URL");
+        assert!(room("delivered: a b c, deliver: d e", "delivered: a b c, deliver: d"));
+        assert!(!room("clicked: a b c", "clicked: a b c d"));
     }
 }

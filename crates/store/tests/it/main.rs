@@ -1,5 +1,6 @@
 //! Settings and history on a real PostgreSQL.
 
+mod bouncer;
 mod constraints;
 mod event_filters;
 mod event_order;

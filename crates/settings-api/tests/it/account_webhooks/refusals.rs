@@ -46,10 +46,12 @@ async fn wrong_requests_are_told_what_is_wrong() {
         let twice = call(&fields(url, &["opened", "clicked", "opened", "clicked"])).await;
         assert_parameter(&twice, "event_types", "duplicate event types: 'opened', 'clicked'");
         // 404, as documented. The ids from before 2018 are none here.
-        for wrong in ["xyz", "bounce", "ip_listed", "clicked,opened", "Clicked"] {
+        for wrong in ["xyz", "bounce", "ip_listed", "clicked;opened", "Clicked"] {
             let answer = call(&fields(url, &["opened", wrong])).await;
             assert_described(&answer, 404, &format!("event_type '{wrong}' is invalid"));
         }
+        let twice = call(&fields(url, &["opened,clicked,opened"])).await;
+        assert_parameter(&twice, "event_types", "duplicate event types: 'opened'");
         let long = "x".repeat(1025);
         let fields = [("url", url), ("event_types", "opened"), ("description", long.as_str())];
         let answer = call(&fields).await;

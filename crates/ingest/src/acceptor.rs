@@ -295,10 +295,10 @@ impl Acceptor {
 
     /// Reads an event in JSON.
     pub(crate) fn read(&self, written: Written<'_>) -> Result<Event, Unread> {
-        let most = MOST_WRITTEN * self.max_event_bytes;
-        if written.len() > most {
-            let Misread { id, field, message } = written.too_long(most);
-            return Err(Unread { id, refusal: Refusal::invalid(field, message) });
+        let (size_bytes, limit_bytes) = (written.len(), MOST_WRITTEN * self.max_event_bytes);
+        if size_bytes > limit_bytes {
+            let refusal = Refusal::TooLarge { size_bytes, limit_bytes };
+            return Err(Unread { id: String::new(), refusal });
         }
         written.read().map_err(|Misread { id, field, message }| Unread {
             id,

@@ -28,11 +28,11 @@ pub(crate) enum Refusal {
     #[error("the account or its parent account is disabled or closed")]
     AccountNotOpen,
     /// Larger than the limit.
-    #[error("the event is {size_bytes} bytes as stored; at most {limit_bytes} are taken")]
+    #[error("the event is {size_bytes} bytes; at most {limit_bytes} are taken")]
     TooLarge {
-        /// Size of the event, as it would be stored.
+        /// Size of the event, as it would be stored, or in JSON, as it came.
         size_bytes: usize,
-        /// `POSTRIDER_MAX_EVENT_BYTES`.
+        /// `POSTRIDER_MAX_EVENT_BYTES`, or in JSON, some times as much.
         limit_bytes: usize,
     },
     /// Its account has sent more than it may.

@@ -40,12 +40,41 @@ pub struct Misread {
 /// An event as it is written, not yet read.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'t> {
-    whole: &'t [u8],
+    text: &'t [u8],
     /// Which of them, from 0 on.
     index: usize,
-    /// Where in the whole it begins, in bytes.
-    begin: usize,
-    end: usize,
+    begin: Place,
+}
+
+/// A line, from 1 on, and the bytes in front of it there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+/// Goes through a text once, however many events stand in it.
+struct Places<'t> {
+    whole: &'t [u8],
+    at: usize,
+    place: Place,
+}
+
+impl<'t> Places<'t> {
+    fn of(whole: &'t [u8]) -> Self {
+        Self { whole, at: 0, place: Place { line: 1, column: 0 } }
+    }
+
+    /// What is written from here to there, which is not before the one that was asked for last.
+    fn written(&mut self, index: usize, begin: usize, end: usize) -> Written<'t> {
+        let passed = &self.whole[self.at..begin];
+        let lines = passed.iter().filter(|byte| **byte == b'\n').count();
+        let in_line = passed.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let column = if lines == 0 { self.place.column + in_line } else { in_line };
+        self.place = Place { line: self.place.line + lines, column };
+        self.at = begin;
+        Written { text: &self.whole[begin..end], index, begin: self.place }
+    }
 }
 
 /// Reads one event, an array of events, or several events one after the other:
@@ -72,20 +101,15 @@ pub fn find(text: &[u8], most: usize) -> Result<Events<'_>, Malformed> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return array(text, most).map(Events::Several);
     }
-    let mut found = Vec::new();
+    let (mut found, mut places) = (Vec::new(), Places::of(text));
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
     while let Some(value) = values.next() {
-        let value = value.map_err(|error| malformed(text, found.len(), &error))?;
+        let value = value.map_err(|error| malformed(found.len(), &error))?;
         if found.len() == most {
             return Err(too_many(most));
         }
         let end = values.byte_offset();
-        found.push(Written {
-            whole: text,
-            index: found.len(),
-            begin: end - value.get().len(),
-            end,
-        });
+        found.push(places.written(found.len(), end - value.get().len(), end));
     }
     match found.as_slice() {
         [] => Err(Malformed("there is no event in it".into())),
@@ -106,7 +130,7 @@ pub fn find_lines(text: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malforme
         Err(_) => {}
     }
     let text = without_mark(text);
-    let mut found = Vec::new();
+    let (mut found, mut places) = (Vec::new(), Places::of(text));
     let mut begin = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let end = begin + line.trim_ascii_end().len();
@@ -114,7 +138,7 @@ pub fn find_lines(text: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malforme
             if found.len() == most {
                 return Err(too_many(most));
             }
-            found.push(Written { whole: text, index: found.len(), begin, end });
+            found.push(places.written(found.len(), begin, end));
         }
         begin += line.len();
     }
@@ -128,13 +152,13 @@ impl Written<'_> {
     /// How long it is, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end - self.begin
+        self.text.len()
     }
 
     /// Whether nothing is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.text.is_empty()
     }
 
     /// Reads the event.
@@ -142,7 +166,7 @@ impl Written<'_> {
     /// # Errors
     /// At the first thing that is wrong, a field that does not exist included.
     pub fn read(&self) -> Result<Event, Misread> {
-        let mut json = serde_json::Deserializer::from_slice(self.text());
+        let mut json = serde_json::Deserializer::from_slice(self.text);
         let mut track = serde_path_to_error::Track::new();
         let event = serde_path_to_error::Deserializer::new(&mut json, &mut track);
         let error = match Event::deserialize(event).and_then(|event| json.end().map(|()| event)) {
@@ -152,22 +176,8 @@ impl Written<'_> {
         let path = track.path().to_string();
         let field = if path == "." || !error.is_data() { String::new() } else { path };
         let what = right(&field, what(&error));
-        let message = format!("{}: {what}", place(self.whole, self.index, self.begin, &error));
+        let message = format!("{}: {what}", place(self.index, self.begin, &error));
         Err(Misread { id: self.id(), message, field })
-    }
-
-    /// Why it is not even read: it is longer than so many bytes.
-    pub(crate) fn too_long(&self, most: usize) -> Misread {
-        let message = format!(
-            "event {}: it is {} bytes long; at most {most} are read of one event",
-            self.index + 1,
-            self.len()
-        );
-        Misread { id: String::new(), field: String::new(), message }
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.whole[self.begin..self.end]
     }
 
     fn id(&self) -> String {
@@ -176,7 +186,7 @@ impl Written<'_> {
             #[serde(default)]
             id: String,
         }
-        serde_json::from_slice::<Id>(self.text()).unwrap_or_default().id
+        serde_json::from_slice::<Id>(self.text).unwrap_or_default().id
     }
 }
 
@@ -192,9 +202,10 @@ fn too_many(most: usize) -> Malformed {
 fn array(whole: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malformed> {
     let mut found = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(whole);
-    let elements = json.deserialize_seq(Elements { whole, most, found: &mut found });
+    let places = Places::of(whole);
+    let elements = json.deserialize_seq(Elements { places, most, found: &mut found });
     let result = elements.and_then(|()| json.end());
-    result.map_err(|error| malformed(whole, found.len(), &error))?;
+    result.map_err(|error| malformed(found.len(), &error))?;
     if found.len() > most {
         return Err(too_many(most));
     }
@@ -203,7 +214,7 @@ fn array(whole: &[u8], most: usize) -> Result<Vec<Written<'_>>, Malformed> {
 
 /// Finds the elements of an array, and one more than there may be at most.
 struct Elements<'a, 't> {
-    whole: &'t [u8],
+    places: Places<'t>,
     most: usize,
     found: &'a mut Vec<Written<'t>>,
 }
@@ -216,31 +227,29 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        let Self { whole, most, found } = self;
+        let Self { mut places, most, found } = self;
         while let Some(element) = elements.next_element::<&'de RawValue>()? {
             if found.len() > most {
                 continue;
             }
             let text = element.get();
-            let begin = text.as_ptr().addr() - whole.as_ptr().addr();
-            found.push(Written { whole, index: found.len(), begin, end: begin + text.len() });
+            let begin = text.as_ptr().addr() - places.whole.as_ptr().addr();
+            found.push(places.written(found.len(), begin, begin + text.len()));
         }
         Ok(())
     }
 }
 
-fn malformed(whole: &[u8], found: usize, error: &serde_json::Error) -> Malformed {
-    Malformed(format!("{}: {}", place(whole, found, 0, error), what(error)))
+fn malformed(found: usize, error: &serde_json::Error) -> Malformed {
+    let begin = Place { line: 1, column: 0 };
+    Malformed(format!("{}: {}", place(found, begin, error), what(error)))
 }
 
-/// Which event, the line and the column in the whole. What was read began `begin` bytes behind
-/// the whole's beginning.
-fn place(whole: &[u8], index: usize, begin: usize, error: &serde_json::Error) -> String {
-    let before = &whole[..begin];
-    let lines = before.iter().filter(|byte| **byte == b'\n').count();
-    let in_line = before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let column = error.column() + if error.line() <= 1 { in_line } else { 0 };
-    format!("event {}, line {}, column {column}", index + 1, lines + error.line().max(1))
+/// Which event, the line and the column in the whole, where what was read began at this place.
+fn place(index: usize, begin: Place, error: &serde_json::Error) -> String {
+    let column = error.column() + if error.line() <= 1 { begin.column } else { 0 };
+    let line = begin.line + error.line().max(1) - 1;
+    format!("event {}, line {line}, column {column}", index + 1)
 }
 
 /// What the library says is wrong, without where.

@@ -29,6 +29,8 @@ pub struct SettingsApi {
     pub(crate) outbound: Outbound,
     /// Places for searches of the history.
     pub(crate) reading: Outbound,
+    /// Places for counts and journeys, which are short and do not wait behind searches.
+    pub(crate) counting: Outbound,
     /// Places for exports, from their first byte to their last.
     pub(crate) exports: Outbound,
     /// Places for calls of any kind.
@@ -69,6 +71,7 @@ impl SettingsApi {
             console_url: config.console_url.clone(),
             outbound: Outbound::new(clock.clone()),
             reading: Outbound::searches(clock.clone()),
+            counting: Outbound::counts(clock.clone()),
             exports: Outbound::exports(clock.clone()),
             calls: Outbound::calls(clock.clone(), connections),
             strangers: Arc::new(Strangers::new(clock.clone())),

@@ -56,7 +56,7 @@ async fn show(
     Segments(event_id): Segments<String>,
     Query(query): Query,
 ) -> Result {
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let accepted = find(&api, &caller, &event_id, &query).await?;
     let (event, journey) = travelled(&api, &caller, &accepted, &[]).await?;
     let stories = stories(&journey);
@@ -81,7 +81,7 @@ async fn show_delivery(
 ) -> Result {
     let missing = || ApiError::not_found("delivery not found");
     let id = store::history::id(&id).ok_or_else(missing)?;
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let event_key = api.store.event_of_delivery(&caller.account_id, id).await?;
     let event_key = event_key.ok_or_else(missing)?;
     let accepted = api.store.accepted_events(&caller.account_id, &[event_key]).await?;

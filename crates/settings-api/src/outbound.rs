@@ -25,6 +25,9 @@ const SEARCHES_OF_ONE_TENANT: usize = 3;
 /// Searches of all tenants together: they leave connections to the calls that
 /// are about settings.
 const SEARCHES_OF_ALL: usize = 6;
+/// Counts and journeys of one tenant at once, and of all: those are bounded by the connections.
+const COUNTS_OF_ONE_TENANT: usize = 2;
+const COUNTS_OF_ALL: usize = 64;
 /// Exports of one tenant, in each process.
 const EXPORTS_OF_ONE_TENANT: usize = 2;
 /// Exports of all tenants together: each holds a page in memory.
@@ -86,6 +89,12 @@ impl Outbound {
     pub(crate) fn searches(clock: Clock) -> Self {
         let refusal = "Too many searches at once";
         Self::with(clock, PATIENCE, SEARCHES_OF_ALL, SEARCHES_OF_ONE_TENANT, refusal)
+    }
+
+    /// Places for counts and journeys.
+    pub(crate) fn counts(clock: Clock) -> Self {
+        let refusal = "Too many counts and journeys at once";
+        Self::with(clock, PATIENCE, COUNTS_OF_ALL, COUNTS_OF_ONE_TENANT, refusal)
     }
 
     /// Places for exports.

@@ -55,7 +55,7 @@ async fn undelivered(
     Extension(caller): Extension<Caller>,
 ) -> Result {
     let viewer = Viewer::of(&caller);
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let groups = api.store.undelivered(&caller.account_id).await?;
     let undelivered = groups.into_iter().map(|group| {
         let delivery = Delivery::decode(group.delivery.as_slice()).unwrap_or_default();

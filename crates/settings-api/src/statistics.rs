@@ -55,7 +55,7 @@ async fn series(
 ) -> Result {
     let asked = query::series(&query, &caller.account_id, api.clock.now())?;
     let (from, to) = (asked.from, asked.to);
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let rows = api.store.statistics(&caller.account_id, asked.target_id, from, to).await?;
     Ok(respond::ok(&Series::of(&asked, &rows)))
 }
@@ -81,7 +81,7 @@ async fn targets(
 ) -> Result {
     let now = api.clock.now();
     let filter = query::targets(&query, &caller.account_id, now)?;
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let found = api.store.target_statistics(&filter, now).await?;
     let (settings, _) = api.store.alert_settings(&caller.account_id).await?;
     let settings: Vec<(String, String)> = settings
@@ -107,7 +107,7 @@ async fn targets(
     responses((status = 200, description = "What there is at this moment", body = BacklogView))
 )]
 async fn backlog(State(api): State<SettingsApi>, Extension(caller): Extension<Caller>) -> Result {
-    let _place = api.reading.place(&caller.primary_id).await?;
+    let _place = api.counting.place(&caller.primary_id).await?;
     let backlog = api.store.backlog(&caller.account_id, api.clock.now()).await?;
     Ok(respond::ok(&BacklogView::of(&backlog)))
 }

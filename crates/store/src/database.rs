@@ -62,8 +62,8 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Of connections for this purpose. Without a setting that PgBouncer does not know, and that
-    /// PostgreSQL has needed to the version 12.
+    /// Of connections for this purpose. Without a setting that PgBouncer does not know and
+    /// PostgreSQL needs no more since version 12.
     fn options(&self, purpose: &str) -> PgConnectOptions {
         self.0.clone().application_name(purpose).extra_float_digits(None)
     }

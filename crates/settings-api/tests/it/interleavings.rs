@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
             }
             Written::Map => {
                 assert_eq!(answer.status, 200, "{context}: {}", answer.text());
-                assert_eq!(answer.text(), self.model.map(), "{context}");
+                assert_eq!(answer.text(), self.model.map(4), "{context}");
             }
         }
         if answer.status >= 400 {
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         let context = format!("seed {}, step {step}", self.seed);
         for version in [3, 4] {
             let listed = send(self.of_domain(version, "GET", "")).await;
-            assert_eq!(listed.text(), self.model.map(), "{context}: v{version}");
+            assert_eq!(listed.text(), self.model.map(version), "{context}: v{version}");
         }
         for id in IDS {
             let one = send(self.of_domain(3, "GET", &format!("/{id}"))).await;

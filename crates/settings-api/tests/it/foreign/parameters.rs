@@ -117,7 +117,9 @@ fn everywhere(name: &str) -> Option<Meaning> {
         | "start"
         | "duration"
         | "events"
-        | "include_totals" => Plain(&[]),
+        | "metric_events"
+        | "include_totals"
+        | "include_aggregates" => Plain(&[]),
         _ => return None,
     })
 }
@@ -126,6 +128,8 @@ fn everywhere(name: &str) -> Option<Meaning> {
 fn meaning(operation: &Operation, name: &str) -> Option<Meaning> {
     use Meaning::{Plain, Taken, Thing};
     Some(match (operation.id.as_str(), name) {
+        // Notes about the caller's own key.
+        ("create_key", "email" | "user_name") => Plain(&[]),
         // One of the names of events.
         ("create_domain_webhook", "id") => Plain(&[]),
         ("create_domain" | "create_domain_v3", "name") => Taken("domain"),

@@ -1,7 +1,7 @@
 //! What webhooks are, said as simply as can be: the rules of the reference
 //! (§3 to §5) on lists in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{EventType, WebhookId};
 use protocol::v1::Level;
@@ -60,12 +60,36 @@ impl Model {
         (1..=MOST).contains(&urls.len()) && urls.iter().all(|url| is_web(url))
     }
 
+    /// What the domain has from now on, where there is room for it: three URLs of an event type,
+    /// and one of an id from before 2018.
+    fn becomes(&mut self, domain: BTreeMap<String, Vec<String>>, written: Written) -> Written {
+        let of_type = |event_type: EventType| {
+            let ids = WebhookId::ALL.into_iter().filter(move |id| id.event_type() == event_type);
+            let urls = ids.filter_map(|id| domain.get(id.as_str())).flatten();
+            urls.collect::<BTreeSet<_>>().len()
+        };
+        let old = WebhookId::ALL.into_iter().filter(|id| id.is_older());
+        let mut old = old.filter_map(|id| domain.get(id.as_str()));
+        if EventType::WEBHOOKS.into_iter().any(|it| of_type(it) > MOST)
+            || old.any(|urls| urls.len() > 1)
+        {
+            return Written::Status(400);
+        }
+        self.domain = domain;
+        self.done(written)
+    }
+
+    fn with(&self, id: &str, urls: &[&str]) -> BTreeMap<String, Vec<String>> {
+        let mut domain = self.domain.clone();
+        domain.insert(id.to_owned(), distinct(urls));
+        domain
+    }
+
     pub(super) fn create(&mut self, id: &str, urls: &[&str]) -> Written {
         if WebhookId::parse(id).is_none() || !Self::fits(urls) || self.domain.contains_key(id) {
             return Written::Status(400);
         }
-        self.domain.insert(id.to_owned(), distinct(urls));
-        self.done(Written::Status(200))
+        self.becomes(self.with(id, urls), Written::Status(200))
     }
 
     pub(super) fn update(&mut self, id: &str, urls: &[&str]) -> Written {
@@ -78,8 +102,7 @@ impl Model {
         if !self.domain.contains_key(id) {
             return Written::Status(404);
         }
-        self.domain.insert(id.to_owned(), distinct(urls));
-        self.done(Written::Status(200))
+        self.becomes(self.with(id, urls), Written::Status(200))
     }
 
     pub(super) fn delete(&mut self, id: &str) -> Written {
@@ -105,10 +128,11 @@ impl Model {
         if !Self::is_pair(url, types) || !types.iter().all(is_free) {
             return Written::Status(400);
         }
+        let mut domain = self.domain.clone();
         for id in types {
-            self.domain.entry((*id).to_owned()).or_default().push(url.to_owned());
+            domain.entry((*id).to_owned()).or_default().push(url.to_owned());
         }
-        self.done(Written::Map)
+        self.becomes(domain, Written::Map)
     }
 
     pub(super) fn replace(&mut self, url: &str, types: &[&str]) -> Written {
@@ -123,19 +147,20 @@ impl Model {
         if types.iter().any(is_full) {
             return Written::Status(400);
         }
-        for (id, urls) in &mut self.domain {
+        let mut domain = self.domain.clone();
+        for (id, urls) in &mut domain {
             if !types.contains(&id.as_str()) {
                 urls.retain(|there| there != url);
             }
         }
         for id in types {
-            let urls = self.domain.entry((*id).to_owned()).or_default();
+            let urls = domain.entry((*id).to_owned()).or_default();
             if !urls.iter().any(|there| there == url) {
                 urls.push(url.to_owned());
             }
         }
-        self.domain.retain(|_, urls| !urls.is_empty());
-        self.done(Written::Map)
+        domain.retain(|_, urls| !urls.is_empty());
+        self.becomes(domain, Written::Map)
     }
 
     pub(super) fn remove(&mut self, given: &str) -> Written {
@@ -215,18 +240,21 @@ impl Model {
         self.done(Written::Status(204))
     }
 
-    /// The list of the domain's webhooks, to the last byte.
-    pub(super) fn map(&self) -> String {
+    /// The list of the domain's webhooks, to the last byte. Version 3 tells the ids from before
+    /// 2018 in the form of then.
+    pub(super) fn map(&self, version: u8) -> String {
         let ids = WebhookId::ALL.iter().filter_map(|id| {
             let urls = self.domain.get(id.as_str())?;
-            Some(format!(r#""{}":{}"#, id.as_str(), object(urls)))
+            let is_old = version == 3 && id.is_older();
+            Some(format!(r#""{}":{}"#, id.as_str(), object(urls, is_old)))
         });
         format!("{{\"webhooks\":{{{}}}}}\n", ids.collect::<Vec<_>>().join(","))
     }
 
     /// The answer for one id that is configured.
     pub(super) fn one(&self, id: &str) -> Option<String> {
-        self.domain.get(id).map(|urls| format!(r#"{{"webhook":{}}}"#, object(urls)))
+        let is_old = WebhookId::parse(id).is_some_and(WebhookId::is_older);
+        self.domain.get(id).map(|urls| format!(r#"{{"webhook":{}}}"#, object(urls, is_old)))
     }
 
     /// Id, URL and event types of each account webhook, as JSON has them.
@@ -265,6 +293,9 @@ impl Model {
     }
 }
 
-fn object(urls: &[String]) -> String {
+fn object(urls: &[String], is_old: bool) -> String {
+    if is_old {
+        return format!(r#"{{"url":"{}"}}"#, urls.join("\",\""));
+    }
     format!(r#"{{"urls":["{}"]}}"#, urls.join("\",\""))
 }

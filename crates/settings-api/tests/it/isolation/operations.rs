@@ -200,7 +200,9 @@ impl Operation {
             "test_alert_email" => json!({"event_type": "ip_listed", "emails": ["a@demo.example"]}),
             "update_account" | "create_subaccount" => json!({"name": format!("n{number}")}),
             "set_account_contact" => json!({"contact_email": "owner@demo.example"}),
-            "update_account_features" | "update_subaccount_features" => features,
+            // What a subaccount may set as well.
+            "update_account_features" => json!({"sending": {"enabled": true}}),
+            "update_subaccount_features" => features,
             "create_domain" | "create_domain_v3" => json!({"name": format!("n{number}.example")}),
             "update_domain" | "update_domain_v3" => json!({"webhooks_redact_pii": true}),
             "create_key" => json!({"role": "basic"}),

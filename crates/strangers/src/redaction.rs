@@ -1,7 +1,7 @@
 //! Texts of strangers in events from which a recipient is to be taken: what a mail server
 //! replied, and headers, also the one that names others.
 
-use model::{Redaction, send_event_data};
+use model::{Redaction, send_event_data, validate};
 use protocol::Timestamp;
 use protocol::v1::event::Kind;
 use protocol::v1::{
@@ -18,15 +18,13 @@ const MULTIPLE: usize = 400;
 const LONGEST_BYTES: usize = 16_384;
 const RECIPIENT: &str = "ada+shop@customer.example";
 
-/// A line with a recipient, if it is one, then a text. Nothing that is made of it has the
+/// A line with a recipient, if ingest takes it for one, then a text. Nothing that is made of it has the
 /// recipient in angle brackets, whatever stands around it, and JSON is made of all of it.
 pub(crate) fn check(input: &[u8]) {
     let whole = String::from_utf8_lossy(input);
     let (line, text) = whole.split_once('\n').unwrap_or((RECIPIENT, &whole));
-    let is_recipient = line.len() <= 320
-        && line.rsplit_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && !domain.is_empty() && !line.contains(char::is_control)
-        });
+    let is_recipient =
+        accepted(line, "").event.is_some_and(|event| validate::event(&event).is_ok());
     let recipient = if is_recipient { line } else { RECIPIENT };
     let text = &text[..text.floor_char_boundary(LONGEST_BYTES)];
     let accepted = accepted(recipient, text);

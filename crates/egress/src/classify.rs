@@ -115,7 +115,7 @@ fn not_answered(causes: &[&(dyn Error + 'static)]) -> Failure {
     }
 }
 
-/// What is wrong with the head of an answer, from what the HTTP library says.
+/// The fault in the head of an answer, from the words of the HTTP library.
 fn parsing(text: &str) -> &str {
     match text {
         "invalid HTTP version parsed" => "it begins with another version than HTTP/1.1",

@@ -307,7 +307,7 @@ async fn a_kept_connection_that_is_closed_costs_no_attempt() {
     }
 }
 
-/// Who keeps the tokens that it has seen refuses what comes twice.
+/// A receiver that keeps the tokens that it has seen refuses one that comes twice.
 #[tokio::test]
 async fn what_is_asked_for_again_is_signed_anew() {
     let zoo = Zoo::default();

@@ -65,7 +65,7 @@ impl<'t> Places<'t> {
         Self { whole, at: 0, place: Place { line: 1, column: 0 } }
     }
 
-    /// What is written from here to there, which is not before the one that was asked for last.
+    /// The event between two places, of which the first is not before the one of the last call.
     fn written(&mut self, index: usize, begin: usize, end: usize) -> Written<'t> {
         let passed = &self.whole[self.at..begin];
         let lines = passed.iter().filter(|byte| **byte == b'\n').count();
@@ -252,7 +252,7 @@ fn place(index: usize, begin: Place, error: &serde_json::Error) -> String {
     format!("event {}, line {line}, column {column}", index + 1)
 }
 
-/// What the library says is wrong, without where.
+/// The library's words for the fault, without the place.
 fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());

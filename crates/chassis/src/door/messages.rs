@@ -93,7 +93,7 @@ struct Counted {
     left: usize,
     /// Bytes that are taken for the message that came last, or is coming.
     held: usize,
-    /// What a message may be, in bytes, once it is not compressed any more.
+    /// The size that a message may have, in bytes, once it is not compressed any more.
     largest: usize,
     deadline: Pin<Box<Sleep>>,
 }

@@ -96,7 +96,7 @@ fn a_line_that_is_wrong_hides_no_other_one() {
     }
     let twice = r#"{"id":"a","id":"b"}"#;
     assert!(problem(twice).ends_with("duplicate field `id`"), "{}", problem(twice));
-    // What is all JSON may stand in several lines.
+    // An event may stand in several lines where all is JSON.
     let tall = one.replace(',', ",\n");
     assert_eq!(lines(format!("{tall}\n{last}").as_bytes()).len(), 2);
 }

@@ -24,8 +24,8 @@ pub fn legacy_body(
     let data: Value = serde_json::from_slice(event_data)?;
     let Some(name) = legacy_name(event_type, &data) else { return Ok(None) };
     let mut fields = Fields { data: &data, form: Serializer::new(String::with_capacity(1_024)) };
-    // Who reads a name that comes twice takes the last of these, and the first of others, as
-    // Mailgun's receivers do: a variable passes for none of ours.
+    // Receivers of these forms take the last of these when a name comes twice, and the first of
+    // others: a variable passes for none of ours.
     fields.user_variables(|name| SIGNED.contains(&name));
     fields.add("event", name);
     fields.copy("recipient", "/recipient");

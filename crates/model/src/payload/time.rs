@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::PayloadError;
 
-/// What a moment has at least behind its whole second. PHP prints 14 digits of a number: from a
+/// The least that a moment has behind its whole second. PHP prints 14 digits of a number: from a
 /// whole second its decimals are gone, and receivers that ask for them refuse the event.
 const LEAST_MICROS: i64 = 100;
 

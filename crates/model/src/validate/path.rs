@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::{Invalid, MOST_VIOLATIONS};
 
-/// What is wrong so far: of each field the first.
+/// The faults so far: of each field the first.
 #[derive(Default)]
 pub(super) struct Found(RefCell<Vec<Invalid>>);
 

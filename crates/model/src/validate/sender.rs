@@ -1,4 +1,4 @@
-//! What the sender of a mail has written, as it can be stored and shown. An event about a mail
+//! The headers and addresses of a mail's sender, as they can be stored and shown. An event about a mail
 //! that was really sent is not lost for a header of it.
 
 use protocol::v1::event::Kind;
@@ -43,7 +43,7 @@ pub fn normalise(event: &mut Event) {
 }
 
 fn message_id(id: &mut String) {
-    // What folds a header is its line end; RFC 5322, 2.2.3.
+    // A header is folded by a line end; RFC 5322, 2.2.3.
     id.retain(|c| !c.is_control());
     shorten(id);
     address(id);

@@ -3,7 +3,8 @@
 
 use super::*;
 
-/// What a caller hands over, and what is published of it. Signatures are another matter.
+/// An event as it is handed over, and the sample that is published. Signatures are another
+/// matter.
 const SAMPLES: [(&str, &str); 4] = [
     (
         r#"{"id":"927156bd-0000-0000-0000-38100897278d","account":"demo",

@@ -68,6 +68,26 @@ fn every_message_event_is_as_documented() {
 }
 
 #[test]
+fn what_is_documented_of_reading_and_complaints_can_be_handed_over() {
+    let data = |json: &str| -> Value {
+        serde_json::from_str(&event_data(json, Redaction::None)).expect("JSON")
+    };
+    for (kind, url) in [("opened", ""), ("clicked", r#""url":"https://shop.example/","#)] {
+        let read = data(&format!(
+            r#"{{"id":"1","domain":"mail.demo.example","{kind}":{{{url}
+                "recipient":"ada@customer.example","delivered_at":1760000000.25}}}}"#
+        ));
+        assert_eq!(read["delivered-at"], 1_760_000_000.25, "{kind}");
+    }
+    let complained = data(
+        r#"{"id":"1","domain":"mail.demo.example","complained":{"recipient":"ada@customer.example",
+            "recipient_provider":"Example Mail"}}"#,
+    );
+    assert_eq!(complained["recipient-domain"], "customer.example");
+    assert_eq!(complained["recipient-provider"], "Example Mail");
+}
+
+#[test]
 fn there_is_a_sample_of_every_kind() {
     let alerts = samples::ALERTS.iter().map(|(kind, ..)| *kind);
     let events = samples::MESSAGE_EVENTS.iter().map(|(kind, ..)| *kind);

@@ -177,6 +177,31 @@ async fn what_finds_its_accounts_backlog_full_ends_by_that_name_and_disables_not
 }
 
 #[tokio::test]
+async fn alerts_that_find_their_targets_backlog_full_disable_nothing() {
+    let system = System::start(&[("ALERTS_RETRY_SCHEDULE", "1h"), ("TARGET_BACKLOG", "2")]).await;
+    system.receiver.on_post("/alert", [Reply::status(500)]);
+    system.add_alert("demo", "ip_listed", &system.receiver.url("/alert")).await;
+    for n in 0..8 {
+        let id = format!("alert-{n}");
+        system.publish(alert(&id)).await;
+        // Of a setting that were disabled nothing more would be sent.
+        system.receiver.wait_for_posts("/alert", n + 1, SOON).await;
+        if n < 2 {
+            eventually(SOON, "it to wait", || async {
+                let waits = "SELECT count(*) FROM attempts WHERE next_attempt_at IS NOT NULL";
+                (system.sql(waits).trim() == (n + 1).to_string()).then_some(())
+            })
+            .await;
+        } else {
+            system.wait_for_end(&id, "exhausted").await;
+        }
+    }
+    let reasons = "SELECT DISTINCT reason FROM ends WHERE outcome = 'exhausted'";
+    assert_eq!(system.sql(reasons).trim(), "target_backlog");
+    assert!(system.alert_settings("demo").await["events"][0]["disabled_at"].is_null());
+}
+
+#[tokio::test]
 async fn an_alert_that_is_exhausted_is_disabled_and_nothing_more_is_sent() {
     let system = System::start(&[("ALERTS_RETRY_SCHEDULE", "1s,1s")]).await;
     system.receiver.on_post("/alert", [Reply::status(503)]);

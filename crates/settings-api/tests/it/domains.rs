@@ -137,6 +137,7 @@ async fn lists_are_paged_sorted_and_searched() {
     for (query, expected, total) in [
         ("", vec!["a.example", "b.example", "mail.demo.example"], 3),
         ("?sort=name:desc", vec!["mail.demo.example", "b.example", "a.example"], 3),
+        ("?sort=name%3A+desc&limit=1", vec!["mail.demo.example"], 3),
         ("?sort=name:asc&limit=1&skip=1", vec!["b.example"], 3),
         ("?sort=name&limit=2&skip=2", vec!["mail.demo.example"], 3),
         ("?skip=3", vec![], 3),

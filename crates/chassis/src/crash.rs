@@ -6,15 +6,21 @@
 //! one mutant that is switched on: `MUTANT=keep_no_lease` is a build with that one-line
 //! bug in it. It is a variable of its own so that a test can be run with it from outside.
 
+/// Stops the process of this number, and ends when all of its threads stand: a signal from
+/// outside reaches one of them first, and another one would go on meanwhile.
+#[cfg(feature = "failpoints")]
+const STOP: &str = r#"kill -STOP "$1"
+while grep -h '^State:' "/proc/$1/task/"*/status | grep -qv stopped; do :; done
+echo "crash point $0 reached, and stopped there" >&2"#;
+
 /// Ends this process on the spot, as `kill -9` would, when this point is armed; with
 /// `return(stop)` it freezes it there, until somebody lets it go on.
 #[cfg(feature = "failpoints")]
 pub fn crash_point(name: &'static str) {
     fail::eval(name, |what| {
         if what.as_deref() == Some("stop") {
-            eprintln!("crash point {name} reached, and stopped there");
             let pid = std::process::id().to_string();
-            let stopped = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+            let stopped = std::process::Command::new("sh").args(["-c", STOP, name, &pid]).status();
             return stopped.map_or((), drop);
         }
         // No destructor runs, no buffer is flushed, no connection is closed in order.

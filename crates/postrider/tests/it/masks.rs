@@ -160,7 +160,8 @@ impl Frozen {
     async fn does_nothing_any_more(self) {
         tokio::time::sleep_until((Instant::now() + Duration::from_secs(3)).into()).await;
         self.is_at_rest().await;
-        assert_eq!(self.system.receiver.posts("/hook").len(), 1);
+        let posts = self.system.receiver.posts("/hook");
+        assert_eq!(posts.len(), 1, "{posts:#?}\n{}", self.system.logs());
     }
 }
 

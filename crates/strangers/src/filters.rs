@@ -62,6 +62,21 @@ struct Event {
 }
 
 const KIND: &str = "failed";
+/// All that an event of Mailgun's may be called.
+const EVENTS: [&str; 12] = [
+    "accepted",
+    "rejected",
+    "delivered",
+    KIND,
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "complained",
+    "stored",
+    "list_uploaded",
+    "list_member_uploaded",
+    "list_member_upload_error",
+];
 const SEVERITY: &str = "permanent";
 
 impl Event {
@@ -194,7 +209,7 @@ impl<'t> Naive<'t> {
             Piece::Word(word) if word == "NOT" => self.one().map(|found| !found),
             Piece::Word(word) if ["AND", "OR"].contains(&word.as_str()) => None,
             Piece::Word(word) if self.field == FilterField::Size => self.size(&word),
-            Piece::Word(word) => Some(self.has_word(&word)),
+            Piece::Word(word) => self.is_known(&word).then(|| self.has_word(&word)),
             Piece::Quoted(text) if self.field == FilterField::Size => {
                 let number: i64 = text.to_lowercase().parse().ok()?;
                 Some(self.event.size == Some(number))
@@ -203,6 +218,7 @@ impl<'t> Naive<'t> {
                 FilterField::Text(field) if field != TextField::Tags => {
                     self.event.texts.iter().any(|found| clean(found).contains(&clean(&text)))
                 }
+                _ if !self.is_known(&text) => return None,
                 _ => self.has_word(&text),
             }),
         }
@@ -230,6 +246,16 @@ impl<'t> Naive<'t> {
             "<=" => size <= number,
             _ => size == number,
         })
+    }
+
+    /// Whether a field that has a list of values has this one.
+    fn is_known(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        match self.field {
+            FilterField::Event => EVENTS.contains(&word.as_str()),
+            FilterField::Severity => ["temporary", SEVERITY].contains(&word.as_str()),
+            FilterField::Size | FilterField::Text(_) => true,
+        }
     }
 
     fn has_word(&self, word: &str) -> bool {

@@ -10,12 +10,14 @@ use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use settings_api::parsers::{self, Fields};
 
-use crate::bounds::within;
+use crate::bounds::{within, within_room};
 use crate::urls::client;
 
 /// Memory of a form, in bytes for each of its own. The most costly one is a list of numbers in
 /// JSON: two bytes become a value in JSON, a shared name and a text.
 const MULTIPLE: usize = 100;
+/// The reader of parts has a buffer of 64 KiB, however small the body is.
+const BUFFER_BYTES: usize = 64 * 1_024;
 
 const ENCODINGS: [&str; 4] =
     ["application/x-www-form-urlencoded", "application/json", "multipart/form-data", "text/xml"];
@@ -88,7 +90,7 @@ fn read(content_type: &str, body: &[u8]) -> Option<Pairs> {
     for with_query in [false, true] {
         let request = Request::post("/").header(CONTENT_TYPE, content_type);
         let request = request.body(Body::from(body.to_vec())).ok()?;
-        let read = within(body.len(), MULTIPLE, || {
+        let read = within_room(body.len(), MULTIPLE, BUFFER_BYTES, || {
             if with_query {
                 parsers::form_with_query(request).now_or_never()
             } else {

@@ -138,7 +138,7 @@ impl Personal {
         if !self.may_stand_in(text) {
             return Cow::Borrowed(text);
         }
-        let mut found = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
         for view in View::of(text).and_decoded() {
             let folded = view.folded();
             self.find_addresses(&folded, &mut found);
@@ -149,7 +149,7 @@ impl Personal {
             if self.locals.is_empty() {
                 continue;
             }
-            for inner in view.unpacked(self.least) {
+            for inner in view.unpacked(self.least, &mut seen) {
                 for inner in inner.and_decoded() {
                     self.find_addresses(&inner.folded(), &mut found);
                 }

@@ -1,6 +1,8 @@
 //! A text as its readers may see it: as it stands, and with what was encoded
 //! for links, headers, markup and source code decoded.
 
+use std::collections::HashSet;
+
 /// Encodings within encodings that are followed: a link in a link in a link.
 const DEPTH: usize = 3;
 
@@ -8,7 +10,7 @@ const DEPTH: usize = 3;
 const LONGEST_REFERENCE: usize = 10;
 
 /// Where in the original something stands, in bytes.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
@@ -49,12 +51,18 @@ impl View {
     }
 
     /// What stands in it in base64 or in hex, if that is at least this long.
-    /// Where such a run begins cannot be told, so each beginning is tried.
-    pub(super) fn unpacked(&self, least: usize) -> Vec<Self> {
+    /// Where such a run begins cannot be told, so each beginning is tried. `seen` has those that
+    /// other views of the same text have had: what nothing was decoded in is the same in all.
+    pub(super) fn unpacked(&self, least: usize, seen: &mut HashSet<Span>) -> Vec<Self> {
         let of_base64 = |byte: &u8| sextet(*byte).is_some();
         let mut views = Vec::new();
         // The first and the last of its characters may hold bits of others.
-        for run in self.runs(of_base64, (least * 4 / 3).max(1)) {
+        let mut is_new = |run: &Span| {
+            let origin = self.origin(run.start, run.end);
+            // What was decoded is shorter than what it was decoded from.
+            origin.end - origin.start != run.end - run.start || seen.insert(origin)
+        };
+        for run in self.runs(of_base64, (least * 4 / 3).max(1)).into_iter().filter(&mut is_new) {
             views.extend((0..4).map(|skipped| self.decoded_base64(run.start + skipped, run.end)));
         }
         for run in self.runs(u8::is_ascii_hexdigit, (least * 2).max(1)) {

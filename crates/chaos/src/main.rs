@@ -147,7 +147,7 @@ async fn run(options: Run) -> Result<()> {
     recorder.note(Fact::Began { setup: setup.clone(), epoch_ms });
     recorder.say("everything runs");
 
-    let receivers = Receivers::start(setup.seed, recorder.clone()).await?;
+    let receivers = Receivers::start(setup.seed, recorder.clone(), None).await?;
     let clients = Arc::new(Clients::new(&rig, recorder.clone(), setup.clone(), options.rate));
     clients.prepare(&rig, &receivers).await?;
     let steps = match &options.nemesis {

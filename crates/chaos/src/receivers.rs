@@ -28,6 +28,11 @@ struct Shared {
     posts: AtomicU64,
     /// Deliveries that were taken, for receivers that know what they have.
     taken: Mutex<HashMap<String, u64>>,
+    /// Posts of an event after which a receiver that fails is mended for this event; without
+    /// it, it is never.
+    mended_after: Option<u64>,
+    /// Posts that have failed, by path and event.
+    failed: Mutex<HashMap<(String, String), u64>>,
 }
 
 enum Reply {
@@ -37,9 +42,14 @@ enum Reply {
 }
 
 impl Receivers {
-    pub(crate) async fn start(seed: u64, recorder: Recorder) -> Result<Self> {
-        let (posts, taken) = (AtomicU64::new(0), Mutex::default());
-        let shared = Arc::new(Shared { seed, recorder, posts, taken });
+    pub(crate) async fn start(
+        seed: u64,
+        recorder: Recorder,
+        mended_after: Option<u64>,
+    ) -> Result<Self> {
+        let posts = AtomicU64::new(0);
+        let (taken, failed) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { seed, recorder, posts, taken, mended_after, failed });
         Ok(Self(Listening::start(move |stream| Arc::clone(&shared).serve(stream)).await?))
     }
 
@@ -104,6 +114,14 @@ impl Shared {
         }
     }
 
+    fn is_mended(&self, path: &str, post: &Post) -> bool {
+        let Some(mended_after) = self.mended_after else { return false };
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = failed.entry((path.to_owned(), post.event_id.clone())).or_default();
+        *times += 1;
+        *times > mended_after
+    }
+
     fn reply(&self, path: &str, post: &Post) -> Reply {
         let habit = path.split('/').nth(1).unwrap_or_default();
         let chance = draw(self.seed, habit, &post.delivery);
@@ -117,7 +135,7 @@ impl Shared {
                 2 => now(301),
                 _ => now(500),
             },
-            "fails" => now(500),
+            "fails" => now(if self.is_mended(path, post) { 200 } else { 500 }),
             "rejects" => now(if post.number <= chance % 2 { 500 } else { 406 }),
             // Takes a delivery once, and says that it has it from then on.
             "knows" => {

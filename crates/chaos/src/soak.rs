@@ -57,6 +57,10 @@ pub(crate) struct Soak {
     directory: std::path::PathBuf,
 }
 
+/// Posts of an event that fail: those of two deliveries. What failed for ever would be sent
+/// again for ever, and there would be more of it each day.
+const MENDED_AFTER: u64 = 12;
+
 /// What there is at one moment.
 #[derive(Clone, Debug, Serialize)]
 struct Sample {
@@ -88,7 +92,8 @@ pub(crate) async fn run(options: Soak) -> Result<()> {
     let epoch_ms = rig.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
     let epoch_ms = epoch_ms.trim().parse::<u64>()? - recorder.now_ms();
     recorder.note(Fact::Began { setup: setup.clone(), epoch_ms });
-    let receivers = Receivers::start(setup.seed, recorder.clone()).await?;
+    let mended = Some(MENDED_AFTER);
+    let receivers = Receivers::start(setup.seed, recorder.clone(), mended).await?;
     let clients = Arc::new(Clients::new(&rig, recorder.clone(), setup.clone(), options.rate));
     clients.prepare(&rig, &receivers).await?;
     let mut tasks = JoinSet::new();

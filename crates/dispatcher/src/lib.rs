@@ -58,6 +58,9 @@ pub async fn run(
     tasks: Tasks,
 ) -> anyhow::Result<()> {
     readiness.expect("dispatcher");
+    for family in egress::families_without_a_route() {
+        tracing::warn!(family, "this machine has no route out: nobody is called by this family");
+    }
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
     let recent = RecentOutcomes::start(bus.clone(), &tasks, past::is_try);
     let shards = bus.config().shards;

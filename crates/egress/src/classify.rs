@@ -8,7 +8,7 @@ use rustls::pki_types::InvalidDnsNameError;
 use crate::answer::{Failure, FailureKind};
 use crate::client::MAX_ANSWER_HEADERS;
 use crate::progress::Stage;
-use crate::{proxy, tls};
+use crate::{proxy, routes, tls};
 
 /// Longest detail, in characters.
 const DETAIL_CHARS: usize = 300;
@@ -73,10 +73,15 @@ fn of_a_connection(causes: &[&(dyn Error + 'static)]) -> Option<Failure> {
     is_name.then(|| Failure::new(FailureKind::InvalidUrl, detail))
 }
 
-fn not_connected(error: Option<&io::Error>, stage: Stage) -> Failure {
+pub(crate) fn not_connected(error: Option<&io::Error>, stage: Stage) -> Failure {
     let Some(error) = error else {
         return Failure::new(FailureKind::Connect, "no connection");
     };
+    if has_no_route(error) {
+        // Without one to anywhere it is ours; without one to this host it is not.
+        let kind = if routes::lead_anywhere() { FailureKind::Connect } else { FailureKind::Local };
+        return Failure::new(kind, NO_ROUTE);
+    }
     let detail = io_detail(error);
     if is_local(error) {
         Failure::new(FailureKind::Local, detail)
@@ -156,9 +161,21 @@ fn io_detail(error: &io::Error) -> String {
         E::ConnectionRefused => "the connection was refused".to_owned(),
         E::ConnectionReset | E::ConnectionAborted => "the connection was reset".to_owned(),
         E::BrokenPipe | E::UnexpectedEof => "the connection was closed".to_owned(),
+        E::NetworkUnreachable | E::PermissionDenied => NO_ROUTE.to_owned(),
         E::HostUnreachable => "the host cannot be reached".to_owned(),
         _ => error.to_string(),
     }
+}
+
+const NO_ROUTE: &str = "there is no route to the host";
+
+/// Whether this machine has no way there: no route, one that is closed, or one into a black hole.
+fn has_no_route(error: &io::Error) -> bool {
+    /// Linux: what a connection into a black hole is refused with.
+    const EINVAL: i32 = 22;
+    use io::ErrorKind as E;
+    matches!(error.kind(), E::NetworkUnreachable | E::PermissionDenied)
+        || error.raw_os_error() == Some(EINVAL)
 }
 
 /// Whether this machine had nothing to connect with.
@@ -169,11 +186,7 @@ fn is_local(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     matches!(
         error.kind(),
-        io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::OutOfMemory
-            | io::ErrorKind::PermissionDenied
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkDown | io::ErrorKind::OutOfMemory
     ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }
 
@@ -183,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_sockets_or_network_is_our_fault() {
-        for code in [23, 24, 105, 99, 100, 101, 12, 13] {
+        for code in [23, 24, 105, 99, 100, 12] {
             let error = io::Error::from_raw_os_error(code);
             assert!(is_local(&error), "{error}");
         }

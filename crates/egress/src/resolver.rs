@@ -12,6 +12,7 @@ use crate::answer::{Failure, FailureKind};
 use crate::names::{Names, NotFound};
 use crate::progress::{Progress, Stage};
 use crate::proxy::EgressProxy;
+use crate::routes;
 
 /// The most addresses of a family that are tried. A name may have hundreds, and
 /// none must make us knock at hundreds of doors.
@@ -64,6 +65,16 @@ impl VettingResolver {
         // have us try the good one first and the bad one next.
         for address in &addresses {
             self.policy.vet(*address).map_err(|_| Failure::new(FailureKind::Dns, LEADS_NOWHERE))?;
+        }
+        let is_mixed =
+            addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6);
+        if is_mixed && self.proxy.is_none() {
+            // A family without a way there would be tried last, and be what is told.
+            let has_route: Vec<bool> = addresses.iter().copied().map(routes::leads_to).collect();
+            if has_route.contains(&true) {
+                let mut has_route = has_route.into_iter();
+                addresses.retain(|_| has_route.next() == Some(true));
+            }
         }
         let (mut of_v4, mut of_v6) = (0, 0);
         if self.proxy.is_some() {

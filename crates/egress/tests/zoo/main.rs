@@ -11,6 +11,8 @@ use egress::{Answer, Attempt, Client, EgressConfig, Failure, FailureKind};
 use futures_util::future::join_all;
 use testkit::zoo::{Animal, Certificate, Habit, NAME, Zoo};
 
+mod curl;
+
 const CONNECT: Duration = Duration::from_millis(800);
 const TOTAL: Duration = Duration::from_secs(2);
 /// What a busy machine may take on top.

@@ -3,19 +3,25 @@
 //! What they do and expect stands in `tests/clients`, in their own languages.
 //! Here they get a system, an account of their own, and deliveries to verify.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use protocol::v1::Event;
 use serde_json::json;
-use testkit::{Mailbox, Received, Reply, tools};
+use testkit::{Mailbox, Received, Reply, Scratch, tools};
 
 use crate::system::{SOON, System, clicked};
 
 /// A client makes about a hundred calls, and each is one answer away.
 const CLIENT_WITHIN: Duration = Duration::from_secs(60);
+
+/// A tool that is to be built fetches what it is built from, on a first run.
+const BUILT_WITHIN: Duration = Duration::from_secs(300);
+/// The page that has a row for each client.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
 
 /// More calls a minute than any client makes.
 const NO_RATE_LIMIT: (&str, &str) = ("SETTINGS_RATE_LIMIT", "1000000");
@@ -30,9 +36,64 @@ pub(crate) fn script(mut interpreter: Command, name: &str, arguments: &[&str]) -
     interpreter
 }
 
-/// Runs a driver to its end. What it printed shows when the test fails.
-async fn drive(what: &str, command: Command, input: &str) {
-    println!("{what}:\n{}", tools::run(what, command, input, CLIENT_WITHIN).await);
+/// Runs a driver to its end, and returns what it printed, which shows when the test fails.
+async fn drive(what: &str, command: Command, input: &str) -> String {
+    let printed = tools::run(what, command, input, CLIENT_WITHIN).await;
+    println!("{what}:\n{printed}");
+    printed
+}
+
+/// Compares what a client did with its row in the documentation.
+async fn is_documented(system: &System, client: &str, version: &str, printed: &str) {
+    let checks = printed.lines().filter(|line| line.starts_with("ok ")).count();
+    let calls = calls_of(system).await.len();
+    let row = format!("| {client} | {version} | {calls} | {checks} |");
+    let page = std::fs::read_to_string(PAGE).expect("the page");
+    assert!(page.lines().any(|line| line == row), "docs/compatibility.md has no row\n{row}");
+}
+
+/// The different calls that customers have made of this system: method and path.
+async fn calls_of(system: &System) -> BTreeSet<String> {
+    let page = format!("http://{}/metrics", system.ops["all"]);
+    let answer = testkit::http::get(page).send().await.expect("metrics").expect_status(200);
+    let answer = answer.text();
+    let series = answer.lines().filter(|line| line.starts_with("postrider_settings_api_requests"));
+    let of = |line: &str, label: &str| {
+        let (_, value) = line.split_once(&format!("{label}=\""))?;
+        value.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    series.filter_map(|line| Some(of(line, "method")? + " " + &of(line, "route")?)).collect()
+}
+
+/// Whether a tool that a user may lack is there. In CI it has to be.
+#[expect(clippy::disallowed_methods, reason = "a setting of CI, not of the product")]
+fn is_there(program: &str, version: &str) -> bool {
+    let is_there = Command::new(program).arg(version).output().is_ok();
+    if !is_there {
+        println!("skipped: {program} is not installed");
+        assert!(std::env::var_os("CI").is_none(), "{program} is required in CI");
+    }
+    is_there
+}
+
+/// A copy of a driver's folder, to be built there.
+fn copied(name: &str) -> Scratch {
+    let scratch = Scratch::new().expect("a directory");
+    copy(&folder(name), scratch.path());
+    scratch
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&to).expect("made");
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
+    }
 }
 
 /// The key and the domain of a new account with this name.
@@ -92,7 +153,10 @@ async fn the_client_from_npm_drives_every_call_and_its_users_verify_deliveries()
         let (key, domain) = account(&system, &name).await;
         let arguments = ["api", &url, &key, &domain, &receiver, transport];
         let command = script(node.command(), "mailgun.mjs", &arguments);
-        drive(&format!("mailgun.js by {transport}"), command, "").await;
+        let printed = drive(&format!("mailgun.js by {transport}"), command, "").await;
+        if transport == "http" {
+            is_documented(&system, "mailgun.js (npm)", "14.0.1", &printed).await;
+        }
         let bodies = deliver_and_retry(&system, &name, &domain).await;
         let command = script(node.command(), "mailgun.mjs", &["verify", &url, &key]);
         drive("signatures by node", command, &bodies).await;
@@ -106,10 +170,64 @@ async fn the_client_from_pypi_drives_every_call_and_verifies_deliveries() {
     let url = system.url("");
     let (key, domain) = account(&system, "from-pypi").await;
     let command = script(python.command(), "mailgun_py.py", &["api", &url, &key, &domain]);
-    drive("mailgun of PyPI", command, "").await;
+    let printed = drive("mailgun of PyPI", command, "").await;
+    is_documented(&system, "mailgun (PyPI)", "1.10.0", &printed).await;
     let bodies = deliver_and_retry(&system, "from-pypi", &domain).await;
     let command = script(python.command(), "mailgun_py.py", &["verify", &url, &key]);
     drive("signatures by mailgun of PyPI", command, &bodies).await;
+}
+
+#[tokio::test]
+async fn the_client_for_go_drives_every_call_and_verifies_deliveries() {
+    if !is_there("go", "version") {
+        return;
+    }
+    let built = copied("go");
+    let mut build = Command::new("go");
+    build.current_dir(built.path()).args(["build", "-mod=readonly", "-o", "driver", "."]);
+    tools::run("go build", build, "", BUILT_WITHIN).await;
+    let (system, _mailbox) = start().await;
+    let (url, receiver) = (system.url(""), system.receiver.url(""));
+    let (key, domain) = account(&system, "for-go").await;
+    let driver = || Command::new(built.path().join("driver"));
+    let mut command = driver();
+    command.args(["api", &url, &key, &domain, &receiver]);
+    let printed = drive("mailgun-go", command, "").await;
+    is_documented(&system, "mailgun-go", "5.14.0", &printed).await;
+    let bodies = deliver_and_retry(&system, "for-go", &domain).await;
+    let mut command = driver();
+    command.args(["verify", &url, &key]);
+    drive("signatures by mailgun-go", command, &bodies).await;
+}
+
+#[tokio::test]
+async fn the_client_for_java_drives_every_call_and_its_users_verify_deliveries() {
+    if !is_there("mvn", "--version") {
+        return;
+    }
+    let built = copied("java");
+    let mut build = Command::new("mvn");
+    build.current_dir(built.path()).args(["-q", "-B", "compile", "dependency:build-classpath"]);
+    build.arg("-Dmdep.outputFile=classpath");
+    tools::run("mvn compile", build, "", BUILT_WITHIN).await;
+    let libraries = std::fs::read_to_string(built.path().join("classpath")).expect("a class path");
+    let classes = format!("{}:{libraries}", built.path().join("target/classes").display());
+    let (system, _mailbox) = start().await;
+    let (url, receiver) = (system.url(""), system.receiver.url(""));
+    let (key, domain) = account(&system, "for-java").await;
+    let driver = || {
+        let mut java = Command::new("java");
+        java.args(["-cp", &classes, "Driver"]);
+        java
+    };
+    let mut command = driver();
+    command.args(["api", &url, &key, &domain, &receiver]);
+    let printed = drive("mailgun-java", command, "").await;
+    is_documented(&system, "mailgun-java", "2.4.1", &printed).await;
+    let bodies = deliver_and_retry(&system, "for-java", &domain).await;
+    let mut command = driver();
+    command.args(["verify", &url, &key]);
+    drive("signatures by java", command, &bodies).await;
 }
 
 #[tokio::test]

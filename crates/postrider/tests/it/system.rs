@@ -26,6 +26,8 @@ const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a
 /// A platform under test and one receiver. Everything ends when it is dropped.
 pub(crate) struct System {
     processes: BTreeMap<&'static str, Postrider>,
+    /// Where each process serves its metrics, by its name.
+    pub(crate) ops: BTreeMap<&'static str, SocketAddr>,
     settings: Vec<(String, String)>,
     /// Settings of one role alone: role, name, value.
     own_settings: Vec<(&'static str, String, String)>,
@@ -193,6 +195,7 @@ impl System {
         let own_settings = Vec::new();
         Self {
             processes,
+            ops: BTreeMap::new(),
             settings,
             own_settings,
             http,
@@ -235,6 +238,7 @@ impl System {
         crash_point: Option<&str>,
     ) -> SocketAddr {
         let ops = loopback();
+        self.ops.insert(name, ops);
         let mut settings = self.settings.clone();
         settings.push(("POSTRIDER_OPS_ADDR".to_owned(), ops.to_string()));
         for (_, own, value) in self.own_settings.iter().filter(|(of, ..)| *of == role) {

@@ -102,27 +102,66 @@ impl FilterField {
         ("severity", Self::Severity),
     ];
 
-    /// The condition that one word of an expression stands for. `None` for
-    /// what cannot be compared with this field.
-    pub fn term(self, term: &str) -> Option<EventFilter> {
+    /// The condition that one word of an expression stands for.
+    ///
+    /// # Errors
+    /// When the word can be none of this field's values.
+    pub fn term(self, term: &str) -> Result<EventFilter, InvalidFilter> {
         let term = term.to_lowercase();
-        Some(match self {
-            Self::Event => EventFilter::Event(term),
-            Self::Severity => EventFilter::Severity(term),
-            Self::Size => EventFilter::Size(Comparison::Equal, term.parse().ok()?),
+        Ok(match self {
+            Self::Event => {
+                check_event(&term)?;
+                EventFilter::Event(term)
+            }
+            Self::Severity if ["temporary", "permanent"].contains(&term.as_str()) => {
+                EventFilter::Severity(term)
+            }
+            Self::Severity => return Err(InvalidFilter::NotASeverity(term)),
+            Self::Size => match term.parse() {
+                Ok(size) => EventFilter::Size(Comparison::Equal, size),
+                Err(_) => return Err(InvalidFilter::NotANumber(term)),
+            },
             Self::Text(field) => EventFilter::Text(field, field.word(term)),
         })
     }
 
     /// The condition that a quoted text stands for.
-    pub fn quoted(self, text: &str) -> Option<EventFilter> {
+    ///
+    /// # Errors
+    /// Those of [`Self::term`].
+    pub fn quoted(self, text: &str) -> Result<EventFilter, InvalidFilter> {
         match self {
             Self::Text(field) if field != TextField::Tags => {
-                Some(EventFilter::Text(field, Match::Contains(searchable(text))))
+                Ok(EventFilter::Text(field, Match::Contains(searchable(text))))
             }
             _ => self.term(text),
         }
     }
+}
+
+/// The events of Mailgun, by the names in payloads (reference §8.1): those that never occur here
+/// among them.
+const EVENTS: [&str; 12] = [
+    "accepted",
+    "delivered",
+    "failed",
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "complained",
+    "rejected",
+    "stored",
+    "list_member_uploaded",
+    "list_member_upload_error",
+    "list_uploaded",
+];
+
+/// Looks whether an event has this name, in lower case.
+///
+/// # Errors
+/// When none has: the text says which there are.
+pub fn check_event(name: &str) -> Result<(), InvalidFilter> {
+    if EVENTS.contains(&name) { Ok(()) } else { Err(InvalidFilter::NotAnEvent(name.to_owned())) }
 }
 
 impl TextField {

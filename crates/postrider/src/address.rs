@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use chassis::Env;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::cli::Credentials;
 
@@ -18,21 +18,93 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection whose calls carry a token, if there is one.
 pub(crate) type Connection = InterceptedService<Channel, Token>;
 
-/// Connects to a service: at the address from the command line, or where the
-/// environment says that the service listens, or at its default.
-pub(crate) async fn connect(
-    given: Option<&str>,
+/// A service that an operator's command calls.
+pub(crate) struct Service {
+    name: &'static str,
+    /// The setting that says where it listens.
     setting: &'static str,
     default: &'static str,
+}
+
+pub(crate) const ADMIN: Service =
+    Service { name: "Admin", setting: "POSTRIDER_ADMIN_ADDR", default: "127.0.0.1:9092" };
+pub(crate) const INGEST: Service =
+    Service { name: "Ingest", setting: "POSTRIDER_INGEST_GRPC_ADDR", default: "127.0.0.1:9090" };
+
+impl Service {
+    /// At the address from the command line, or where the environment says that the service
+    /// listens, or at its default.
+    fn address(&self, given: Option<&str>) -> String {
+        match given {
+            Some(address) => address.to_owned(),
+            None => Env::of_process().read(self.setting, self.default, ""),
+        }
+    }
+
+    /// Connects to it.
+    pub(crate) async fn connect(
+        &self,
+        given: Option<&str>,
+        credentials: &Credentials,
+    ) -> anyhow::Result<Connection> {
+        connect(&self.address(given), self.setting, credentials).await
+    }
+
+    /// Why a call has failed, if something else answers at this address.
+    pub(crate) fn is_elsewhere(
+        &self,
+        given: Option<&str>,
+        status: &Status,
+    ) -> Option<anyhow::Error> {
+        let Self { name, setting, default } = self;
+        let text = with_causes(status);
+        let is_elsewhere = match status.code() {
+            // Another gRPC service, or HTTP of any kind.
+            Code::Unimplemented => true,
+            Code::Cancelled | Code::Internal | Code::Unknown | Code::Unavailable => {
+                NO_GRPC.iter().any(|no| text.contains(no))
+            }
+            _ => false,
+        };
+        is_elsewhere.then(|| {
+            let address = self.address(given);
+            anyhow!(
+                "{address} does not answer as the {name} service does ({text}); if it is another \
+                 door, --addr or {setting} say where the service is (usually {default})"
+            )
+        })
+    }
+}
+
+/// How the library tells an answer that is not gRPC, or none at all: HTTP/1.1 servers hang up
+/// on the first bytes of HTTP/2, sooner or later.
+const NO_GRPC: [&str; 5] = [
+    "compression flag",
+    "protocol error",
+    "grpc-status header missing",
+    "operation was canceled",
+    "transport error",
+];
+
+/// The words of a status and of all that has led to it.
+pub(crate) fn with_causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+async fn connect(
+    address: &str,
+    setting: &'static str,
     credentials: &Credentials,
 ) -> anyhow::Result<Connection> {
     // First, so that a wrong file is told without any service.
     let token = Token::read(credentials)?;
-    let address = match given {
-        Some(address) => address.to_owned(),
-        None => Env::of_process().read(setting, default, ""),
-    };
-    let url = to_url(&address, asks_for_tls(credentials));
+    let url = to_url(address, asks_for_tls(credentials));
     let mut endpoint = Endpoint::from_shared(url.clone())
         .with_context(|| format!("{address} is no address; expected http://host:port"))?
         .connect_timeout(CONNECT_TIMEOUT);

@@ -18,7 +18,7 @@ use protocol::v1::{
 use tonic::{Code, Response, Status, Streaming};
 
 use self::show::Show;
-use crate::address::{Connection, connect};
+use crate::address::{ADMIN, Connection, with_causes};
 use crate::cli::{
     AccountCommand, AccountStatus, Admin, AdminOptions, DomainCommand, KeyCommand, Limit,
     QuotaArguments, SettingsCommand, WebhookCommand,
@@ -212,10 +212,10 @@ async fn follow<T: Show + Default>(
     begun: Result<Response<Streaming<T>>, Status>,
     so_far: impl Fn(&T) -> String,
 ) -> anyhow::Result<ExitCode> {
-    let mut progress = begun.map_err(refused)?.into_inner();
+    let mut progress = begun.map_err(|status| refused(to, &status))?.into_inner();
     let mut last = T::default();
     let mut told = Instant::now();
-    while let Some(now) = progress.message().await.map_err(refused)? {
+    while let Some(now) = progress.message().await.map_err(|status| refused(to, &status))? {
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             eprintln!("{}", so_far(&now));
@@ -226,15 +226,14 @@ async fn follow<T: Show + Default>(
 }
 
 async fn client(to: &AdminOptions) -> anyhow::Result<AdminClient<Connection>> {
-    let (addr, default) = (to.addr.as_deref(), "127.0.0.1:9092");
-    Ok(AdminClient::new(connect(addr, "POSTRIDER_ADMIN_ADDR", default, &to.credentials).await?))
+    Ok(AdminClient::new(ADMIN.connect(to.addr.as_deref(), &to.credentials).await?))
 }
 
 fn answer<T: Show>(
     to: &AdminOptions,
     answer: Result<Response<T>, Status>,
 ) -> anyhow::Result<ExitCode> {
-    let answer = answer.map_err(refused)?.into_inner();
+    let answer = answer.map_err(|status| refused(to, &status))?.into_inner();
     if to.json {
         let mut json = serde_json::to_string_pretty(&answer)?;
         json.push('\n');
@@ -244,13 +243,16 @@ fn answer<T: Show>(
 }
 
 /// The service's own words; its gRPC code only where they may need it.
-fn refused(status: Status) -> anyhow::Error {
+fn refused(to: &AdminOptions, status: &Status) -> anyhow::Error {
+    if let Some(error) = ADMIN.is_elsewhere(to.addr.as_deref(), status) {
+        return error;
+    }
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::ResourceExhausted => anyhow!("{}", status.message()),
-        code => anyhow!("the Admin service answered {code:?}: {}", status.message()),
+        code => anyhow!("the Admin service answered {code:?}: {}", with_causes(status)),
     }
 }

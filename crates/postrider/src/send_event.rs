@@ -10,7 +10,7 @@ use protocol::v1::ingest_client::IngestClient;
 use protocol::v1::publish_result::Status;
 use protocol::v1::{PublishResult, PublishStreamRequest};
 
-use crate::address::connect;
+use crate::address::INGEST;
 use crate::cli::SendEvent;
 use crate::output;
 
@@ -19,16 +19,16 @@ pub(crate) async fn run(command: SendEvent) -> anyhow::Result<ExitCode> {
     // First, so that a wrong file is told without any service.
     let events = ingest::json::parse(&read(&command.file)?)
         .with_context(|| format!("{}", command.file.display()))?;
-    let (addr, setting) = (command.addr.as_deref(), "POSTRIDER_INGEST_GRPC_ADDR");
-    let connection = connect(addr, setting, "127.0.0.1:9090", &command.credentials).await?;
+    let addr = command.addr.as_deref();
+    let connection = INGEST.connect(addr, &command.credentials).await?;
     let mut client = IngestClient::new(connection);
     let total = events.len();
     let requests = events.into_iter().map(|event| PublishStreamRequest { event: Some(event) });
     let answers = client.publish_stream(tokio_stream::iter(requests)).await;
-    let mut answers = answers.map_err(broken)?.into_inner();
+    let mut answers = answers.map_err(|status| broken(addr, &status))?.into_inner();
     let mut answered = 0;
     let mut stored = 0;
-    while let Some(answer) = answers.message().await.map_err(broken)? {
+    while let Some(answer) = answers.message().await.map_err(|status| broken(addr, &status))? {
         let result = answer.result.unwrap_or_default();
         answered += 1;
         stored += usize::from(is_stored(&result));
@@ -47,8 +47,9 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-fn broken(status: tonic::Status) -> anyhow::Error {
-    anyhow!("ingest answered {:?}: {}", status.code(), status.message())
+fn broken(addr: Option<&str>, status: &tonic::Status) -> anyhow::Error {
+    let answered = || anyhow!("ingest answered {:?}: {}", status.code(), status.message());
+    INGEST.is_elsewhere(addr, status).unwrap_or_else(answered)
 }
 
 fn is_stored(result: &PublishResult) -> bool {

@@ -127,6 +127,23 @@ impl All {
 }
 
 #[tokio::test]
+async fn another_door_of_the_platform_is_told_as_not_the_admin_service() {
+    let env = TestEnv::new();
+    let all = All::start(&env.nats_url, &env.database_url, &env.region).await;
+    let mut doors = vec![all.ops.to_string()];
+    let of = |name: &str| all.variables.iter().find(|(known, _)| known.contains(name));
+    doors.extend(
+        ["_HTTP_ADDR", "INGEST_GRPC", "INGEST_HTTP"].map(|name| of(name).unwrap().1.clone()),
+    );
+    for door in doors {
+        let refused = all.refuse(&format!("admin account list --addr {door}")).await;
+        let is_told = refused.contains("does not answer as the Admin service does")
+            && refused.contains("POSTRIDER_ADMIN_ADDR");
+        assert!(is_told && refused.contains(&door), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn an_operator_sets_up_accounts_and_sends_events() {
     let env = TestEnv::new();
     let mut all = All::start(&env.nats_url, &env.database_url, &env.region).await;

@@ -59,7 +59,8 @@ pub(crate) async fn list(
         is_disabled: match query.first("state") {
             None => None,
             Some("active") => Some(false),
-            Some("disabled") => Some(true),
+            // Go's client calls it so.
+            Some("disabled" | "inactive") => Some(true),
             // There is no such domain: what is made here is active at once.
             Some("unverified") => return Ok(respond::ok(&DomainList::of(&[], 0))),
             Some(_) => {

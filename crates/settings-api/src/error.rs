@@ -162,7 +162,8 @@ impl From<StoreError> for ApiError {
             StoreError::DomainDisabled => Self::forbidden("Domain is disabled"),
             // It was open a moment ago, when the caller was let in.
             StoreError::AccountClosed => Self::forbidden("Account is closed"),
-            StoreError::Database(_)
+            StoreError::Unreachable { .. }
+            | StoreError::Database(_)
             | StoreError::Migrate(_)
             | StoreError::NotMigrated { .. }
             | StoreError::Corrupt(_)

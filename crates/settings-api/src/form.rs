@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
 pub(crate) use self::with_query::{Query, WithQuery};
@@ -192,9 +192,15 @@ fn media_type(content_type: &str) -> String {
 
 /// Reads a body that is to be JSON, of this shape.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    // A list would be taken for the fields in their order.
-    if body.trim_ascii_start().starts_with(b"[") {
-        return Err(ApiError::bad_request("the body has wrong fields: it must be a JSON object"));
+    if !body.trim_ascii_start().starts_with(b"{") {
+        // A list would be taken for the fields in their order.
+        let message = if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            "the body has wrong fields: it must be a JSON object"
+        } else {
+            "the body is not valid JSON: expected an object such as {\"name\": \"value\"}; \
+             this call takes application/json, and no form"
+        };
+        return Err(ApiError::bad_request(message));
     }
     check_no_nul(body)?;
     serde_json::from_slice(body).map_err(|error| {

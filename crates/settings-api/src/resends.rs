@@ -112,6 +112,13 @@ async fn create(
     Body(body): Body,
 ) -> Result {
     let wanted = request::read(&body, &caller.account_id)?;
+    // A subaccount would learn of its parent's URLs, to which its own deliveries go as well.
+    if let Some(target_id) = wanted.target_id
+        && Viewer::of(&caller).sees_parent()
+        && !api.store.has_target(&caller.account_id, target_id, &wanted.target).await?
+    {
+        return Err(request::of_nobody(&wanted.target));
+    }
     let resend_id = uuid::Builder::from_random_bytes(chassis::entropy::bytes()).into_uuid();
     let new = NewResend {
         target_id: wanted.target_id,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migration};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::deployment::UNDEFINED_TABLE;
 use crate::history::partitions::before_10;
@@ -124,6 +124,44 @@ impl Store {
         Self { pool, url: Arc::new(config.url.clone()) }
     }
 
+    /// Makes one connection, and says why if that cannot be done: the pool tries again for as
+    /// long as it may, and has nothing to say then but that its time is up.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`].
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        let options = self.url.options("postrider");
+        let unreachable = |reason: String, may_pass| StoreError::Unreachable {
+            at: format!(
+                "{}:{}/{}",
+                options.get_host(),
+                options.get_port(),
+                options.get_database().unwrap_or_default()
+            ),
+            reason,
+            may_pass,
+        };
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+            Ok(Ok(connection)) => {
+                // The server notices also where this does not reach it.
+                let _ = connection.close().await;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                let reason = match &error {
+                    sqlx::Error::Database(error) => error.message().to_owned(),
+                    sqlx::Error::Io(error) => error.to_string(),
+                    error => error.to_string(),
+                };
+                Err(unreachable(reason, StoreError::Database(error).is_unavailable()))
+            }
+            Err(_) => {
+                let reason = format!("it has not answered for {} s", ACQUIRE_TIMEOUT.as_secs());
+                Err(unreachable(reason, true))
+            }
+        }
+    }
+
     /// Brings the schema up to date. Replicas that start together wait for each other.
     /// Where there is nothing to be done it takes no right but to look.
     ///
@@ -131,6 +169,7 @@ impl Store {
     /// Those of the database, a schema that is newer than this release, and
     /// [`StoreError::NotMigrated`].
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.reach().await?;
         // A connection of its own, without the limits above: a migration may
         // take long, and so may waiting for another replica's.
         let pool = PgPoolOptions::new()

@@ -96,6 +96,7 @@ impl Store {
     /// [`StoreError::OtherRegion`], or those of the database, a missing schema
     /// among them.
     pub async fn claim_for_region(&self, region: &str) -> Result<(), StoreError> {
+        self.reach().await?;
         // Most often it was claimed long ago, and nothing is written.
         sqlx::query!(
             "INSERT INTO deployment (region) SELECT $1 \

@@ -103,6 +103,16 @@ pub enum StoreError {
         AccountStatus::Closed => "closed",
     })]
     Already(AccountStatus),
+    /// No connection to the database could be made.
+    #[error("the database at {at} cannot be used: {reason}")]
+    Unreachable {
+        /// Host, port and name.
+        at: String,
+        /// Of the system, or of the database.
+        reason: String,
+        /// Whether the same may go well a little later.
+        may_pass: bool,
+    },
     /// The database did not do what it was asked to.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
@@ -160,6 +170,7 @@ impl StoreError {
     /// succeed a little later.
     pub fn is_unavailable(&self) -> bool {
         let error = match self {
+            Self::Unreachable { may_pass, .. } => return *may_pass,
             Self::Database(error) => error,
             Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => error,
             _ => return false,

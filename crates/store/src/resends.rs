@@ -195,6 +195,34 @@ impl Store {
         Ok(())
     }
 
+    /// Whether an account has a webhook or an alert with this target, the URL or the id of the
+    /// setting, or something that is undelivered there and was not sent again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn has_target(
+        &self,
+        account_id: &str,
+        target_id: Uuid,
+        target: &str,
+    ) -> Result<bool, StoreError> {
+        let has = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM domain_webhooks JOIN domains d USING (domain_id) \
+                 WHERE d.account_id = $1 AND d.deleted_at IS NULL AND url = $3) \
+             OR EXISTS (SELECT FROM account_webhooks WHERE account_id = $1 AND url = $3) \
+             OR EXISTS (SELECT FROM alert_settings \
+                 WHERE account_id = $1 AND setting_id::text = $3) \
+             OR EXISTS (SELECT FROM undelivered WHERE account_id = $1 AND target_id = $2 \
+                 AND sent_again_at IS NULL) AS \"has!\"",
+            account_id,
+            target_id,
+            target
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(has)
+    }
+
     /// The newest hundred jobs of an account, the newest first.
     ///
     /// # Errors

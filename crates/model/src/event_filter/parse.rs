@@ -12,7 +12,7 @@
 //!
 //! `AND`, `OR` and `NOT` are operators in capitals alone.
 
-use super::{Comparison, EventFilter, FilterField};
+use super::{Comparison, EVENTS, EventFilter, FilterField};
 
 /// Words of one expression at most. Each is a comparison for every event that is
 /// looked at.
@@ -36,6 +36,10 @@ pub enum InvalidFilter {
     Unexpected(String),
     #[error("'{0}' is not a whole number")]
     NotANumber(String),
+    #[error("there is no event '{0}'; expected {events}", events = EVENTS.join(", "))]
+    NotAnEvent(String),
+    #[error("there is no severity '{0}'; expected temporary or permanent")]
+    NotASeverity(String),
     #[error("it has more than {MAX_WORDS} words")]
     TooLong,
     #[error("more than {MAX_DEPTH} parentheses are inside each other")]
@@ -173,9 +177,9 @@ impl<'t> Parser<'t> {
                 }
             }),
             Token::Close | Token::Word("AND" | "OR") => Err(token.unexpected()),
-            Token::Quoted(text) => self.field.quoted(text).ok_or_else(|| not_a_number(text)),
+            Token::Quoted(text) => self.field.quoted(text),
             Token::Word(word) if self.field == FilterField::Size => self.size(word),
-            Token::Word(word) => self.field.term(word).ok_or_else(|| not_a_number(word)),
+            Token::Word(word) => self.field.term(word),
         }
     }
 

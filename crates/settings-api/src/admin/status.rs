@@ -42,7 +42,8 @@ impl From<StoreError> for Refused {
             | StoreError::AccountNotClosed { .. }
             | StoreError::LastAdminKey
             | StoreError::DomainDisabled => Status::failed_precondition(message),
-            StoreError::Database(_)
+            StoreError::Unreachable { .. }
+            | StoreError::Database(_)
             | StoreError::Migrate(_)
             | StoreError::NotMigrated { .. }
             | StoreError::Corrupt(_)

@@ -1,6 +1,8 @@
 //! From the conditions of a search to one.
 
-use model::event_filter::{Comparison, EventFilter, FilterField, Match, TextField, searchable};
+use model::event_filter::{
+    Comparison, EventFilter, FilterField, Match, TextField, check_event, searchable,
+};
 use store::history::id;
 
 use super::request::LogsCondition;
@@ -40,8 +42,12 @@ pub(crate) fn condition(
     }
     let mut all = Vec::new();
     if !events.is_empty() {
-        let any = events.iter().map(|event| EventFilter::Event(event.to_lowercase()));
-        all.push(EventFilter::Any(any.collect()));
+        let any = events.iter().map(|event| {
+            let event = event.to_lowercase();
+            let known = check_event(&event).map(|()| EventFilter::Event(event));
+            known.map_err(|error| ApiError::bad_request(format!("events: {error}")))
+        });
+        all.push(EventFilter::Any(any.collect::<Result<_, _>>()?));
     }
     for test in tests.iter().filter(|test| test.attribute != "subaccount") {
         let (negated, comparator) = match test.comparator.as_str() {
@@ -94,7 +100,12 @@ fn one(test: &LogsCondition, comparator: &str, value: &str) -> Result<EventFilte
     let bare = value.trim_start_matches('<').trim_end_matches('>');
     let value = if test.attribute == "message_id" { bare } else { value };
     let filter = match comparator {
-        "=" => texts(Match::Is, value).or_else(|| field.term(value)),
+        "=" => match texts(Match::Is, value) {
+            Some(filter) => Some(filter),
+            None => Some(field.term(value).map_err(|error| {
+                ApiError::bad_request(format!("the filter '{}': {error}", test.attribute))
+            })?),
+        },
         "contains" if !value.is_empty() => texts(Match::Contains, value),
         _ => None,
     };

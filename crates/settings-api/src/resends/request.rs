@@ -113,6 +113,19 @@ pub(crate) fn read(body: &[u8], account_id: &str) -> Result<Wanted, ApiError> {
     Ok(Wanted { target_id, target, outcomes, since, per_second })
 }
 
+/// The answer to a target for which there is nothing, and will be nothing.
+pub(super) fn of_nobody(target: &str) -> ApiError {
+    let message = if Uuid::try_parse(target).is_ok() {
+        format!("alert_setting_id: there is no alert setting {target}")
+    } else {
+        format!(
+            "url: this account has no webhook with the URL {target:?}, and nothing is undelivered \
+             there; GET /postrider/v1/undelivered lists the targets for which something is"
+        )
+    };
+    ApiError::bad_request(message)
+}
+
 pub(crate) fn state(body: &[u8]) -> Result<&'static str, ApiError> {
     let ChangedResend { state } = form::json(body)?;
     ["running", "paused", "cancelled"].into_iter().find(|known| *known == state).ok_or_else(|| {

@@ -294,6 +294,17 @@ async fn what_is_wrong_is_refused() {
         ("ascending=up", "ascending must be yes or no"),
         ("limit=0", "limit must be a number from 1 to 300"),
         ("event=(failed", "the filter 'event' cannot be read: a closing parenthesis is missing"),
+        (
+            "event=delivered%20OR%20deliverd",
+            "the filter 'event' cannot be read: there is no event 'deliverd'; expected accepted, \
+             delivered, failed, opened, clicked, unsubscribed, complained, rejected, stored, \
+             list_member_uploaded, list_member_upload_error, list_uploaded",
+        ),
+        (
+            "severity=final",
+            "the filter 'severity' cannot be read: there is no severity 'final'; expected \
+             temporary or permanent",
+        ),
         ("size=big", "the filter 'size' cannot be read: 'big' is not a whole number"),
     ] {
         let answer = send(world.call("GET", &format!("/v3/{DOMAIN}/events?{query}"))).await;

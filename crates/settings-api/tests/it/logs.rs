@@ -217,6 +217,17 @@ async fn what_is_wrong_is_refused() {
     ] {
         assert_message(&ask(&world, &search).await, 400, message);
     }
+    for (search, beginning) in [
+        (
+            json!({"events": ["deliverd"]}),
+            "events: there is no event 'deliverd'; expected accepted",
+        ),
+        (with("event", "=", "open"), "the filter 'event': there is no event 'open'; expected"),
+        (with("severity", "!=", "final"), "the filter 'severity': there is no severity 'final'"),
+    ] {
+        let answer = ask(&world, &search).await.expect_status(400);
+        assert!(answer.text().contains(beginning), "{}", answer.text());
+    }
     let unknown = ask(&world, &json!({"colour": "red"})).await;
     assert_eq!(unknown.status, 400, "{}", unknown.text());
     assert!(unknown.text().contains("unknown field `colour`"), "{}", unknown.text());

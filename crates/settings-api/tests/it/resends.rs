@@ -12,7 +12,7 @@ use protocol::v1::{
 use serde_json::{Value, json};
 use testkit::{SlowLink, TestEnv, eventually};
 
-use crate::world::{DEADLINE, Servers, World, assert_answer, assert_message, send};
+use crate::world::{DEADLINE, Servers, World, assert_message, send};
 
 const RESENDS: &str = "/postrider/v1/resends";
 const URL: &str = "https://hooks.example.net/mail";
@@ -134,7 +134,7 @@ async fn a_job_is_paused_runs_on_and_is_cancelled() {
     let left = waiting(&env);
     assert_eq!(left, (30 - sent).to_string());
     // Another job runs to its end, and this one stays as it was.
-    let body = json!({"url": "https://hooks.example.net/other", "per_second": 2});
+    let body = json!({"outcomes": ["rejected"], "per_second": 2});
     let other = send(world.call("POST", RESENDS).json(&body)).await.expect_status(200).json();
     wait_for_state(&world, other["id"].as_str().expect("an id"), "done").await;
     assert_eq!(waiting(&env), left, "nothing is sent while it is paused");
@@ -192,9 +192,33 @@ async fn wrong_jobs_are_refused() {
         let message = message.replace('"', "\\\"");
         assert_message(&send(world.call("POST", RESENDS).json(&body)).await, 400, &message);
     }
+    let of_nobody = "url: this account has no webhook with the URL \\\"https://hooks.example.net/mail\\\", \
+                     and nothing is undelivered there; GET /postrider/v1/undelivered lists the \
+                     targets for which something is";
+    assert_message(
+        &send(world.call("POST", RESENDS).json(&json!({"url": URL}))).await,
+        400,
+        of_nobody,
+    );
+    let id = "5f0a3a5e-0a9f-4a37-9d3c-0d5b0f4a7e21";
+    let of_no_setting = format!("alert_setting_id: there is no alert setting {id}");
+    let answer = send(world.call("POST", RESENDS).json(&json!({"alert_setting_id": id}))).await;
+    assert_message(&answer, 400, &of_no_setting);
+    // With a webhook there may be something later.
+    ended(&env, "another", URL, "held", 1);
+    assert_message(
+        &send(world.call("POST", RESENDS).json(&json!({"url": URL}))).await,
+        400,
+        of_nobody,
+    );
+    let webhook =
+        world.call("POST", "/v1/webhooks").form(&[("url", URL), ("event_types", "clicked")]);
+    send(webhook).await.expect_status(200);
+    let made = send(world.call("POST", RESENDS).json(&json!({"url": URL}))).await;
+    let made = made.expect_status(200).json()["id"].as_str().expect("an id").to_owned();
+    wait_for_state(&world, &made, "done").await;
     let path = format!("{RESENDS}/00000000-0000-4000-8000-000000000000");
     assert_message(&send(world.call("GET", &path)).await, 404, "resend not found");
-    assert_answer(&send(world.call("GET", RESENDS)).await, 200, r#"{"resends":[]}"#);
 }
 
 /// Whatever a newer version calls an end, what can be done about each of them is

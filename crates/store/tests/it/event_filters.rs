@@ -227,7 +227,19 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn expression(field: &'static str) -> BoxedStrategy<Expression> {
-    let leaf = if field == "size" {
+    let of_a_list = |names: &'static [&'static str]| {
+        let name = proptest::sample::select(names).prop_map(str::to_owned);
+        prop_oneof![
+            3 => name.clone().prop_map(Expression::Word),
+            1 => name.prop_map(Expression::Quoted),
+        ]
+        .boxed()
+    };
+    let leaf = if field == "event" {
+        of_a_list(&["failed", "clicked", "Delivered", "opened", "accepted", "stored"])
+    } else if field == "severity" {
+        of_a_list(&["temporary", "Permanent"])
+    } else if field == "size" {
         let sign = proptest::sample::select(&["", ">", ">=", "<", "<=", "> "][..]);
         (sign, -1..5_i64)
             .prop_map(|(sign, number)| Expression::Range(sign.trim_end(), number))

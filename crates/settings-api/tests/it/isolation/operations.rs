@@ -209,7 +209,7 @@ impl Operation {
             "set_policies" => json!({"message": {"preset": "resilient"}}),
             "set_url_options" => json!({"url": url, "headers": {"x-number": url}}),
             "pause_url" => json!({"url": CLICKED, "paused": true}),
-            "create_resend" => json!({"url": url}),
+            "create_resend" => json!({"outcomes": ["held"]}),
             "resend_event" => json!({"all": true}),
             "change_resend" => json!({"state": "cancelled"}),
             "set_subaccount_monthly_limit" => json!({"limit": 7}),

@@ -59,7 +59,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     readiness.expect("dispatcher");
     for family in egress::families_without_a_route() {
-        tracing::warn!(family, "this machine has no route out: nobody is called by this family");
+        tracing::info!(family, "no route out by this family: nobody is called by it");
     }
     let outcomes = OutcomeWriter::start(bus.clone(), &tasks);
     let recent = RecentOutcomes::start(bus.clone(), &tasks, past::is_try);

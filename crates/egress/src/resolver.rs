@@ -24,6 +24,8 @@ pub(crate) struct VettingResolver {
     policy: Arc<AddressPolicy>,
     names: Names,
     proxy: Option<EgressProxy>,
+    /// Whether this machine has a way to an address.
+    has_route: fn(IpAddr) -> bool,
 }
 
 /// The words for a name that does not exist, and for one that leads where receivers may not
@@ -36,7 +38,7 @@ impl VettingResolver {
         names: Names,
         proxy: Option<EgressProxy>,
     ) -> Self {
-        Self { policy, names, proxy }
+        Self { policy, names, proxy, has_route: routes::leads_to }
     }
 
     /// Addresses of a name, each of which may be connected to.
@@ -66,16 +68,6 @@ impl VettingResolver {
         for address in &addresses {
             self.policy.vet(*address).map_err(|_| Failure::new(FailureKind::Dns, LEADS_NOWHERE))?;
         }
-        let is_mixed =
-            addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6);
-        if is_mixed && self.proxy.is_none() {
-            // A family without a way there would be tried last, and be what is told.
-            let has_route: Vec<bool> = addresses.iter().copied().map(routes::leads_to).collect();
-            if has_route.contains(&true) {
-                let mut has_route = has_route.into_iter();
-                addresses.retain(|_| has_route.next() == Some(true));
-            }
-        }
         let (mut of_v4, mut of_v6) = (0, 0);
         if self.proxy.is_some() {
             // The library tells the proxy IPv6 addresses in a form that is none.
@@ -91,8 +83,17 @@ impl VettingResolver {
             *count += 1;
             *count <= MAX_OF_A_FAMILY
         };
-        let tried = addresses.into_iter().filter(is_tried);
-        Ok(tried.map(|address| SocketAddr::new(address, 0)).collect())
+        let mut tried: Vec<IpAddr> = addresses.into_iter().filter(is_tried).collect();
+        let is_mixed = tried.iter().any(IpAddr::is_ipv4) && tried.iter().any(IpAddr::is_ipv6);
+        if is_mixed {
+            // A family without a way there would be tried last, and be what is told.
+            let with_route: Vec<IpAddr> =
+                tried.iter().copied().filter(|address| (self.has_route)(*address)).collect();
+            if !with_route.is_empty() {
+                tried = with_route;
+            }
+        }
+        Ok(tried.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 
     /// The fault is the receiver's where its name is missing, or where names of others are
@@ -157,7 +158,8 @@ mod tests {
             Box::pin(std::future::ready(look_up()))
         };
         let names = Names::of(Box::new(look_up), Duration::from_secs(1));
-        VettingResolver::new(Arc::default(), names, None)
+        let has_route = |_| true;
+        VettingResolver { policy: Arc::default(), names, proxy: None, has_route }
     }
 
     fn at(addresses: &[&str]) -> Vec<IpAddr> {
@@ -174,6 +176,20 @@ mod tests {
         let expected = at_port_0(&good);
         let found = resolver(move || Ok(good.clone())).addresses("a.example").await;
         assert_eq!(found, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn of_two_families_the_one_without_a_route_is_left_out() {
+        let both = at(&["8.8.8.8", "2606:4700::1111"]);
+        let left = async |has_route: fn(IpAddr) -> bool| {
+            let found = both.clone();
+            let resolver = VettingResolver { has_route, ..resolver(move || Ok(found.clone())) };
+            resolver.addresses("a.example").await
+        };
+        assert_eq!(left(|address| address.is_ipv4()).await, Ok(at_port_0(&both[..1])));
+        assert_eq!(left(|address| address.is_ipv6()).await, Ok(at_port_0(&both[1..])));
+        // Without any, connecting says what is wrong.
+        assert_eq!(left(|_| false).await, Ok(at_port_0(&both)));
     }
 
     #[tokio::test]

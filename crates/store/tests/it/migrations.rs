@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 use store::history::{Retention, Uuid};
 use testkit::TestEnv;
 
-use crate::world::{at, open};
+use crate::world::{at, open, open_at};
 
 static ALL: Migrator = sqlx::migrate!("../../migrations");
 
@@ -17,6 +17,25 @@ async fn before(env: &TestEnv, version: i64) {
     let migrator = Migrator { migrations: Cow::Owned(earlier), ..Migrator::DEFAULT };
     let mut connection = PgConnection::connect(&env.database_url).await.expect("connected");
     migrator.run(&mut connection).await.expect("migrated");
+}
+
+#[tokio::test]
+async fn why_a_database_cannot_be_used_is_told_with_its_address() {
+    let env = TestEnv::new();
+    let (server, _) = env.database_url.rsplit_once('/').expect("a database");
+    let closed = format!("127.0.0.1:{}", testkit::free_port().expect("a free port"));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().expect("its address").to_string();
+    for (url, at, reason, may_pass) in [
+        (format!("postgres://postgres@{closed}/a"), &*closed, "Connection refused", true),
+        (format!("postgres://postgres@{silent}/a"), &*silent, "it has not answered for 5 s", true),
+        (format!("{server}/nobodys"), "/nobodys", "database \"nobodys\" does not exist", false),
+    ] {
+        let error = open_at(&url).migrate().await.expect_err("it cannot be used");
+        let text = error.to_string();
+        assert!(text.contains(at) && text.contains(reason), "{text}");
+        assert_eq!(error.is_unavailable(), may_pass, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -19,10 +19,15 @@ pub(crate) const QUOTAS: Quotas =
 
 /// Open, with its schema in place.
 pub(crate) async fn open(env: &TestEnv) -> Store {
-    let url: DatabaseUrl = env.database_url.parse().expect("a URL");
-    let store = Store::open(&StoreConfig { url, max_connections: 8 });
+    let store = open_at(&env.database_url);
     store.migrate().await.expect("migrated");
     store
+}
+
+/// Open, whatever is there.
+pub(crate) fn open_at(url: &str) -> Store {
+    let url: DatabaseUrl = url.parse().expect("a URL");
+    Store::open(&StoreConfig { url, max_connections: 8 })
 }
 
 /// Open, with the limits that this puts into the URL: `-c name=value …`.
@@ -30,8 +35,7 @@ pub(crate) async fn open_with(env: &TestEnv, options: &str) -> Store {
     let options = options.replace(' ', "%20").replace('=', "%3D");
     let separator = if env.database_url.contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}options={options}", env.database_url);
-    let url: DatabaseUrl = url.parse().expect("a URL");
-    let store = Store::open(&StoreConfig { url, max_connections: 8 });
+    let store = open_at(&url);
     store.migrate().await.expect("migrated");
     store
 }

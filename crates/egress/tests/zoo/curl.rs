@@ -19,6 +19,9 @@ const VERSION: &str = "7.88.1";
 const HEAD: &str =
     "| it answers | Postrider | curl | why they differ |\n| --- | --- | --- | --- |\n";
 
+/// The errors of curl for a connection that ends without an answer.
+const CUT: &str = "error 52 or 56";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn odd_receivers_come_to_what_the_page_says_here_and_with_curl() {
     let version = Command::new("curl").arg("--version").output();
@@ -40,6 +43,8 @@ async fn odd_receivers_come_to_what_the_page_says_here_and_with_curl() {
             let ours = client.post(&animal.url(), &[], "{\"a\": 1}".into()).await.answer;
             let ours = match ours {
                 Answer::Response { status, .. } => status.to_string(),
+                // By chance the connection counts as made before.
+                Answer::Failed(_) if name == "ResetsAtOnce" => "connect` or `no_answer".to_owned(),
                 Answer::Failed(failure) => failure.kind.as_str().to_owned(),
             };
             let mut curl = tokio::process::Command::new("curl");
@@ -50,6 +55,8 @@ async fn odd_receivers_come_to_what_the_page_says_here_and_with_curl() {
             let status = String::from_utf8_lossy(&output.stdout).into_owned();
             let theirs = match output.status.code() {
                 Some(0) => status,
+                // Nothing, or a reset: by chance, where both come.
+                Some(52 | 56) => CUT.to_owned(),
                 Some(error) => format!("error {error}"),
                 None => "killed".to_owned(),
             };
@@ -104,7 +111,7 @@ fn why(name: &str, ours: &str, theirs: &str) -> &'static str {
         return "empty lines in front are left out; curl takes them for HTTP/0.9";
     }
     match (ours, theirs) {
-        ("200" | "299", "error 18" | "error 28" | "error 56") => {
+        ("200" | "299", "error 18" | "error 28" | CUT) => {
             "the status is the answer, whatever becomes of the body"
         }
         _ if name.contains("x-0: 1") => "more than 250 fields",

@@ -264,6 +264,9 @@ fn right(field: &str, what: String) -> String {
     if field == "timestamp" {
         return format!("{what}; expected a moment as in RFC 3339: \"2025-10-09T08:53:20.5Z\"");
     }
+    if field.contains("user_variables") {
+        return format!("{what}; a variable is a text, in which others can stand as JSON");
+    }
     if what.contains("untagged enum") {
         return "expected a number".to_owned();
     }

@@ -125,6 +125,16 @@ fn a_moment_that_is_none_is_told_what_would_be_one() {
 }
 
 #[test]
+fn variables_within_a_variable_are_told_how_they_can_stand() {
+    let nested = r#"{"opened":{"labels":{"user_variables":{"cart":{"items":3}}}}}"#;
+    let Events::One(written) = json(nested) else { panic!("{nested}") };
+    let misread = written.read().expect_err("nested");
+    assert!(misread.field.starts_with("opened.labels.user_variables"), "{misread:?}");
+    let end = "a variable is a text, in which others can stand as JSON";
+    assert!(misread.message.ends_with(end), "{misread}");
+}
+
+#[test]
 fn more_events_than_a_request_may_have_are_not_found() {
     for (few, many) in [("{} {}", "{} {} {} {}"), ("[{},{}]", "[{},{},{},{}]")] {
         assert!(

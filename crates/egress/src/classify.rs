@@ -77,11 +77,6 @@ pub(crate) fn not_connected(error: Option<&io::Error>, stage: Stage) -> Failure 
     let Some(error) = error else {
         return Failure::new(FailureKind::Connect, "no connection");
     };
-    if has_no_route(error) {
-        // Without one to anywhere it is ours; without one to this host it is not.
-        let kind = if routes::lead_anywhere() { FailureKind::Connect } else { FailureKind::Local };
-        return Failure::new(kind, NO_ROUTE);
-    }
     let detail = io_detail(error);
     if is_local(error) {
         Failure::new(FailureKind::Local, detail)
@@ -161,13 +156,11 @@ fn io_detail(error: &io::Error) -> String {
         E::ConnectionRefused => "the connection was refused".to_owned(),
         E::ConnectionReset | E::ConnectionAborted => "the connection was reset".to_owned(),
         E::BrokenPipe | E::UnexpectedEof => "the connection was closed".to_owned(),
-        E::NetworkUnreachable | E::PermissionDenied => NO_ROUTE.to_owned(),
+        _ if has_no_route(error) => "there is no route to the host".to_owned(),
         E::HostUnreachable => "the host cannot be reached".to_owned(),
         _ => error.to_string(),
     }
 }
-
-const NO_ROUTE: &str = "there is no route to the host";
 
 /// Whether this machine has no way there: no route, one that is closed, or one into a black hole.
 fn has_no_route(error: &io::Error) -> bool {
@@ -178,12 +171,16 @@ fn has_no_route(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(EINVAL)
 }
 
-/// Whether this machine had nothing to connect with.
+/// Whether this machine had nothing to connect with: without a route to anywhere it is ours,
+/// without one to this host alone it is not.
 fn is_local(error: &io::Error) -> bool {
     /// Linux: too many files in the system, in the process; no buffers.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
+    if has_no_route(error) {
+        return !routes::lead_anywhere();
+    }
     matches!(
         error.kind(),
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkDown | io::ErrorKind::OutOfMemory

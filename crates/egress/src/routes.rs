@@ -14,7 +14,7 @@ pub(crate) fn leads_to(address: IpAddr) -> bool {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    // What is connected is this end alone: nothing is sent.
+    // Connecting it is a matter of this end alone: nothing is sent.
     let socket = UdpSocket::bind(SocketAddr::new(from, 0));
     socket.and_then(|socket| socket.connect(SocketAddr::new(address, 9))).is_ok()
 }

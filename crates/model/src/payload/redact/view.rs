@@ -52,21 +52,27 @@ impl View {
 
     /// What stands in it in base64 or in hex, if that is at least this long.
     /// Where such a run begins cannot be told, so each beginning is tried. `seen` has those that
-    /// other views of the same text have had: what nothing was decoded in is the same in all.
-    pub(super) fn unpacked(&self, least: usize, seen: &mut HashSet<Span>) -> Vec<Self> {
+    /// other views of the same text have had: a run in which nothing was decoded is the same in all.
+    pub(super) fn unpacked(&self, least: usize, seen: &mut HashSet<(usize, Span)>) -> Vec<Self> {
         let of_base64 = |byte: &u8| sextet(*byte).is_some();
         let mut views = Vec::new();
         // The first and the last of its characters may hold bits of others.
-        let mut is_new = |run: &Span| {
+        let mut is_new = |beginnings, run: &Span| {
             let origin = self.origin(run.start, run.end);
-            // What was decoded is shorter than what it was decoded from.
-            origin.end - origin.start != run.end - run.start || seen.insert(origin)
+            // Decoding makes a run shorter than its origin.
+            origin.end - origin.start != run.end - run.start || seen.insert((beginnings, origin))
         };
-        for run in self.runs(of_base64, (least * 4 / 3).max(1)).into_iter().filter(&mut is_new) {
-            views.extend((0..4).map(|skipped| self.decoded_base64(run.start + skipped, run.end)));
+        for run in self.runs(of_base64, (least * 4 / 3).max(1)) {
+            if is_new(4, &run) {
+                let begun = |skipped| self.decoded_base64(run.start + skipped, run.end);
+                views.extend((0..4).map(begun));
+            }
         }
         for run in self.runs(u8::is_ascii_hexdigit, (least * 2).max(1)) {
-            views.extend((0..2).map(|skipped| self.decoded_hex(run.start + skipped, run.end)));
+            if is_new(2, &run) {
+                let begun = |skipped| self.decoded_hex(run.start + skipped, run.end);
+                views.extend((0..2).map(begun));
+            }
         }
         views
     }

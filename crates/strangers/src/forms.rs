@@ -86,11 +86,12 @@ fn is_plain(name: &str) -> bool {
 
 /// The fields of a request, or nothing where it is refused. Every refusal is the client's fault.
 fn read(content_type: &str, body: &[u8]) -> Option<Pairs> {
+    let room_bytes = if content_type.starts_with("multipart/") { BUFFER_BYTES } else { 0 };
     let mut fields = None;
     for with_query in [false, true] {
         let request = Request::post("/").header(CONTENT_TYPE, content_type);
         let request = request.body(Body::from(body.to_vec())).ok()?;
-        let read = within_room(body.len(), MULTIPLE, BUFFER_BYTES, || {
+        let read = within_room(body.len(), MULTIPLE, room_bytes, || {
             if with_query {
                 parsers::form_with_query(request).now_or_never()
             } else {

@@ -177,6 +177,21 @@ async fn the_client_from_pypi_drives_every_call_and_verifies_deliveries() {
     drive("signatures by mailgun of PyPI", command, &bodies).await;
 }
 
+/// Lets a driver that was built make all of its calls, and verify deliveries.
+async fn drives_every_call(client: &str, version: &str, driver: impl Fn() -> Command) {
+    let (system, _mailbox) = start().await;
+    let (url, receiver) = (system.url(""), system.receiver.url(""));
+    let (key, domain) = account(&system, client).await;
+    let mut command = driver();
+    command.args(["api", &url, &key, &domain, &receiver]);
+    let printed = drive(client, command, "").await;
+    is_documented(&system, client, version, &printed).await;
+    let bodies = deliver_and_retry(&system, client, &domain).await;
+    let mut command = driver();
+    command.args(["verify", &url, &key]);
+    drive(&format!("signatures by {client}"), command, &bodies).await;
+}
+
 #[tokio::test]
 async fn the_client_for_go_drives_every_call_and_verifies_deliveries() {
     if !is_there("go", "version") {
@@ -186,18 +201,8 @@ async fn the_client_for_go_drives_every_call_and_verifies_deliveries() {
     let mut build = Command::new("go");
     build.current_dir(built.path()).args(["build", "-mod=readonly", "-o", "driver", "."]);
     tools::run("go build", build, "", BUILT_WITHIN).await;
-    let (system, _mailbox) = start().await;
-    let (url, receiver) = (system.url(""), system.receiver.url(""));
-    let (key, domain) = account(&system, "for-go").await;
     let driver = || Command::new(built.path().join("driver"));
-    let mut command = driver();
-    command.args(["api", &url, &key, &domain, &receiver]);
-    let printed = drive("mailgun-go", command, "").await;
-    is_documented(&system, "mailgun-go", "5.14.0", &printed).await;
-    let bodies = deliver_and_retry(&system, "for-go", &domain).await;
-    let mut command = driver();
-    command.args(["verify", &url, &key]);
-    drive("signatures by mailgun-go", command, &bodies).await;
+    drives_every_call("mailgun-go", "5.14.0", driver).await;
 }
 
 #[tokio::test]
@@ -212,22 +217,12 @@ async fn the_client_for_java_drives_every_call_and_its_users_verify_deliveries()
     tools::run("mvn compile", build, "", BUILT_WITHIN).await;
     let libraries = std::fs::read_to_string(built.path().join("classpath")).expect("a class path");
     let classes = format!("{}:{libraries}", built.path().join("target/classes").display());
-    let (system, _mailbox) = start().await;
-    let (url, receiver) = (system.url(""), system.receiver.url(""));
-    let (key, domain) = account(&system, "for-java").await;
     let driver = || {
         let mut java = Command::new("java");
         java.args(["-cp", &classes, "Driver"]);
         java
     };
-    let mut command = driver();
-    command.args(["api", &url, &key, &domain, &receiver]);
-    let printed = drive("mailgun-java", command, "").await;
-    is_documented(&system, "mailgun-java", "2.4.1", &printed).await;
-    let bodies = deliver_and_retry(&system, "for-java", &domain).await;
-    let mut command = driver();
-    command.args(["verify", &url, &key]);
-    drive("signatures by java", command, &bodies).await;
+    drives_every_call("mailgun-java", "2.4.1", driver).await;
 }
 
 #[tokio::test]

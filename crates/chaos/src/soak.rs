@@ -57,8 +57,8 @@ pub(crate) struct Soak {
     directory: std::path::PathBuf,
 }
 
-/// Posts of an event that fail: those of two deliveries. What failed for ever would be sent
-/// again for ever, and there would be more of it each day.
+/// Posts of an event that fail: those of two deliveries. Failures without an end would be sent
+/// again without an end, and there would be more of them each day.
 const MENDED_AFTER: u64 = 12;
 
 /// What there is at one moment.

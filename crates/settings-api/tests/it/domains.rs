@@ -111,6 +111,7 @@ async fn a_disabled_domain_says_so_and_stays() {
         names(&send(world.call("GET", &format!("/v4/domains?state={state}"))).await)
     };
     assert_eq!(listed("disabled").await, ["mail.demo.example"]);
+    assert_eq!(listed("inactive").await, ["mail.demo.example"]);
     assert!(listed("active").await.is_empty());
     assert!(listed("unverified").await.is_empty());
     // Whoever could delete it could make it again.

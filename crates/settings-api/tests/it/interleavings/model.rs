@@ -60,7 +60,7 @@ impl Model {
         (1..=MOST).contains(&urls.len()) && urls.iter().all(|url| is_web(url))
     }
 
-    /// What the domain has from now on, where there is room for it: three URLs of an event type,
+    /// The domain's webhooks from now on, where there is room for it: three URLs of an event type,
     /// and one of an id from before 2018.
     fn becomes(&mut self, domain: BTreeMap<String, Vec<String>>, written: Written) -> Written {
         let of_type = |event_type: EventType| {

@@ -200,7 +200,7 @@ impl Operation {
             "test_alert_email" => json!({"event_type": "ip_listed", "emails": ["a@demo.example"]}),
             "update_account" | "create_subaccount" => json!({"name": format!("n{number}")}),
             "set_account_contact" => json!({"contact_email": "owner@demo.example"}),
-            // What a subaccount may set as well.
+            // A subaccount may set this as well.
             "update_account_features" => json!({"sending": {"enabled": true}}),
             "update_subaccount_features" => features,
             "create_domain" | "create_domain_v3" => json!({"name": format!("n{number}.example")}),

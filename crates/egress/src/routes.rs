@@ -32,9 +32,10 @@ pub fn families_without_a_route() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
     use std::sync::Arc;
     use std::time::Duration;
+
+    use testkit::network::{NO_WAY_OUT, ONLY_V4, run_in_a_network};
 
     use super::*;
     use crate::classify::not_connected;
@@ -42,33 +43,6 @@ mod tests {
     use crate::progress::Stage;
     use crate::resolver::VettingResolver;
     use crate::{AddressPolicy, Failure, FailureKind};
-
-    /// An interface with addresses of IPv4 alone, and a way out over it.
-    const ONLY_V4: &str = "ip link set lo up && ip link add out type dummy && \
-                           ip addr add 10.9.9.1/24 dev out && ip link set out up && \
-                           ip route add default via 10.9.9.2 && ip route add prohibit 10.8.0.0/16 && \
-                           ip route add blackhole 10.7.0.0/16 && exec \"$0\" \"$@\"";
-    const NOTHING: &str = "ip link set lo up && exec \"$0\" \"$@\"";
-
-    /// Runs one of the tests below in a network of its own.
-    fn run_in_a_network(made: &str, test: &str) {
-        let network = |arguments: &[&str]| {
-            let mut unshare = Command::new("unshare");
-            unshare.args(["--net", "sh", "-c", made]).args(arguments);
-            unshare.output()
-        };
-        if !network(&["true"]).is_ok_and(|output| output.status.success()) {
-            println!("skipped: networks cannot be made here; it takes root, ip and unshare");
-            return;
-        }
-        let this = std::env::current_exe().expect("this test");
-        let this = this.to_str().expect("a path that is text");
-        let name = format!("routes::tests::{test}");
-        let output = network(&[this, "--exact", &name, "--ignored", "--nocapture"]);
-        let output = output.expect("it runs");
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("1 passed"), "{output:?}");
-    }
 
     fn resolver(found: &[&str]) -> VettingResolver {
         let found: Vec<IpAddr> = found.iter().map(|text| text.parse().unwrap()).collect();
@@ -94,12 +68,12 @@ mod tests {
 
     #[test]
     fn a_host_with_both_families_is_judged_by_the_one_that_has_a_route() {
-        run_in_a_network(ONLY_V4, "with_ipv4_alone");
+        run_in_a_network(ONLY_V4, "routes::tests::with_ipv4_alone");
     }
 
     #[test]
     fn without_any_route_it_is_our_fault() {
-        run_in_a_network(NOTHING, "without_a_network");
+        run_in_a_network(NO_WAY_OUT, "routes::tests::without_a_network");
     }
 
     #[tokio::test]

@@ -1,19 +1,21 @@
 //! Domains, as far as webhooks lean on them (reference §6.3). What Mailgun
-//! tells of sending, receiving and DNS has no meaning here: such fields are
-//! taken without effect and shown as they are on a new domain of Mailgun's.
+//! tells of sending, receiving and DNS has no meaning here: what is shown of a
+//! domain is kept as it was given, the rest is taken without effect.
 
 mod answer;
+mod mail_settings;
 mod v3;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use store::{AccountDomain, DomainOrder, DomainPage, RateBudget, StoreError, Thing};
+use store::{AccountDomain, DomainChange, DomainOrder, DomainPage, RateBudget, StoreError, Thing};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::answer::{DomainChanged, DomainDeleted, DomainList, OneDomain};
+use self::mail_settings::MailSettings;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem};
 use crate::form::{Form, Query};
@@ -75,8 +77,10 @@ pub(crate) async fn list(
             None => DomainOrder::Newest,
             Some("name" | "name:asc") => DomainOrder::Name,
             Some("name:desc") => DomainOrder::NameDescending,
+            Some("created_at" | "created_at:asc") => DomainOrder::Oldest,
+            Some("created_at:desc") => DomainOrder::Newest,
             Some(_) => {
-                let message = "sort must be one of name, name:asc and name:desc";
+                let message = "sort must be name or created_at, alone or with :asc or :desc";
                 return Err(ApiError::bad_request(message));
             }
         },
@@ -106,13 +110,13 @@ pub(crate) async fn create(
     let name = domain_name::canonical(name).filter(|name| name.contains('.')).ok_or_else(|| {
         ApiError::bad_request("name must be the name of a domain, such as mail.example.com")
     })?;
-    let redact_pii = flag(&form, "webhooks_redact_pii")?.unwrap_or(false);
+    let told = told(&form)?;
     api.check_broker()?;
     api.spend(&caller.primary_id, RateBudget::Domains, 1).await?;
     let (quotas, now) = (&api.limits.quotas, api.clock.now());
     let made = api
         .store
-        .create_account_domain(&caller.account_id, &name, redact_pii, quotas, now)
+        .create_account_domain(&caller.account_id, &name, &told, quotas, now)
         .await
         .map_err(|error| match error {
             // Whose it is, is not for this caller to know.
@@ -143,7 +147,7 @@ pub(crate) async fn get(
     Ok(respond::ok(&OneDomain::of(&find(&api, &caller, &name).await?)))
 }
 
-/// Switches the redaction of personal data in the domain's deliveries.
+/// Switches the redaction of personal data in the domain's deliveries, and keeps mail settings.
 #[utoipa::path(
     put,
     path = "/v4/domains/{domain}",
@@ -160,18 +164,16 @@ pub(crate) async fn update(
     form: Form,
 ) -> Result {
     let domain_id = domain_id(&name)?;
-    let domain = match flag(&form, "webhooks_redact_pii")? {
-        None => api.store.account_domain(&caller.account_id, &domain_id).await?,
-        Some(redact_pii) => {
-            api.check_broker()?;
-            let now = api.clock.now();
-            let changed =
-                api.store.set_domain_redaction(&caller.account_id, &domain_id, redact_pii, now);
-            let (domain, key) = changed.await?;
-            api.publish(&key).await?;
-            domain
-        }
-    };
+    let change = told(&form)?;
+    if change.redact_pii.is_some() {
+        api.check_broker()?;
+    }
+    let now = api.clock.now();
+    let changed = api.store.change_account_domain(&caller.account_id, &domain_id, &change, now);
+    let (domain, key) = changed.await?;
+    if let Some(key) = key {
+        api.publish(&key).await?;
+    }
     Ok(respond::ok(&DomainChanged::of("Domain has been updated", &domain)))
 }
 
@@ -216,6 +218,14 @@ pub(crate) async fn verify(
 ) -> Result {
     let domain = find(&api, &caller, &name).await?;
     Ok(respond::ok(&DomainChanged::of("Domain DNS records have been updated", &domain)))
+}
+
+/// What a form says of a domain.
+fn told(form: &Form) -> Result<DomainChange> {
+    Ok(DomainChange {
+        redact_pii: flag(form, "webhooks_redact_pii")?,
+        mail_settings: MailSettings::of(form)?.to_json(),
+    })
 }
 
 async fn find(api: &SettingsApi, caller: &Caller, name: &str) -> Result<AccountDomain> {
@@ -291,7 +301,8 @@ struct ListQuery {
     /// Only domains in this state: active, unverified or disabled.
     #[param(required = false)]
     state: String,
-    /// `name`, `name:asc` or `name:desc`; without it, those made last come first.
+    /// `name` or `created_at`, alone or with `:asc` or `:desc`; without it, those made last come
+    /// first.
     #[param(required = false)]
     sort: String,
     /// Only domains whose name has this in it.
@@ -320,6 +331,9 @@ struct NewDomainForm {
     /// Whether deliveries of its events go without personal data.
     #[schema(required = false)]
     webhooks_redact_pii: bool,
+    #[schema(inline)]
+    #[serde(flatten)]
+    mail_settings: MailSettings,
 }
 
 #[derive(ToSchema)]
@@ -328,4 +342,7 @@ struct DomainForm {
     /// Whether deliveries of its events go without personal data.
     #[schema(required = false)]
     webhooks_redact_pii: bool,
+    #[schema(inline)]
+    #[serde(flatten)]
+    mail_settings: MailSettings,
 }

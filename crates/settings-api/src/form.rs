@@ -40,12 +40,11 @@ impl Form {
         self.pairs().find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 
-    /// All values of a field that are not empty, also under `name[]`, as PHP names lists.
+    /// All values of a field that are not empty, also under `name[]` and `name[0]`, as PHP names
+    /// lists.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.pairs()
-            .filter(move |(field, value)| {
-                !value.is_empty() && (field.strip_suffix("[]").unwrap_or(field) == name)
-            })
+            .filter(move |(field, value)| !value.is_empty() && without_index(field) == name)
             .map(|(_, value)| value)
     }
 
@@ -127,6 +126,15 @@ impl Form {
             fields.extend(name.map(|name| (name, value)));
         }
         Self::checked(fields)
+    }
+}
+
+/// The name of a list, whose values may have a number each.
+pub(crate) fn without_index(field: &str) -> &str {
+    let list = field.strip_suffix(']').and_then(|field| field.rsplit_once('['));
+    match list {
+        Some((name, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => field,
     }
 }
 

@@ -321,7 +321,7 @@ struct One<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = SubaccountFeatures)]
+#[schema(as = FeaturesOfSubaccount)]
 struct FeaturesOf<'a> {
     features: BTreeMap<&'a str, Feature>,
 }

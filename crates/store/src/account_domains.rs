@@ -19,12 +19,23 @@ pub struct AccountDomain {
     pub subaccount_id: Option<String>,
     /// Whether deliveries of its events go without personal data.
     pub redact_pii: bool,
+    /// What it was told about sending and receiving mail: an object of JSON.
+    pub mail_settings: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Since when an operator has had it disabled.
     pub disabled_at: Option<DateTime<Utc>>,
     /// Why, if the operator has said.
     pub disabled_reason: Option<String>,
+}
+
+/// What a customer says of a domain.
+#[derive(Clone, Debug)]
+pub struct DomainChange {
+    /// Whether deliveries of its events go without personal data; unsaid, this stays as it is.
+    pub redact_pii: Option<bool>,
+    /// Mail settings, as an object of JSON: those that are not in it stay as they are.
+    pub mail_settings: String,
 }
 
 /// Which domains of an account are listed.
@@ -50,6 +61,8 @@ pub enum DomainOrder {
     /// Those made last first.
     #[default]
     Newest,
+    /// Those made first first.
+    Oldest,
     /// By name.
     Name,
     /// By name, from the end.
@@ -69,10 +82,11 @@ impl Store {
         // One statement, so that page and count are of one moment.
         let rows = sqlx::query!(
             "WITH matching AS (SELECT d.domain_id, d.name, d.redact_pii, d.created_at, \
-             d.disabled_at, d.disabled_reason, \
+             d.disabled_at, d.disabled_reason, d.mail_settings::text AS mail_settings, \
              CASE WHEN a.is_subaccount THEN a.account_id END AS subaccount_id, \
              row_number() OVER (ORDER BY CASE $5 WHEN 'name' THEN d.name END, \
-             CASE $5 WHEN 'name:desc' THEN d.name END DESC, d.created_at DESC, d.name) AS n \
+             CASE $5 WHEN 'name:desc' THEN d.name END DESC, \
+             CASE $5 WHEN 'created_at' THEN d.created_at END, d.created_at DESC, d.name) AS n \
              FROM domains d JOIN accounts a USING (account_id) \
              WHERE (a.account_id = $1 OR ($2 AND a.parent_id = $1)) AND d.deleted_at IS NULL \
              AND ($3::boolean IS NULL OR (d.disabled_at IS NOT NULL) = $3) \
@@ -80,7 +94,8 @@ impl Store {
              SELECT total.count AS \"count!\", m.domain_id AS \"domain_id?\", m.name AS \"name?\", \
              m.redact_pii AS \"redact_pii?\", m.created_at AS \"created_at?\", \
              m.disabled_at AS \"disabled_at?\", m.disabled_reason AS \"disabled_reason?\", \
-             m.subaccount_id AS \"subaccount_id?\" \
+             m.subaccount_id AS \"subaccount_id?\", \
+             m.mail_settings AS \"mail_settings?\" \
              FROM (SELECT count(*) FROM matching) total \
              LEFT JOIN matching m ON m.n > $6 AND m.n <= $6 + $7 ORDER BY m.n",
             account_id,
@@ -100,6 +115,7 @@ impl Store {
                 name: row.name?,
                 subaccount_id: row.subaccount_id,
                 redact_pii: row.redact_pii?,
+                mail_settings: row.mail_settings?,
                 created_at: row.created_at?,
                 disabled_at: row.disabled_at,
                 disabled_reason: row.disabled_reason,
@@ -131,41 +147,50 @@ impl Store {
         &self,
         account_id: &str,
         name: &str,
-        redact_pii: bool,
+        told: &DomainChange,
         quotas: &Quotas,
         at: DateTime<Utc>,
     ) -> Result<(AccountDomain, DocumentKey), StoreError> {
         let mut tx = self.pool.begin().await?;
         lock_account(&mut tx, account_id).await?;
         check_others(&mut tx, account_id, name, at).await?;
+        let redact_pii = told.redact_pii.unwrap_or(false);
         let key = insert(&mut tx, account_id, name, redact_pii, at).await?;
         check_quota(&mut tx, account_id, Quota::Domains, quotas).await?;
-        let domain = read(&mut tx, account_id, &model::domain_id(name)).await?;
+        let domain_id = model::domain_id(name);
+        keep_mail_settings(&mut tx, &domain_id, &told.mail_settings).await?;
+        let domain = read(&mut tx, account_id, &domain_id).await?;
         tx.commit().await?;
         Ok((domain, key))
     }
 
-    /// Switches the redaction of a domain's deliveries.
+    /// Changes a domain. Its document, where that is another one then.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when this account has no such domain.
-    pub async fn set_domain_redaction(
+    pub async fn change_account_domain(
         &self,
         account_id: &str,
         domain_id: &str,
-        redact_pii: bool,
+        change: &DomainChange,
         at: DateTime<Utc>,
-    ) -> Result<(AccountDomain, DocumentKey), StoreError> {
+    ) -> Result<(AccountDomain, Option<DocumentKey>), StoreError> {
         let mut tx = self.pool.begin().await?;
         lock_domain(&mut tx, account_id, domain_id).await?;
-        sqlx::query!(
-            "UPDATE domains SET redact_pii = $2 WHERE domain_id = $1",
-            domain_id,
-            redact_pii
-        )
-        .execute(&mut *tx)
-        .await?;
-        let key = domain_changed(&mut tx, domain_id, at).await?;
+        keep_mail_settings(&mut tx, domain_id, &change.mail_settings).await?;
+        let key = match change.redact_pii {
+            None => None,
+            Some(redact_pii) => {
+                sqlx::query!(
+                    "UPDATE domains SET redact_pii = $2 WHERE domain_id = $1",
+                    domain_id,
+                    redact_pii
+                )
+                .execute(&mut *tx)
+                .await?;
+                Some(domain_changed(&mut tx, domain_id, at).await?)
+            }
+        };
         let domain = read(&mut tx, account_id, domain_id).await?;
         tx.commit().await?;
         Ok((domain, key))
@@ -202,10 +227,26 @@ impl DomainOrder {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Newest => "",
+            Self::Oldest => "created_at",
             Self::Name => "name",
             Self::NameDescending => "name:desc",
         }
     }
+}
+
+async fn keep_mail_settings(
+    tx: &mut PgConnection,
+    domain_id: &str,
+    settings: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE domains SET mail_settings = mail_settings || $2::text::jsonb WHERE domain_id = $1",
+        domain_id,
+        settings
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn read(
@@ -217,7 +258,8 @@ async fn read(
         AccountDomain,
         "SELECT d.domain_id, d.name, \
          CASE WHEN a.is_subaccount THEN a.account_id END AS subaccount_id, \
-         d.redact_pii, d.created_at, d.disabled_at, d.disabled_reason \
+         d.redact_pii, d.created_at, d.disabled_at, d.disabled_reason, \
+         d.mail_settings::text AS \"mail_settings!\" \
          FROM domains d JOIN accounts a USING (account_id) \
          WHERE d.domain_id = $1 AND d.account_id = $2 AND d.deleted_at IS NULL",
         domain_id,

@@ -117,8 +117,8 @@ pub(crate) async fn insert(
          VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (domain_id) DO UPDATE SET name = excluded.name, \
          account_id = excluded.account_id, created_at = excluded.created_at, \
-         redact_pii = excluded.redact_pii, deleted_at = NULL, disabled_at = NULL, \
-         disabled_reason = NULL, forgotten_at = NULL, version = d.version + 1 \
+         redact_pii = excluded.redact_pii, mail_settings = DEFAULT, deleted_at = NULL, \
+         disabled_at = NULL, disabled_reason = NULL, forgotten_at = NULL, version = d.version + 1 \
          WHERE d.deleted_at IS NOT NULL RETURNING version",
         domain_id,
         name,

@@ -39,7 +39,7 @@ mod subaccounts;
 mod url_options;
 mod webhooks;
 
-pub use account_domains::{AccountDomain, DomainOrder, DomainPage};
+pub use account_domains::{AccountDomain, DomainChange, DomainOrder, DomainPage};
 pub use account_info::{AccountInfo, FeatureChanges, Features};
 pub use account_webhooks::{AccountWebhook, AccountWebhooks, NewAccountWebhook, Removed};
 pub use accounts::{Account, AccountStatus, NewAccount, SealedKeys};

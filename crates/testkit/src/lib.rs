@@ -23,6 +23,7 @@ pub mod browser;
 pub mod http;
 pub mod mailbox;
 mod name_server;
+pub mod network;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;

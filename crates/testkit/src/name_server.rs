@@ -1,6 +1,6 @@
 //! A name server with zones in every kind of trouble.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 /// | `broken.test` | SERVFAIL |
 /// | `refused.test` | REFUSED |
 /// | `no.test` | there is no such name |
+/// | `both.test` | its address, and one of IPv6 that is somewhere in the world |
+/// | `six.test` | that of IPv6 alone |
 /// | anything else | its address |
 #[derive(Debug)]
 pub struct NameServer {
@@ -67,6 +69,8 @@ impl Drop for NameServer {
     }
 }
 
+const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111);
+
 /// RFC 1035, section 4: a head of twelve bytes, then the question. `None` for silence.
 fn answer(query: &[u8], leads_to: Ipv4Addr) -> Option<Vec<u8>> {
     let (mut labels, mut at) = (Vec::new(), 12);
@@ -83,15 +87,21 @@ fn answer(query: &[u8], leads_to: Ipv4Addr) -> Option<Vec<u8>> {
         () if is_in("broken.test") => (2, false),
         () if is_in("no.test") => (3, false),
         () if is_in("refused.test") => (5, false),
+        () if is_in("both.test") => (0, true),
+        () if is_in("six.test") => (0, is_v6),
         () => (0, !is_v6),
     };
     let mut answer = query[..2].to_vec();
     answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(has_address), 0, 0, 0, 0]);
     answer.extend(query.get(12..at + 5)?);
     if has_address {
-        // The name of the question, an A record of a minute.
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(leads_to.octets());
+        // The name of the question, a record of a minute.
+        let (kind, bytes) = match is_v6 {
+            true => (28, SOMEWHERE.octets().to_vec()),
+            false => (1, leads_to.octets().to_vec()),
+        };
+        answer.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, if is_v6 { 16 } else { 4 }]);
+        answer.extend(bytes);
     }
     Some(answer)
 }

@@ -99,10 +99,12 @@ fn part(kind: ContentType, text: &str) -> SinglePart {
     SinglePart::builder().header(kind).body(body)
 }
 
-/// Text from elsewhere for a header: what would end the line becomes a space.
+/// Text from elsewhere for a header: what would end the line becomes a space, and what looks
+/// encoded (RFC 2047, 2) is shown as it is.
 fn one_line(text: &str, limit: usize) -> String {
     let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     let clean: String = text.chars().map(|c| if is_break(c) { ' ' } else { c }).collect();
+    let clean = clean.replace("=?", "= ?");
     let clean = clean.trim();
     if clean.chars().count() <= limit {
         return clean.to_owned();
@@ -209,6 +211,13 @@ mod tests {
             List-Id MIME-Version Content-Type Content-Transfer-Encoding";
         assert_eq!(names.join(" "), expected, "{head}");
         assert!(head.contains("<x=0D=0ABcc=3A=20evil=40evil=2Eexample"), "{head}");
+    }
+
+    #[test]
+    fn what_looks_encoded_is_shown_as_it_is() {
+        let mail = Mail { subject: "=?UTF-8?Q?evil?= is listed".into(), ..mail() };
+        let text = composed(&mail);
+        assert!(text.contains("Subject: = ?UTF-8?Q?evil?= is listed\r\n"), "{text}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn legacy_body(
     let mut fields = Fields { data: &data, form: Serializer::new(String::with_capacity(1_024)) };
     // Receivers of these forms take the last of these when a name comes twice, and the first of
     // others: a variable passes for none of ours.
-    fields.user_variables(|name| SIGNED.contains(&name));
+    fields.user_variables(|name| LAST.contains(&name));
     fields.add("event", name);
     fields.copy("recipient", "/recipient");
     fields.copy("domain", "/domain/name");
@@ -38,8 +38,7 @@ pub fn legacy_body(
             fields.engaged();
         }
         _ => {
-            fields.add("Message-Id", &format!("<{id}>"));
-            fields.message_headers();
+            fields.add("Message-Id", &bracketed(id));
         }
     }
     match name {
@@ -59,7 +58,10 @@ pub fn legacy_body(
     for tag in data.pointer("/tags").and_then(Value::as_array).into_iter().flatten() {
         fields.add("tag", tag.as_str().unwrap_or_default());
     }
-    fields.user_variables(|name| !SIGNED.contains(&name));
+    fields.user_variables(|name| !LAST.contains(&name));
+    if !matches!(name, "opened" | "clicked" | "unsubscribed") {
+        fields.message_headers();
+    }
     fields.add("timestamp", &signature.timestamp.to_string());
     fields.add("token", signature.token);
     fields.add("signature", signature.signature);
@@ -69,7 +71,7 @@ pub fn legacy_body(
 const DESCRIPTION: &str = "/delivery-status/description";
 
 /// Names whose last value counts, so that ours come behind all others.
-const SIGNED: [&str; 3] = ["timestamp", "token", "signature"];
+const LAST: [&str; 4] = ["message-headers", "timestamp", "token", "signature"];
 
 fn legacy_name(event_type: EventType, data: &Value) -> Option<&'static str> {
     Some(match event_type {
@@ -140,7 +142,8 @@ impl Fields<'_> {
             .filter_map(|(name, value)| {
                 let value = text(value)?;
                 Some(match name.as_str() {
-                    "message-id" => ["Message-Id".to_owned(), format!("<{value}>")],
+                    "message-id" if value.is_empty() => return None,
+                    "message-id" => ["Message-Id".to_owned(), bracketed(&value)],
                     name => [capitalised(name), value],
                 })
             })
@@ -159,6 +162,11 @@ impl Fields<'_> {
             }
         }
     }
+}
+
+/// The id of a message as its header has it; a message without one has none.
+fn bracketed(id: &str) -> String {
+    if id.is_empty() { String::new() } else { format!("<{id}>") }
 }
 
 /// A text as it is, a number as digits; nothing else is a field.
@@ -243,7 +251,8 @@ mod tests {
     #[test]
     fn a_variable_does_not_pass_for_a_field_of_ours() {
         let data = br#"{"recipient":"ada@x","user-variables":
-            {"token":"forged","order":"7","event":"party","recipient":"bob@x","Message-Id":"mine"}}"#;
+            {"token":"forged","order":"7","event":"party","recipient":"bob@x","Message-Id":"mine",
+             "message-headers":"[]"}}"#;
         let pairs = |event_type| -> Vec<(String, String)> {
             let body = legacy_body(event_type, data, &SIGNATURE).expect("JSON").expect("a form");
             form_urlencoded::parse(&body).into_owned().collect()
@@ -264,10 +273,10 @@ mod tests {
             assert_eq!(all(&opened, name), values, "{name}");
         }
         let bounced = pairs(EventType::PermanentFail);
-        assert_eq!(all(&bounced, "Message-Id"), ["<>", "mine"]);
+        assert_eq!(all(&bounced, "Message-Id"), ["", "mine"], "there is none");
         assert_eq!(all(&bounced, "error"), [""], "it is there, also where nothing was said");
         let headers: Vec<[String; 2]> =
-            serde_json::from_str(&all(&bounced, "message-headers")[0]).expect("pairs");
+            serde_json::from_str(&all(&bounced, "message-headers")[1]).expect("pairs");
         let [[name, variables]] = headers.as_slice() else { panic!("{headers:?}") };
         assert_eq!(name, "X-Mailgun-Variables");
         let variables: Value = serde_json::from_str(variables).expect("JSON");

@@ -1,6 +1,7 @@
 //! The two ways in which payloads tell the time.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use protocol::Timestamp;
@@ -8,18 +9,20 @@ use serde::{Serialize, Serializer};
 
 use super::PayloadError;
 
-/// The least that a moment has behind its whole second. PHP prints 14 digits of a number: from a
-/// whole second its decimals are gone, and receivers that ask for them refuse the event.
-const LEAST_MICROS: i64 = 100;
+/// The least and the most that a moment has behind its whole second. PHP prints 14 digits of a
+/// number, rounded: of a second nearer than this its decimals are gone, and receivers that ask
+/// for them refuse the event.
+const MICROS: RangeInclusive<i64> = 100..=999_900;
 
-/// Seconds since the epoch with microseconds, as Send payloads have it. Within the first 100
-/// microseconds of a second it is the hundredth.
+/// Seconds since the epoch with microseconds, as Send payloads have it. Within 100
+/// microseconds of a whole second it is the hundredth.
 ///
 /// A double holds the microseconds of every year up to 2255 exactly enough to
 /// print them as they were.
 pub(super) fn epoch_seconds(timestamp: Option<&Timestamp>) -> Result<f64, PayloadError> {
     let micros = moment(timestamp)?.timestamp_micros();
-    let micros = micros + (LEAST_MICROS - micros.rem_euclid(1_000_000)).max(0);
+    let behind = micros.rem_euclid(1_000_000);
+    let micros = micros - behind + behind.clamp(*MICROS.start(), *MICROS.end());
     #[expect(
         clippy::cast_precision_loss,
         reason = "exact up to the year 2255, and close enough after it"
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_microsecond_prints_as_it_was() {
-        for micros in [100, 101, 104_218, 250_000, 730_551, 999_999] {
+        for micros in [100, 101, 104_218, 250_000, 730_551, 999_900] {
             let seconds = epoch_seconds(Some(&at(1_760_000_000, micros * 1_000 + 999))).unwrap();
             let decimals = format!("{micros:06}");
             let decimals = decimals.trim_end_matches('0');
@@ -110,6 +113,10 @@ mod tests {
         for micros in [0, 1, 10, 49, 99, 100] {
             let seconds = epoch_seconds(Some(&at(1_760_000_000, micros * 1_000))).unwrap();
             assert_eq!(serde_json::to_string(&seconds).unwrap(), "1760000000.0001");
+        }
+        for micros in [999_900, 999_949, 999_950, 999_999] {
+            let seconds = epoch_seconds(Some(&at(1_760_000_000, micros * 1_000 + 999))).unwrap();
+            assert_eq!(serde_json::to_string(&seconds).unwrap(), "1760000000.9999");
         }
     }
 

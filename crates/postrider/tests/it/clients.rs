@@ -44,7 +44,7 @@ async fn drive(what: &str, command: Command, input: &str) -> String {
 }
 
 /// Compares what a client did with its row in the documentation.
-async fn is_documented(system: &System, client: &str, version: &str, printed: &str) {
+pub(crate) async fn is_documented(system: &System, client: &str, version: &str, printed: &str) {
     let checks = printed.lines().filter(|line| line.starts_with("ok ")).count();
     let calls = calls_of(system).await.len();
     let row = format!("| {client} | {version} | {calls} | {checks} |");
@@ -97,7 +97,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The key and the domain of a new account with this name.
-async fn account(system: &System, name: &str) -> (String, String) {
+pub(crate) async fn account(system: &System, name: &str) -> (String, String) {
     let domain = format!("mail.{name}.example");
     system.create_account(name, None).await;
     system.create_domain(&domain, name).await;
@@ -223,6 +223,21 @@ async fn the_client_for_java_drives_every_call_and_its_users_verify_deliveries()
         java
     };
     drives_every_call("mailgun-java", "2.4.1", driver).await;
+}
+
+#[tokio::test]
+async fn consumers_of_payloads_understand_every_kind_of_event_in_both_formats() {
+    let python = tools::python(folder("consumers/requirements.txt")).await;
+    let (system, _mailbox) = start().await;
+    let (key, domain) = account(&system, "consumers").await;
+    let signing_key = system.signing_keys("consumers").await.http_signing_key;
+    let (ingest, url) = (system.ingest_http(""), system.url(""));
+    let arguments = [ingest.as_str(), &url, &key, &domain, &signing_key];
+    let command = script(python.command(), "consumers/deliveries.py", &arguments);
+    let deliveries = tools::run("events of all kinds", command, "", CLIENT_WITHIN).await;
+    let command = script(python.command(), "consumers/consumers.py", &[]);
+    let printed = tools::run("consumers", command, &deliveries, CLIENT_WITHIN).await;
+    println!("{}", printed.lines().last().expect("a count"));
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ async fn dispatcher_dies_at_every_step() {
 #[tokio::test]
 async fn archive_dies_at_every_step() {
     let mut matrix = Matrix::start().await;
-    for point in ["archive.pulled", "archive.committed"] {
+    for point in ["archive.pulled", "archive.inserted", "archive.committed"] {
         matrix.round("archive", point, Repeats::Never).await;
     }
 }

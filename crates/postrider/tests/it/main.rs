@@ -27,6 +27,7 @@ mod operators;
 mod options;
 mod outages;
 mod parents;
+mod recorded;
 mod regions;
 mod repeats;
 mod reprinted;

@@ -7,7 +7,7 @@ use model::{EventType, Family};
 use store::NewAccountWebhook;
 
 use crate::error::ApiError;
-use crate::form::Form;
+use crate::form::{Form, without_index};
 use crate::{destination, keys};
 
 /// Longest description, in bytes.
@@ -139,10 +139,10 @@ fn ids(lists: impl Iterator<Item = String>) -> Result<Option<Vec<String>>, ApiEr
     Ok(ids)
 }
 
-/// All values of a field of the query, also under `name[]`.
+/// All values of a field of the query, empty ones too, also under `name[]` and `name[0]`.
 fn fields<'a>(query: Option<&'a str>, name: &'a str) -> impl Iterator<Item = String> + use<'a> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .filter(move |(field, _)| field.strip_suffix("[]").unwrap_or(field) == name)
+        .filter(move |(field, _)| without_index(field) == name)
         .map(|(_, value)| value.into_owned())
 }
 

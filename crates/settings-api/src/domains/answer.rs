@@ -4,8 +4,10 @@ use serde::Serialize;
 use store::AccountDomain;
 use utoipa::ToSchema;
 
+use super::mail_settings::MailSettings;
+
 /// Mailgun's default time for which messages are kept, in seconds.
-const MESSAGE_TTL_SECONDS: u32 = 259_200;
+const MESSAGE_TTL_SECONDS: i64 = 259_200;
 
 /// A page of domains.
 #[derive(Serialize, ToSchema)]
@@ -67,8 +69,8 @@ impl DomainDeleted {
     pub(super) const ANSWER: Self = Self { message: "Domain will be deleted in the background" };
 }
 
-/// What clients read of a domain. All but name, state, moment and redaction is
-/// what Mailgun shows of a new domain, and has no meaning here.
+/// What clients read of a domain. All but name, state, moment and redaction has
+/// no meaning here: it is what the domain was given, or what Mailgun shows of a new one.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Domain)]
 struct DomainAnswer<'a> {
@@ -83,7 +85,7 @@ struct DomainAnswer<'a> {
     require_tls: bool,
     skip_verification: bool,
     smtp_login: String,
-    spam_action: &'static str,
+    spam_action: String,
     /// active or disabled.
     state: &'static str,
     /// Whose it is, when that is a subaccount.
@@ -91,12 +93,12 @@ struct DomainAnswer<'a> {
     subaccount_id: Option<&'a str>,
     r#type: &'static str,
     use_automatic_sender_security: bool,
-    web_prefix: &'static str,
-    web_scheme: &'static str,
+    web_prefix: String,
+    web_scheme: String,
     wildcard: bool,
     encrypt_incoming_message: bool,
     /// In seconds.
-    message_ttl: u32,
+    message_ttl: i64,
     /// Whether deliveries of its events go without personal data.
     webhooks_redact_pii: bool,
 }
@@ -115,6 +117,7 @@ struct Disabled<'a> {
 impl<'a> DomainAnswer<'a> {
     fn of(domain: &'a AccountDomain) -> Self {
         let is_disabled = domain.disabled_at.is_some();
+        let mail = MailSettings::from_json(&domain.mail_settings);
         Self {
             created_at: domain.created_at.format("%a, %d %b %Y %H:%M:%S GMT").to_string(),
             disabled: is_disabled.then(|| Disabled {
@@ -126,19 +129,19 @@ impl<'a> DomainAnswer<'a> {
             id: &domain.domain_id,
             is_disabled,
             name: &domain.name,
-            require_tls: false,
-            skip_verification: false,
+            require_tls: mail.require_tls.unwrap_or(false),
+            skip_verification: mail.skip_verification.unwrap_or(false),
             smtp_login: format!("postmaster@{}", domain.name),
-            spam_action: "disabled",
+            spam_action: mail.spam_action.unwrap_or_else(|| "disabled".to_owned()),
             state: if is_disabled { "disabled" } else { "active" },
             subaccount_id: domain.subaccount_id.as_deref(),
             r#type: "custom",
-            use_automatic_sender_security: false,
-            web_prefix: "email",
-            web_scheme: "http",
-            wildcard: false,
-            encrypt_incoming_message: false,
-            message_ttl: MESSAGE_TTL_SECONDS,
+            use_automatic_sender_security: mail.use_automatic_sender_security.unwrap_or(false),
+            web_prefix: mail.web_prefix.unwrap_or_else(|| "email".to_owned()),
+            web_scheme: mail.web_scheme.unwrap_or_else(|| "http".to_owned()),
+            wildcard: mail.wildcard.unwrap_or(false),
+            encrypt_incoming_message: mail.encrypt_incoming_message.unwrap_or(false),
+            message_ttl: mail.message_ttl.unwrap_or(MESSAGE_TTL_SECONDS),
             webhooks_redact_pii: domain.redact_pii,
         }
     }

@@ -26,6 +26,7 @@ async fn every_encoding_of_the_clients_is_read() {
     assert_create(read("", "", encoded).await);
     assert_create(read("", "", encoded.replace("url=", "url[]=")).await);
     assert_create(read("", "", encoded.replace("url=", "url%5B%5D=")).await);
+    assert_create(read("", "", encoded.replace("url=", "url%5B0%5D=")).await);
     assert_create(read(&format!("?{encoded}"), "", "").await);
     assert_create(read(&format!("?{encoded}"), "application/x-www-form-urlencoded", "").await);
     assert_create(read(&format!("?{encoded}"), "multipart/form-data; boundary=b", "").await);

@@ -32,5 +32,5 @@ pub(super) fn show(found: &FoundEvent, accounts: &Accounts) -> Option<Shown> {
 
 /// A date as the logs have it.
 pub(super) fn rfc2822(at: DateTime<Utc>) -> String {
-    at.format("%a, %d %b %Y %H:%M:%S %z").to_string()
+    at.format("%a, %d %b %Y %H:%M:%S -0000").to_string()
 }

@@ -66,7 +66,7 @@ async fn an_item_differs_from_the_events_in_four_fields() {
     let page = found(&world, json!({"events": ["delivered"]})).await;
     assert_eq!(
         (&page["start"], &page["end"]),
-        (&json!("Thu, 09 Oct 2025 08:53:20 +0000"), &json!("Thu, 09 Oct 2025 08:54:20 +0000"),)
+        (&json!("Thu, 09 Oct 2025 08:53:20 -0000"), &json!("Thu, 09 Oct 2025 08:54:20 -0000"))
     );
     assert_eq!(page["aggregates"], json!({}));
     let item = &page["items"][0];

@@ -77,7 +77,10 @@ pub(super) async fn insert<R: Keyed>(store: &Store, mut rows: Vec<&R>) -> Result
         }
         match R::copy(&mut tx, &rows).await {
             // Dying before the commit leaves nothing of it, dying after it all.
-            Ok(()) => return Ok(tx.commit().await?),
+            Ok(()) => {
+                chassis::crash_point("archive.inserted");
+                return Ok(tx.commit().await?);
+            }
             // Another one had inserted it, or does so between our look and the copy.
             Err(StoreError::Database(error)) if is_duplicate(&error) && tries < TRIES => {
                 looks = true;

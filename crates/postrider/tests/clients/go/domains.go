@@ -55,8 +55,13 @@ func domains(t target) {
 			WebPrefix:                  "links",
 			MessageTTL:                 86400,
 		}))
-		// Settings of mail are taken, and have no effect.
-		looksRight(response.Domain, third)
+		kept := response.Domain
+		equal(kept.SpamAction, mtypes.SpamActionTag)
+		equal(kept.WebScheme, "https")
+		equal(kept.WebPrefix, "links")
+		equal(kept.MessageTTL, 86400)
+		ensure(kept.Wildcard && kept.RequireTLS && kept.SkipVerification, "not kept: %v", kept)
+		ensure(kept.UseAutomaticSenderSecurity && kept.EncryptIncomingMessage, "not kept: %v", kept)
 		ensure(response.Domain.ID != made.ID, "two domains have one id")
 	})
 	check("CreateDomain: what is wrong is refused", func() {
@@ -96,7 +101,11 @@ func domains(t target) {
 			MessageTTL:                 ptr(86400),
 		}))
 		done(mg.UpdateDomain(ctx, name, nil))
-		looksRight(answer(mg.GetDomain(ctx, name, nil)).Domain, name)
+		kept := answer(mg.GetDomain(ctx, name, nil)).Domain
+		equal(kept.WebScheme, "https")
+		equal(kept.WebPrefix, "links")
+		equal(kept.MessageTTL, 86400)
+		ensure(kept.Wildcard && kept.RequireTLS && !kept.SkipVerification, "not kept: %v", kept)
 	})
 	check("ListDomains, newest first, and with its parameters", func() {
 		equal(names(nil), []string{third, name, domain})

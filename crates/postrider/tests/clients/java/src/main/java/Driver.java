@@ -576,8 +576,8 @@ public final class Driver {
             equal(response.getMessage(), "Domain DNS records have been created");
             equal(response.getReceivingDnsRecords(), List.of());
             equal(response.getSendingDnsRecords(), List.of());
-            // Settings of mail are taken, and have no effect.
-            looksRight(response.getDomain(), name);
+            equal(response.getDomain(), aNewOne(response.getDomain(), name)
+                .spamAction(SpamAction.TAG).wildcard(true).webScheme(WebScheme.HTTPS).build());
             made[0] = response.getDomain();
         });
         check("createNewDomain: what is wrong is refused", () -> {
@@ -615,7 +615,10 @@ public final class Driver {
                 .useAutomaticSenderSecurity(false).webScheme(WebScheme.HTTPS).webPrefix("links")
                 .wildcard(true).build());
             equal(response.getMessage(), "Domain has been updated");
-            equal(response.getDomain(), made[0]);
+            equal(response.getDomain(), aNewOne(made[0], name)
+                .spamAction(SpamAction.BLOCK).wildcard(true).webScheme(WebScheme.HTTPS)
+                .webPrefix("links").requireTls(true).build());
+            made[0] = response.getDomain();
         });
         check("verifyDomain", () -> {
             DomainResponse response = domains.verifyDomain(name);
@@ -721,14 +724,19 @@ public final class Driver {
     }
 
     private static void looksRight(Domain domain, String name) {
+        equal(domain, aNewOne(domain, name).build());
+    }
+
+    // A domain that was given nothing but its name.
+    private static Domain.DomainBuilder aNewOne(Domain domain, String name) {
         ensure(domain.getId().matches("[0-9a-f]{24,32}"), "no id: " + domain);
         isRecent(domain.getCreatedAt());
-        equal(domain, Domain.builder()
+        return Domain.builder()
             .id(domain.getId()).createdAt(domain.getCreatedAt())
             .isDisabled(false).name(name).requireTls(false).skipVerification(false)
             .smtpLogin("postmaster@" + name).spamAction(SpamAction.DISABLED)
             .state(DomainState.ACTIVE).type("custom").webPrefix("email")
-            .webScheme(WebScheme.HTTP).wildcard(false).build());
+            .webScheme(WebScheme.HTTP).wildcard(false);
     }
 
     // The other ways in which the client can be made to call.

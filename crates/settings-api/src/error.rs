@@ -25,8 +25,8 @@ pub(crate) enum ApiError {
     Message(Problem),
 }
 
-/// A status and a body. Clients read `message`; the documented schemas name
-/// some errors by capitalised keys, which are sent along.
+/// A status and a body. Clients read `message`; Mailgun's schemas name some errors by
+/// `Reason`, `Field` and `Value`, or `Description`, which are sent along.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(crate) struct Problem {
@@ -36,15 +36,19 @@ pub(crate) struct Problem {
     message: String,
     /// The same, where domain webhooks are concerned.
     #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     reason: Option<String>,
     /// The parameter that is wrong.
     #[serde(rename = "Field", skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     field: Option<&'static str>,
     /// What is wrong with that parameter.
     #[serde(rename = "Value", skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     value: Option<String>,
     /// The same as the message, where something is missing or in the way.
     #[serde(rename = "Description", skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     description: Option<String>,
 }
 

@@ -22,26 +22,15 @@ use crate::error::{Problem, TooManyRequests};
 /// Name of the one way to authenticate.
 const BASIC: &str = "basic";
 
-/// The calls below these take JSON and no forms (reference §1.4).
-const JSON_ONLY: [&str; 7] = [
-    "/v1/alerts",
-    "/v1/analytics",
-    "/postrider/v1/policies",
-    "/postrider/v1/urls",
-    "/postrider/v1/resends",
-    "/postrider/v1/events",
-    "/postrider/v1/webhooks",
-];
-const FORMS: [&str; 2] = ["multipart/form-data", "application/x-www-form-urlencoded"];
-
 /// The description that the calls are added to.
 pub(crate) fn blank() -> OpenApi {
     let mut info = Info::new("Postrider", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "Webhooks, alerts and what belongs to them, as Mailgun's clients know them. \
          Authenticate with user `api` and an API key as the password; with the header \
-         `X-Mailgun-On-Behalf-Of` a call is for that subaccount. Forms are taken as \
-         `multipart/form-data`, `application/x-www-form-urlencoded` or JSON."
+         `X-Mailgun-On-Behalf-Of` a call is for that subaccount. Bodies are described as JSON; \
+         but for alerts, logs and what has the prefix `/postrider`, they are taken as \
+         `multipart/form-data` and `application/x-www-form-urlencoded` too, with the same names."
             .to_owned(),
     );
     let mut license = License::new("Apache-2.0");
@@ -70,8 +59,8 @@ pub(crate) fn blank() -> OpenApi {
 }
 
 /// Adds what is the same for many calls, so that no handler has to repeat it:
-/// the answers that each can give, and the encodings of forms, which handlers
-/// describe as one JSON body.
+/// the answers that each can give. Forms are described as JSON alone: of a body
+/// with several types, generators of clients make code that does not run.
 pub(crate) fn complete(openapi: &mut OpenApi) {
     let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
     let components = openapi.components.get_or_insert_default();
@@ -96,13 +85,7 @@ pub(crate) fn complete(openapi: &mut OpenApi) {
                 "Database or broker are away; nothing was changed, or the change comes into force later",
                 error(),
             );
-            if let Some(body) = &mut operation.request_body {
-                if let RefOr::T(body) = body
-                    && !JSON_ONLY.iter().any(|start| path.starts_with(start))
-                    && let Some(form) = body.content.get("application/json").cloned()
-                {
-                    body.content.extend(FORMS.map(|media| (media.to_owned(), form.clone())));
-                }
+            if operation.request_body.is_some() {
                 answer(operation, "408", "The body did not come in time", error());
                 answer(operation, "413", "The body is larger than 1 MiB", error());
                 answer(operation, "415", "The body's type is none of those that are read", error());

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use egress::request::SignedRequest;
 use egress::{Answer, Attempt, Client, EgressConfig, Failure, FailureKind};
 use futures_util::future::join_all;
+use http::{HeaderName, HeaderValue};
 use testkit::zoo::{Animal, Certificate, Habit, NAME, Zoo};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 
 mod curl;
 
@@ -331,6 +334,28 @@ async fn what_is_asked_for_again_is_signed_anew() {
         }
         // Every other one is read and not answered, and asked again over a connection of its own.
         assert_eq!((signed.into_inner(), animal.connections()), (6, 4));
+    }
+}
+
+/// There are receivers, and gateways before them, that find a header by its capitals.
+#[tokio::test]
+async fn names_of_headers_are_written_as_they_are_documented() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let (client, headers) = (client(&Zoo::default()), [("x-sign", "a"), ("webhook-id", "b")]);
+    let headers = headers
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let read = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut head = vec![0; 4_096];
+        let length = stream.read(&mut head).await.expect("a request");
+        String::from_utf8_lossy(&head[..length]).into_owned()
+    };
+    let (head, _) = tokio::join!(read, client.post(&url, &headers, Bytes::from_static(b"{}")));
+    for line in
+        ["X-Sign: a\r\n", "Webhook-Id: b\r\n", "User-Agent: ", "Host: ", "Content-Length: 2"]
+    {
+        assert!(head.contains(line), "no {line:?} in {head}");
     }
 }
 

@@ -168,6 +168,7 @@ fn start_and_watch(
             let postgres = Postgres::start(PostgresOptions {
                 port: Some(POSTGRES_PORT),
                 durable: true,
+                password: Some(state.database_password()?),
                 ..PostgresOptions::new(state.path("postgres"))
             })?;
             running.postgres.insert(postgres).ensure_database("postrider")?

@@ -9,6 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
+use model::EndReason;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -73,10 +74,9 @@ impl Alert {
     /// Why nothing goes there, in words.
     fn why(&self) -> &str {
         match self.disabled_reason.as_deref() {
-            None | Some("schedule") => {
-                "no try of a delivery was taken, until its schedule was over"
-            }
-            Some(other) => other,
+            None => "no try of a delivery was taken, until its schedule was over",
+            Some(reason) => EndReason::parse(reason)
+                .map_or(reason, |reason| reason.explain().trim_end_matches('.')),
         }
     }
 }

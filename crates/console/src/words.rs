@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 
 use chrono::{DateTime, Utc};
+use model::End;
 
 /// A count, such as `12,345`.
 pub(crate) fn count(number: impl Borrow<u64>) -> String {
@@ -56,11 +57,16 @@ pub(crate) fn when(at: &Option<DateTime<Utc>>) -> String {
 
 /// The class of a tag: what this end, type or reason is like.
 pub(crate) fn mood(what: &str) -> &'static str {
+    match End::parse(what) {
+        Some(End::Delivered) => return "good",
+        Some(End::Held | End::Suppressed) => return "wait",
+        Some(End::Rejected | End::Exhausted | End::Expired | End::Poisoned) => return "bad",
+        None => {}
+    }
     match what {
-        "delivered" | "ok" | "chosen" | "opened" | "clicked" | "done" => "good",
-        "held" | "paused" | "waiting" | "due" | "suppressed" | "disabled" | "running" => "wait",
-        "rejected" | "exhausted" | "expired" | "poisoned" | "failed" | "complained"
-        | "temporary_fail" | "permanent_fail" => "bad",
+        "ok" | "chosen" | "opened" | "clicked" | "done" => "good",
+        "paused" | "waiting" | "due" | "disabled" | "running" => "wait",
+        "failed" | "complained" | "temporary_fail" | "permanent_fail" => "bad",
         _ => "",
     }
 }

@@ -1,6 +1,8 @@
 //! PostgreSQL, on loopback.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -37,17 +39,26 @@ pub struct PostgresOptions {
     pub settings: Vec<String>,
     /// `None` for the machine's clock.
     pub clock: Option<TurnedClock>,
+    /// What its superuser has to say, if the files are made now; `None` for nothing.
+    pub password: Option<String>,
 }
 
 impl PostgresOptions {
     /// A free port and no flushing to the disk, as tests want it.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { port: None, dir: dir.into(), durable: false, settings: Vec::new(), clock: None }
+        Self {
+            port: None,
+            dir: dir.into(),
+            durable: false,
+            settings: Vec::new(),
+            clock: None,
+            password: None,
+        }
     }
 }
 
-/// A PostgreSQL server of ours, whose superuser `postrider` needs no password
-/// from this machine. Dropping it ends it.
+/// A PostgreSQL server of ours, whose superuser `postrider` connects from this machine, by a
+/// password or without. Dropping it ends it.
 #[derive(Debug)]
 pub struct Postgres {
     tools: PostgresTools,
@@ -82,7 +93,9 @@ impl Postgres {
 
     /// Where clients connect to this database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        let password = self.options.password.as_ref().map(|it| format!(":{it}"));
+        let user = format!("{SUPERUSER}{}", password.unwrap_or_default());
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The database that always exists, for making others.
@@ -185,7 +198,7 @@ impl Postgres {
         command
             .arg("--pgdata")
             .arg(&partial)
-            .args(["--username", SUPERUSER, "--auth", "trust"])
+            .args(["--username", SUPERUSER])
             // The same order and case rules on every machine.
             .args(["--encoding", "UTF8", "--locale", "C"])
             .args(["--locale-provider", "builtin"])
@@ -194,9 +207,21 @@ impl Postgres {
         if !self.options.durable {
             command.arg("--no-sync");
         }
+        let password_file = self.options.dir.join("password");
+        if let Some(password) = &self.options.password {
+            write_secret(&password_file, password)?;
+            self.run_as.give(&password_file)?;
+            command.args(["--auth", "scram-sha-256", "--pwfile"]).arg(&password_file);
+        } else {
+            command.args(["--auth", "trust"]);
+        }
         command.env_clear().stdin(Stdio::null()).current_dir(&self.options.dir);
         self.run_as.apply(&mut command);
-        let output = command.output().context("cannot run initdb")?;
+        let output = command.output().context("cannot run initdb");
+        if self.options.password.is_some() {
+            fs::remove_file(&password_file)?;
+        }
+        let output = output?;
         if !output.status.success() {
             bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -261,6 +286,13 @@ impl Postgres {
         // shared memory segments are given back.
         ManagedProcess::spawn("PostgreSQL", &mut command, &self.log(), Signal::QUIT)
     }
+}
+
+/// A file that its owner alone can read.
+fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    let mut options = fs::File::options();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    Ok(file.write_all(secret.as_bytes())?)
 }
 
 /// Files of another major version cannot be read; the server would say so too,

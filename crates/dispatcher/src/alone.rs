@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bus::Pulled;
 use chrono::TimeDelta;
+use model::EndReason;
 use protocol::v1::Delivery;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -51,7 +52,9 @@ impl Dispatcher {
         }
         let deaths = u64::from(delivery.deaths) + times - 1;
         if deaths >= KILLS_AFTER {
-            return Company::Answer(self.end_unread(delivery.clone(), "kills_its_process").await);
+            return Company::Answer(
+                self.end_unread(delivery.clone(), EndReason::KillsItsProcess.as_str()).await,
+            );
         }
         // Its next hop is counted from 1 again.
         delivery.deaths = u32::try_from(deaths.max(1)).unwrap_or(u32::MAX);

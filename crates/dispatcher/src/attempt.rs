@@ -11,7 +11,8 @@ use egress::request::Signer;
 use egress::{Answer as Received, Failure, FailureKind};
 use metrics::{Counter, Histogram};
 use model::{
-    Answered, Destination, EventType, Family, NotWanted, RetryPolicy, Scope, Wanted, still_wanted,
+    Answered, Destination, EndReason, EventType, Family, NotWanted, RetryPolicy, Scope, Wanted,
+    still_wanted,
 };
 use prost::Message as _;
 use protocol::v1::ended::End;
@@ -197,10 +198,10 @@ impl Dispatcher {
 
     async fn work_on(&self, pulled: &Pulled, mut delivery: Delivery, next: Next) -> Answer {
         let Ok(event) = AcceptedEvent::decode(delivery.accepted_event.clone()) else {
-            return self.end_unread(delivery, "unreadable_event").await;
+            return self.end_unread(delivery, EndReason::UnreadableEvent.as_str()).await;
         };
         let Some(kind) = event.event.as_ref().and_then(|event| event.kind.as_ref()) else {
-            return self.hand_back(pulled, delivery, "newer_event").await;
+            return self.hand_back(pulled, delivery, EndReason::NewerEvent.as_str()).await;
         };
         let event_type = EventType::of(kind);
         let stood = pulled.stood(self.clock.now());
@@ -255,7 +256,9 @@ impl Dispatcher {
             };
             let family = work.event_type.family();
             if has_unknown_channel(&target, &in_force.account) {
-                return self.hand_back(pulled, work.delivery, "newer_channel").await;
+                return self
+                    .hand_back(pulled, work.delivery, EndReason::NewerChannel.as_str())
+                    .await;
             }
             let destination = match still_wanted(&target, work.event_type, scope) {
                 Wanted::No(reason) => {

@@ -21,7 +21,7 @@ use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use egress::EgressError;
 use egress::mail::{Accepted, Mail, MailAddress, MailFailure, MailList, Mailer};
-use model::{MailFrame, MailReason};
+use model::{EndReason, MailFrame, MailReason, Wait};
 use protocol::v1::Attempted;
 use protocol::v1::ended::End;
 use protocol::v1::target::Kind as TargetKind;
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use self::progress::{Recipients, Try};
 use crate::attempt::{Answer, Tried, Work, span};
-use crate::targets::{Admission, Came, Change, Permit, TargetLimits, Targets, Wait};
+use crate::targets::{Admission, Came, Change, Permit, TargetLimits, Targets};
 use crate::{Dispatcher, DispatcherConfig};
 
 /// The one target that all mails have.
@@ -101,7 +101,7 @@ impl Dispatcher {
             return self.go_on(pulled, work, *attempted).await;
         }
         let Some(post) = &self.post else {
-            return self.end(work, End::Held, "email_not_configured").await;
+            return self.end(work, End::Held, EndReason::EmailNotConfigured.as_str()).await;
         };
         let recipients = Recipients::of(work.delivery.mail.as_ref(), addresses);
         if recipients.is_empty() {

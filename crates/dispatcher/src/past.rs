@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use bus::{Past, Pulled};
 use chrono::{DateTime, TimeDelta, Utc};
-use model::{Family, Scope, Wanted, still_wanted};
+use model::{Family, Scope, Wait, Wanted, still_wanted};
 use protocol::v1::ended::End;
 use protocol::v1::{Attempted, Delivery, outcome};
 use tokio::time::Instant;
 
 use crate::Dispatcher;
 use crate::attempt::{Answer, Work};
-use crate::settle::{ACCOUNT_BACKLOG, MAY_HAVE_ARRIVED, exhausted_setting, moment, timestamp};
-use crate::targets::Wait;
+use crate::settle::{exhausted_setting, moment, timestamp};
 
 /// How long ago fanout may have made a delivery that it makes once more.
 const FANOUT_AWAY: TimeDelta = TimeDelta::minutes(5);
@@ -41,7 +40,7 @@ pub(crate) enum Next {
 
 /// Whether a record is one of a try, and not of a wait.
 pub(crate) fn is_try(attempted: &Attempted) -> bool {
-    Wait::ALL.iter().all(|wait| wait.as_str() != attempted.reason)
+    Wait::parse(&attempted.reason).is_none()
 }
 
 impl Dispatcher {
@@ -210,9 +209,7 @@ impl Dispatcher {
             Some(self.config.policies.in_force(Family::Alert, of_account, of_url))
         });
         let at = Some(timestamp(self.clock.now()));
-        if reason != ACCOUNT_BACKLOG
-            && reason != MAY_HAVE_ARRIVED
-            && policy.is_some_and(|policy| policy.disables)
+        if policy.is_some_and(|policy| policy.disables)
             && let Some(report) =
                 exhausted_setting(&work.delivery, event, End::Exhausted, reason, at)
         {

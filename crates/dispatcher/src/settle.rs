@@ -9,7 +9,7 @@ use bus::{Pulled, Rescheduled};
 use chassis::Handles;
 use chrono::{DateTime, Utc};
 use metrics::Counter;
-use model::{Family, after_our_fault};
+use model::{EndReason, Family, Wait, after_our_fault};
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::alert_trouble::Stage;
@@ -23,13 +23,6 @@ pub(crate) use self::next::Now;
 use self::next::{MAX_UNCHARGED_RETURNS, Next, next, next_hop};
 use crate::Dispatcher;
 use crate::attempt::{Answer, Tried, Work};
-use crate::targets::Wait;
-
-/// The names of the ends of what finds its target's backlog full, or its account's.
-const TARGET_BACKLOG: &str = "target_backlog";
-pub(crate) const ACCOUNT_BACKLOG: &str = "account_backlog";
-/// The name of the end of what is used up, though one of its tries may have arrived.
-pub(crate) const MAY_HAVE_ARRIVED: &str = "may_have_arrived";
 
 /// By family.
 static DELIVERED: Handles<Counter, 2> = Handles::new(
@@ -59,7 +52,7 @@ impl Dispatcher {
             Next::Retry { at } => {
                 match attempted.charged.then(|| self.too_much(&work)).flatten() {
                     Some(reason) => {
-                        self.end_after(work, End::Exhausted, reason, Some(attempted)).await
+                        self.end_after(work, End::Exhausted, reason.as_str(), Some(attempted)).await
                     }
                     // Boxed, so that the common way stays small.
                     None => Box::pin(self.retry(pulled, work, attempted, at)).await,
@@ -183,7 +176,7 @@ impl Dispatcher {
         if wait != Wait::Relay
             && let Some(reason) = self.too_much(&work)
         {
-            return self.end(work, End::Exhausted, reason).await;
+            return self.end(work, End::Exhausted, reason.as_str()).await;
         }
         let at = at.min(last_chance + (now - earliest));
         metrics::counter!("postrider_parked_total", "wait" => wait.as_str()).increment(1);
@@ -209,17 +202,18 @@ impl Dispatcher {
     /// Why a delivery may not wait, if it finds too many waiting: for its target, or
     /// of its account. One that has waited already goes on: there is nowhere to put
     /// it back to.
-    fn too_much(&self, work: &Work) -> Option<&'static str> {
+    fn too_much(&self, work: &Work) -> Option<EndReason> {
         if work.delivery.hop > 0 {
             return None;
         }
         let now = self.clock.now();
         if self.targets.is_backlog_full(target_id(&work.delivery).as_str(), now) {
-            return Some(TARGET_BACKLOG);
+            return Some(EndReason::TargetBacklog);
         }
         let primary = work.primary.as_deref()?;
         let most = self.most_waiting(primary)?;
-        self.targets.is_account_full(&primary.account_id, most, now).then_some(ACCOUNT_BACKLOG)
+        let is_full = self.targets.is_account_full(&primary.account_id, most, now);
+        is_full.then_some(EndReason::AccountBacklog)
     }
 
     /// How many deliveries of a primary account and its subaccounts may wait.
@@ -287,7 +281,7 @@ impl Dispatcher {
         // The receiver may have it, and have refused the repeats for that reason.
         let reason = match delivery.may_have_arrived {
             Some(_) if end == End::Exhausted && !chassis::mutant("disable_after_repeat") => {
-                MAY_HAVE_ARRIVED
+                EndReason::MayHaveArrived.as_str()
             }
             _ => reason,
         };
@@ -308,9 +302,7 @@ impl Dispatcher {
         let charged_now = last_attempt.as_ref().is_some_and(|attempt| attempt.charged);
         let at = Some(timestamp(self.clock.now()));
         let exhausted = exhausted_setting(&delivery, &event, end, reason, at);
-        // A setting has nothing to answer for when too many wait, of its account or for its target.
-        let is_its_own = ![ACCOUNT_BACKLOG, TARGET_BACKLOG, MAY_HAVE_ARRIVED].contains(&reason);
-        let exhausted = exhausted.filter(|_| policy.disables && is_its_own);
+        let exhausted = exhausted.filter(|_| policy.disables);
         let body = match end {
             End::Delivered => Default::default(),
             _ => delivery.encode_to_vec().into(),
@@ -383,7 +375,7 @@ impl Dispatcher {
             target_id,
             account_id: "unknown".to_owned(),
             end: End::Poisoned.into(),
-            reason: "unreadable_delivery".into(),
+            reason: EndReason::UnreadableDelivery.as_str().into(),
             at: Some(timestamp(self.clock.now())),
             delivery: pulled.payload().clone(),
             ..Ended::default()
@@ -426,8 +418,8 @@ fn trouble(work: &Work, attempted: &Attempted, at: DateTime<Utc>) -> Option<Aler
     })
 }
 
-/// The report that disables an alert setting. It carries the generation that
-/// fanout saw: a setting that was saved since has been validated since.
+/// The report that disables an alert setting, where the end does that. It carries the generation
+/// that fanout saw: a setting that was saved since has been validated since.
 pub(crate) fn exhausted_setting(
     delivery: &Delivery,
     event: &AcceptedEvent,
@@ -441,7 +433,9 @@ pub(crate) fn exhausted_setting(
     // Whoever did take a mail is not to lose the next one because of a mailbox
     // that has put this one off for too long.
     let reached_some = delivery.mail.as_ref().is_some_and(|mail| mail.taken > 0);
-    (end == End::Exhausted && !reached_some).then(|| Exhausted {
+    // Where it waited until its time was up, that is the target's doing.
+    let disables = EndReason::parse(reason).is_none_or(EndReason::disables);
+    (end == End::Exhausted && !reached_some && disables).then(|| Exhausted {
         account_id: event.account_id.clone(),
         setting_id: target.setting_id.clone(),
         setting_generation: target.setting_generation,
@@ -464,4 +458,34 @@ pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
 pub(crate) fn moment(timestamp: Option<&Timestamp>) -> Option<DateTime<Utc>> {
     let timestamp = timestamp?;
     DateTime::from_timestamp(timestamp.seconds, timestamp.nanos.try_into().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::v1::{AlertTarget, Target};
+
+    use super::*;
+
+    /// Also where it is reported again, because the first report may not have been stored.
+    #[test]
+    fn an_alert_that_too_many_wait_before_or_that_may_have_arrived_disables_nothing() {
+        let kind = Some(TargetKind::Alert(AlertTarget {
+            setting_id: "s".into(),
+            ..AlertTarget::default()
+        }));
+        let target = Some(Target { kind, ..Target::default() });
+        let delivery = Delivery { target, ..Delivery::default() };
+        let event = AcceptedEvent::default();
+        for (reason, disables) in [
+            (EndReason::Schedule.as_str(), true),
+            (EndReason::GiveUpAt.as_str(), true),
+            (Wait::Breaker.as_str(), true),
+            (EndReason::TargetBacklog.as_str(), false),
+            (EndReason::AccountBacklog.as_str(), false),
+            (EndReason::MayHaveArrived.as_str(), false),
+        ] {
+            let report = exhausted_setting(&delivery, &event, End::Exhausted, reason, None);
+            assert_eq!(report.is_some(), disables, "{reason}");
+        }
+    }
 }

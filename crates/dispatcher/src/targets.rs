@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use model::Wait;
 use tokio::sync::oneshot;
 
 use self::backlog::{AccountBacklog, Backlog};
@@ -96,38 +97,6 @@ pub(crate) enum Came {
     Busy(Option<Duration>),
     /// Nothing that says anything about the target.
     Unknown,
-}
-
-/// Why a delivery cannot go now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Wait {
-    /// Its target has as many tries under way as it may have.
-    Concurrency,
-    /// Its target has had as many tries in this second as it may have.
-    Rate,
-    /// Its target is left alone.
-    Breaker,
-    /// Targets without a recent success have all the slots that they may have.
-    UnprovenShare,
-    /// The mail relay is left alone, or has as many mails under way as it may
-    /// have. No fault of those whom the mail is for.
-    Relay,
-}
-
-impl Wait {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Concurrency, Self::Rate, Self::Breaker, Self::UnprovenShare, Self::Relay];
-
-    /// The reason's name in outcomes and metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Concurrency => "target_concurrency",
-            Self::Rate => "target_rate",
-            Self::Breaker => "breaker_open",
-            Self::UnprovenShare => "unproven_share",
-            Self::Relay => "mail_relay",
-        }
-    }
 }
 
 /// Whether a delivery may go now.

@@ -8,6 +8,7 @@
 //! Deliberately absent: the clock, chance, tokio, and everything else that
 //! touches the world. Time and random bytes come in as arguments.
 
+mod end_reason;
 pub mod event_filter;
 mod event_type;
 mod ids;
@@ -20,6 +21,7 @@ mod sample;
 pub mod validate;
 mod webhook_id;
 
+pub use end_reason::{EndReason, Wait};
 pub use event_type::{EventType, Family};
 pub use ids::{
     alert_target_id, delivery_id, domain_id, event_key, message_target_id, next_delivery_id,

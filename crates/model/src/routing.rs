@@ -9,7 +9,7 @@ use protocol::v1::{
     Level, MessageTarget, Target, UrlOptions,
 };
 
-use crate::{EventType, Family, alert_target_id, delivery_id, message_target_id};
+use crate::{EndReason, EventType, Family, alert_target_id, delivery_id, message_target_id};
 
 /// The settings that one event is looked at with.
 #[derive(Clone, Copy, Debug)]
@@ -302,8 +302,8 @@ impl Held {
     /// The reason's name in outcomes.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Disabled => "disabled",
-            Self::Paused => "paused",
+            Self::Disabled => EndReason::Disabled.as_str(),
+            Self::Paused => EndReason::Paused.as_str(),
         }
     }
 }
@@ -334,10 +334,10 @@ impl NotWanted {
     /// The reason's name in outcomes.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Deleted => "deleted",
-            Self::AccountNotOpen => "account_not_open",
-            Self::DomainDisabled => "domain_disabled",
-            Self::Erased => "erased",
+            Self::Deleted => EndReason::Deleted.as_str(),
+            Self::AccountNotOpen => EndReason::AccountNotOpen.as_str(),
+            Self::DomainDisabled => EndReason::DomainDisabled.as_str(),
+            Self::Erased => EndReason::Erased.as_str(),
         }
     }
 }

@@ -81,15 +81,21 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match identify(&api, request.headers()).await {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let turn = match peer {
+        Some(peer) => api.strangers.turn(peer).await,
+        None => None,
+    };
+    let identified = identify(&api, request.headers()).await;
+    drop(turn);
+    let caller = match identified {
         Ok(caller) => caller,
         Err(error) => {
-            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
             // Without a key nothing was looked up.
             if matches!(error, ApiError::Unauthorized)
                 && api_key(request.headers()).is_some()
-                && let Some(ConnectInfo(peer)) = peer
-                && api.strangers.failed(peer.ip())
+                && let Some(peer) = peer
+                && api.strangers.failed(peer)
             {
                 api.clock.sleep(DELAY).await;
             }

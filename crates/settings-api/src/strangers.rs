@@ -1,17 +1,19 @@
 //! Addresses from which calls come without a key that is known.
 //!
-//! A key cannot be guessed, but each guess asks the database. So the answer to whoever has
-//! guessed often takes a second; keys that are known are answered as ever, also those that
-//! come from the same address, as behind a proxy.
+//! A key cannot be guessed, but each guess asks the database. So keys from where guesses came
+//! often are looked up one after the other, and the answer to one more guess takes a second.
+//! Keys that are known are answered as soon as they are looked up, also those that come from
+//! the same address, as behind a proxy.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::Clock;
 use chassis::door::network;
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Failures of an address in a minute that are answered at once.
 const FREE: u32 = 300;
@@ -31,11 +33,28 @@ pub(crate) struct Strangers {
 struct Failures {
     count: u32,
     until: DateTime<Utc>,
+    /// One look-up at a time, of those that came often.
+    turns: Arc<Semaphore>,
 }
 
 impl Strangers {
     pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, seen: Mutex::default() }
+    }
+
+    /// Waits until a key from this address may be looked up: for those before it, where many
+    /// have failed. Kept until it is looked up.
+    pub(crate) async fn turn(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let failures = seen.get(&network(address))?;
+            if failures.count <= FREE || failures.until <= self.clock.now() {
+                return None;
+            }
+            Arc::clone(&failures.turns)
+        };
+        // It is never closed.
+        turns.acquire_owned().await.ok()
     }
 
     /// Counts a failure. Says whether its answer is to be delayed.
@@ -49,7 +68,8 @@ impl Strangers {
                 return true;
             }
         }
-        let begun = || Failures { count: 0, until: now + WINDOW };
+        let turns = || Arc::new(Semaphore::new(1));
+        let begun = || Failures { count: 0, until: now + WINDOW, turns: turns() };
         let failures = seen.entry(address).or_insert_with(begun);
         if failures.until <= now {
             *failures = begun();
@@ -63,6 +83,8 @@ impl Strangers {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -74,6 +96,21 @@ mod tests {
         assert!(strangers.failed(one) && !strangers.failed(other));
         clock.advance(Duration::from_secs(60));
         assert!(!strangers.failed(one));
+    }
+
+    #[tokio::test]
+    async fn keys_from_where_many_failed_are_looked_up_one_after_the_other() {
+        let clock = Clock::fixed(DateTime::UNIX_EPOCH);
+        let strangers = Strangers::new(clock.clone());
+        let [one, other] = [1, 2].map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
+        assert!((0..=FREE).any(|_| strangers.failed(one)));
+        let first = strangers.turn(one).await.expect("a turn");
+        assert!(strangers.turn(one).now_or_never().is_none(), "two at a time");
+        assert!(strangers.turn(other).now_or_never().is_some_and(|turn| turn.is_none()));
+        drop(first);
+        assert!(strangers.turn(one).now_or_never().is_some());
+        clock.advance(Duration::from_secs(60));
+        assert!(strangers.turn(one).await.is_none(), "the minute is over");
     }
 
     #[test]

@@ -76,6 +76,12 @@ impl State {
         self.random("secret-key", 32)
     }
 
+    /// What the superuser of PostgreSQL has to say: another one on this machine could run
+    /// programs as whom the server runs as.
+    pub(super) fn database_password(&self) -> Result<String> {
+        self.random("database-password", 16)
+    }
+
     /// The name of the demo's bin: 32 hex digits, so that its URL stays the same.
     pub(super) fn bin_name(&self) -> Result<String> {
         self.random("bin-name", 16)

@@ -1,7 +1,7 @@
 //! Who has a mail, who is still to get it, and what a try came to.
 
 use egress::mail::{Accepted, MailAddress, MailFailure, MailFailureKind, Refusal};
-use model::Answered;
+use model::{Answered, EndReason};
 use protocol::v1::MailProgress;
 use protocol::v1::ended::End;
 
@@ -77,11 +77,13 @@ impl Recipients {
     /// were taken out of the setting.
     pub(super) fn end(&self) -> (End, &'static str) {
         match &self.before {
-            MailProgress { taken: 1.., .. } => (End::Delivered, "recipients_removed"),
+            MailProgress { taken: 1.., .. } => {
+                (End::Delivered, EndReason::RecipientsRemoved.as_str())
+            }
             MailProgress { refused, .. } if !refused.is_empty() => {
                 (End::Rejected, MailFailureKind::Refused.as_str())
             }
-            _ => (End::Suppressed, "recipients_removed"),
+            _ => (End::Suppressed, EndReason::RecipientsRemoved.as_str()),
         }
     }
 

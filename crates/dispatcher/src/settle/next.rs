@@ -1,7 +1,7 @@
 //! What comes next for a delivery that was tried: pure decisions.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use model::{AfterFailure, Answered, after_our_fault};
+use model::{AfterFailure, Answered, EndReason, after_our_fault};
 use protocol::v1::ended::End;
 use protocol::v1::{Attempted, Delivery};
 
@@ -56,7 +56,7 @@ pub(super) fn next(
         Tried::Answered(Answered::Taken) => {
             // Of a mail that some were refused, each refusal stands with its try.
             let in_part = delivery.mail.as_ref().is_some_and(|mail| !mail.refused.is_empty());
-            let reason = if in_part { "in_part" } else { "ok" }.into();
+            let reason = if in_part { EndReason::InPart } else { EndReason::Ok }.as_str().into();
             Next::End { end: End::Delivered, reason }
         }
         Tried::Answered(Answered::Rejected) => {
@@ -98,10 +98,10 @@ pub(super) fn next(
             match after {
                 AfterFailure::RetryAt(at) => Next::Retry { at: at + (now.own - now.earliest) },
                 AfterFailure::Exhausted => {
-                    Next::End { end: End::Exhausted, reason: "schedule".into() }
+                    Next::End { end: End::Exhausted, reason: EndReason::Schedule.as_str().into() }
                 }
                 AfterFailure::TimeIsUp => {
-                    Next::End { end: End::Exhausted, reason: "give_up_at".into() }
+                    Next::End { end: End::Exhausted, reason: EndReason::GiveUpAt.as_str().into() }
                 }
             }
         }

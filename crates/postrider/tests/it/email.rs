@@ -387,7 +387,7 @@ async fn owners_hear_of_alerts_that_do_not_arrive_and_nobody_twice() {
     let wanted = [
         ("An alert did not arrive (ip_listed)", answered),
         ("Your ip_listed alerts are about to be disabled", answered),
-        ("Your ip_listed alerts are disabled", "Why       all tries of its schedule have failed\n"),
+        ("Your ip_listed alerts are disabled", "Why       All attempts of its schedule failed.\n"),
     ];
     for (letter, (subject, why)) in letters.iter().zip(wanted) {
         assert_eq!(letter.subject(), subject);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::{End, EndReason, Wait};
 use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd};
 
 use super::answer::rfc3339;
@@ -47,14 +48,10 @@ pub(crate) fn verdict(decision: &DecisionRow) -> String {
 
 /// How a delivery ended.
 pub(crate) fn end(end: &KnownEnd) -> String {
-    let reason = end.reason.as_str();
+    let (reason, name) = (EndReason::parse(&end.reason), end.reason.as_str());
     let too_late = "It had not gone out when its schedule's time was up";
-    match (end.outcome.as_str(), reason) {
-        ("delivered", "in_part") => {
-            "Some of its recipients have it; the others were refused for good.".to_owned()
-        }
-        ("delivered", _) => "It was delivered.".to_owned(),
-        ("rejected", _) => match end.last_status {
+    match (End::parse(&end.outcome), reason) {
+        (Some(End::Rejected), _) => match end.last_status {
             Some(status) => {
                 format!(
                     "It was answered with status {status}, after which there is no further try."
@@ -62,68 +59,28 @@ pub(crate) fn end(end: &KnownEnd) -> String {
             }
             None => "All of its recipients were refused for good.".to_owned(),
         },
-        ("exhausted", "schedule") if end.attempts == 1 => "Its only try failed.".to_owned(),
-        ("exhausted", "schedule") => format!("Each of its {} tries failed.", end.attempts),
-        ("exhausted", "account_backlog") => {
-            "As many deliveries of the account and its subaccounts waited as may.".to_owned()
+        (Some(End::Exhausted), Some(EndReason::Schedule)) if end.attempts == 1 => {
+            "Its only try failed.".to_owned()
         }
-        ("exhausted", "target_backlog") => {
-            "As many deliveries waited for its target as may wait for one.".to_owned()
+        (Some(End::Exhausted), Some(EndReason::Schedule)) => {
+            format!("Each of its {} tries failed.", end.attempts)
         }
-        ("exhausted", "may_have_arrived") => "Its tries failed, but it may have arrived: what \
-                                              came of one of them is not known, and a receiver \
-                                              that has it may refuse repeats."
-            .to_owned(),
-        ("expired", "resolver" | "local" | "egress_proxy" | "ours") => {
-            format!("{too_late}, through a fault of the service ({reason}).")
-        }
-        ("exhausted" | "expired", _) => match waits_for(reason) {
-            Some(wait) => format!("{too_late}: {wait}."),
-            None if reason == "give_up_at" => {
-                "Its schedule's time was up before all of its tries were made.".to_owned()
+        (Some(_), Some(reason)) => reason.explain().to_owned(),
+        (Some(End::Delivered), None) => EndReason::Ok.explain().to_owned(),
+        (Some(End::Exhausted | End::Expired), None) => match Wait::parse(name) {
+            Some(wait) => format!("{too_late}: {}.", wait.explain()),
+            None if matches!(name, "resolver" | "local" | "egress_proxy" | "ours") => {
+                format!("{too_late}, through a fault of the service ({name}).")
             }
-            None => format!("{too_late}: the mail relay was in trouble ({reason})."),
+            None => format!("{too_late}: the mail relay was in trouble ({name})."),
         },
-        ("suppressed", "deleted") => "Nobody wanted it any more: its webhook or alert setting was \
-                                      deleted or changed."
-            .to_owned(),
-        ("suppressed", "account_not_open") => {
-            "The account that wanted it, or its parent, was disabled or closed.".to_owned()
+        (Some(End::Poisoned), None) => {
+            format!("It came back too often through a fault of the service ({name}).")
         }
-        ("suppressed", "domain_disabled") => {
-            "The domain whose webhook wanted it was disabled.".to_owned()
+        (Some(End::Suppressed | End::Held) | None, _) => {
+            format!("It ended as {}: {name}.", end.outcome)
         }
-        ("held", "paused") => "Deliveries to this URL were paused.".to_owned(),
-        ("held", "disabled") => "The alert setting was disabled.".to_owned(),
-        ("held", "email_not_configured") => "There was no mail relay.".to_owned(),
-        ("poisoned", "unreadable_event" | "unreadable_delivery") => {
-            "It could not be read, and was set aside.".to_owned()
-        }
-        ("poisoned", "kills_its_process") => {
-            "Whoever worked on it died, again and again; it was set aside unread.".to_owned()
-        }
-        ("poisoned", "newer_event" | "newer_channel") => {
-            "It was made by a newer version and could not be delivered by this one.".to_owned()
-        }
-        ("poisoned", _) => {
-            format!("It came back too often through a fault of the service ({reason}).")
-        }
-        (outcome, _) => format!("It ended as {outcome}: {reason}."),
     }
-}
-
-/// What a delivery waited for that could not go; `None` for every other reason.
-fn waits_for(reason: &str) -> Option<&'static str> {
-    Some(match reason {
-        "breaker_open" => {
-            "its target was left alone, because it did not answer, or said that it was busy"
-        }
-        "target_concurrency" => "its target had as many tries under way as it may have",
-        "target_rate" => "its target had had as many tries in a second as it may have",
-        "unproven_share" => "targets that had taken nothing lately had used up their share",
-        "mail_relay" => "the mail relay was in trouble",
-        _ => return None,
-    })
 }
 
 /// What is next for a delivery that has not ended, and was last heard of with this.
@@ -132,8 +89,8 @@ pub(super) fn waiting(last: Option<&AttemptRow>) -> String {
     let Some(at) = last.next_attempt_at.map(rfc3339) else {
         return "What comes next is not known yet.".to_owned();
     };
-    match waits_for(&last.reason) {
-        Some(wait) => format!("It waits: {wait}. It asks again from {at} on."),
+    match Wait::parse(&last.reason) {
+        Some(wait) => format!("It waits: {}. It asks again from {at} on.", wait.explain()),
         None if last.charged => format!("Try {} is due at {at}.", last.attempt + 1),
         None => format!("The receiver was not to blame; it is tried again at {at}."),
     }
@@ -141,10 +98,14 @@ pub(super) fn waiting(last: Option<&AttemptRow>) -> String {
 
 /// What may still come after an end.
 pub(super) fn after(end: &KnownEnd) -> &'static str {
-    match end.outcome.as_str() {
+    let is_unread = matches!(
+        EndReason::parse(&end.reason),
+        Some(EndReason::UnreadableEvent | EndReason::UnreadableDelivery)
+    );
+    match End::parse(&end.outcome) {
         _ if end.sent_again_at.is_some() => "It was sent again.",
-        "delivered" => "Nothing: it has arrived.",
-        "poisoned" if end.reason.starts_with("unreadable") => "Nothing: it cannot be sent again.",
+        Some(End::Delivered) => "Nothing: it has arrived.",
+        Some(End::Poisoned) if is_unread => "Nothing: it cannot be sent again.",
         _ if end.is_body_kept => "Nothing, unless it is sent again.",
         _ => "Nothing: its body is kept no longer.",
     }

@@ -1,6 +1,7 @@
 //! What a notice says.
 
 use chrono::{DateTime, Utc};
+use model::{EndReason, Wait};
 use store::{Notice, NoticeStage};
 
 /// A mail without its addresses.
@@ -64,12 +65,10 @@ pub(super) fn message(notice: &Notice, console_url: Option<&str>) -> Message {
 
 /// How a delivery ended has a short name; other reasons are for people already.
 fn in_words(reason: &str) -> String {
-    match reason {
-        "schedule" => "all tries of its schedule have failed".to_owned(),
-        "give_up_at" | "breaker_open" | "target_concurrency" | "target_rate" | "unproven_share" => {
-            "the receiver did not answer for as long as its schedule lasts".to_owned()
-        }
-        other => other.to_owned(),
+    match (EndReason::parse(reason), Wait::parse(reason)) {
+        (Some(reason), _) => reason.explain().to_owned(),
+        (None, Some(wait)) => format!("Its schedule's time was up: {}.", wait.explain()),
+        (None, None) => reason.to_owned(),
     }
 }
 

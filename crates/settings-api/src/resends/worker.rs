@@ -6,6 +6,7 @@ use bus::BusError;
 use chassis::Tasks;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{join_all, try_join_all};
+use model::EndReason;
 use prost::Message as _;
 use protocol::Timestamp;
 use protocol::v1::{AcceptedEvent, Delivery};
@@ -227,8 +228,8 @@ pub(super) enum Unreadable {
 impl Unreadable {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Delivery => "unreadable_delivery",
-            Self::Event => "unreadable_event",
+            Self::Delivery => EndReason::UnreadableDelivery.as_str(),
+            Self::Event => EndReason::UnreadableEvent.as_str(),
         }
     }
 }

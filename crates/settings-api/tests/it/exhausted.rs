@@ -295,11 +295,16 @@ async fn a_document_that_the_broker_refuses_holds_up_no_report() {
     case.wait_until_handled(&env).await;
     let disabled = "SELECT count(*) FROM alert_settings WHERE disabled_at IS NOT NULL";
     assert_eq!(env.sql(disabled).trim(), "2");
-    // A row goes after its document was put.
-    eventually(DEADLINE, "one document to be left", || async {
-        let documents = "SELECT count(DISTINCT document_key) FROM settings_outbox";
-        (env.sql(documents).trim() == "1").then_some(())
-    })
+    // A row goes after its document was put: that of the refused one stays, and counts its tries.
+    eventually(
+        DEADLINE,
+        "the refused document to be tried, and the other one to be put",
+        || async {
+            let rows = "SELECT string_agg(DISTINCT document_key || ' ' || (tries > 0), ',') \
+                    FROM settings_outbox";
+            (env.sql(rows).trim() == format!("account.{} true", case.account_id)).then_some(())
+        },
+    )
     .await;
 
     let mut trimmer = case.world.bus.outcomes_trimmer();

@@ -1,7 +1,7 @@
 //! Statistics, read: what they are made of, and the queries for them.
 
 use chrono::{DateTime, Utc};
-use model::Latencies;
+use model::{End, Latencies};
 
 use super::{ALL_TARGETS, Backlog, LONG_SLOT_SECONDS, SHORT_SLOT_SECONDS, Uuid};
 use crate::{Store, StoreError};
@@ -102,15 +102,14 @@ impl Outcomes {
     }
 
     fn of(&mut self, outcome: &str) -> Option<&mut u64> {
-        Some(match outcome {
-            "delivered" => &mut self.delivered,
-            "rejected" => &mut self.rejected,
-            "exhausted" => &mut self.exhausted,
-            "expired" => &mut self.expired,
-            "suppressed" => &mut self.suppressed,
-            "held" => &mut self.held,
-            "poisoned" => &mut self.poisoned,
-            _ => return None,
+        Some(match End::parse(outcome)? {
+            End::Delivered => &mut self.delivered,
+            End::Rejected => &mut self.rejected,
+            End::Exhausted => &mut self.exhausted,
+            End::Expired => &mut self.expired,
+            End::Suppressed => &mut self.suppressed,
+            End::Held => &mut self.held,
+            End::Poisoned => &mut self.poisoned,
         })
     }
 

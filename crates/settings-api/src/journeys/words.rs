@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{End, EndReason, Wait};
+use protocol::v1::decision::Verdict;
 use store::history::{AttemptRow, DecisionRow, Journey, KnownEnd};
 
 use super::answer::rfc3339;
@@ -11,38 +12,45 @@ use super::story::Story;
 /// Why a subscription got its delivery, or none.
 pub(crate) fn verdict(decision: &DecisionRow) -> String {
     let has_delivery = decision.delivery_id.is_some();
-    match decision.verdict.as_str() {
-        "chosen" => "A delivery was made.".to_owned(),
-        "duplicate" => {
+    let verdict = Verdict::from_str_name(&decision.verdict.to_ascii_uppercase());
+    match verdict.unwrap_or(Verdict::Unspecified) {
+        Verdict::Chosen => "A delivery was made.".to_owned(),
+        Verdict::Duplicate => {
             "The same URL stands on a higher level, whose webhook gets the event.".to_owned()
         }
-        "disabled" => {
+        Verdict::Disabled => {
             let since = decision.disabled_at.map(|at| format!(" since {}", rfc3339(at)));
             let since = since.unwrap_or_default();
             format!("The alert setting was disabled{since}: its delivery is held.")
         }
-        "paused" if has_delivery => "Deliveries to this URL were paused: it is held.".to_owned(),
-        "paused" => "Deliveries to this URL were paused; another webhook, which was not, has the \
+        Verdict::Paused if has_delivery => {
+            "Deliveries to this URL were paused: it is held.".to_owned()
+        }
+        Verdict::Paused => {
+            "Deliveries to this URL were paused; another webhook, which was not, has the \
                      same URL and gets the event."
-            .to_owned(),
-        "account_not_open" if decision.level == "parent_account" => {
+                .to_owned()
+        }
+        Verdict::AccountNotOpen if decision.level == "parent_account" => {
             "The parent account was disabled or closed.".to_owned()
         }
-        "account_not_open" => "The account, or its parent, was disabled or closed.".to_owned(),
-        "domain_disabled" => "The domain was disabled.".to_owned(),
-        "no_settings" => "The settings of the account, or of its parent, were missing on the \
+        Verdict::AccountNotOpen => "The account, or its parent, was disabled or closed.".to_owned(),
+        Verdict::DomainDisabled => "The domain was disabled.".to_owned(),
+        Verdict::NoSettings => {
+            "The settings of the account, or of its parent, were missing on the \
                           delivery path: the event was not routed."
-            .to_owned(),
-        "unknown_kind" => {
+                .to_owned()
+        }
+        Verdict::UnknownKind => {
             "The delivery path did not know events of this kind yet: it was not routed.".to_owned()
         }
-        "too_many_unrouted" => {
+        Verdict::TooManyUnrouted => {
             "Too many events of the account could not be routed: this one did not wait.".to_owned()
         }
-        "too_large" => {
+        Verdict::TooLarge => {
             "Its delivery was larger than the broker takes, and was given up.".to_owned()
         }
-        other => format!("It was decided otherwise: {other}."),
+        Verdict::Unspecified => format!("It was decided otherwise: {}.", decision.verdict),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Addresses from which calls come without a key that is known.
 //!
 //! A key cannot be guessed, but each guess asks the database. So keys from where guesses came
-//! often are looked up one after the other, and the answer to one more guess takes a second.
+//! often are looked up two at a time, and the answer to one more guess takes a second.
 //! Keys that are known are answered as soon as they are looked up, also those that come from
 //! the same address, as behind a proxy.
 
@@ -20,6 +20,9 @@ const FREE: u32 = 300;
 const WINDOW: TimeDelta = TimeDelta::minutes(1);
 /// Addresses that are remembered.
 const MOST: usize = 10_000;
+/// Look-ups at once for an address with more of them: it may be a proxy's, before all customers,
+/// and two at once are more of them in a second than it can have calls open.
+const AT_ONCE: usize = 2;
 /// How long the answer to one failure too many takes.
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,7 @@ pub(crate) struct Strangers {
 struct Failures {
     count: u32,
     until: DateTime<Utc>,
-    /// One look-up at a time, of those that came often.
+    /// Of those that came often.
     turns: Arc<Semaphore>,
 }
 
@@ -68,7 +71,7 @@ impl Strangers {
                 return true;
             }
         }
-        let turns = || Arc::new(Semaphore::new(1));
+        let turns = || Arc::new(Semaphore::new(AT_ONCE));
         let begun = || Failures { count: 0, until: now + WINDOW, turns: turns() };
         let failures = seen.entry(address).or_insert_with(begun);
         if failures.until <= now {
@@ -99,15 +102,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_from_where_many_failed_are_looked_up_one_after_the_other() {
+    async fn keys_from_where_many_failed_are_looked_up_two_at_a_time() {
         let clock = Clock::fixed(DateTime::UNIX_EPOCH);
         let strangers = Strangers::new(clock.clone());
         let [one, other] = [1, 2].map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
         assert!((0..=FREE).any(|_| strangers.failed(one)));
         let first = strangers.turn(one).await.expect("a turn");
-        assert!(strangers.turn(one).now_or_never().is_none(), "two at a time");
+        let second = strangers.turn(one).await.expect("a turn");
+        assert!(strangers.turn(one).now_or_never().is_none(), "three at a time");
         assert!(strangers.turn(other).now_or_never().is_some_and(|turn| turn.is_none()));
-        drop(first);
+        drop((first, second));
         assert!(strangers.turn(one).now_or_never().is_some());
         clock.advance(Duration::from_secs(60));
         assert!(strangers.turn(one).await.is_none(), "the minute is over");

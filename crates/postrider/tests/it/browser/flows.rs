@@ -88,7 +88,7 @@ async fn an_alert_is_added_tested_enabled_again_and_deleted() {
              WHERE channel = 'webhook'",
         );
         page.go(&system.url("/console/alerts")).await;
-        says(&page, "until its schedule was over").await;
+        says(&page, "All attempts of its schedule failed").await;
         // Its receiver answers nothing to a GET: it stays disabled.
         system.receiver.on_get("/hook", [Reply::status(500), Reply::status(200)]);
         page.click_to("[name=enable]").await;

@@ -13,7 +13,7 @@ use crate::clients::folder;
 use crate::system::System;
 
 /// Cases for each call and phase. Together they are thousands, in about a minute.
-const MOST_EXAMPLES: &str = "15";
+const MOST_EXAMPLES: &str = "10";
 const FEWEST_CASES: u64 = 1_500;
 const FUZZING_WITHIN: Duration = Duration::from_secs(480);
 

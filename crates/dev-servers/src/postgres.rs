@@ -39,7 +39,7 @@ pub struct PostgresOptions {
     pub settings: Vec<String>,
     /// `None` for the machine's clock.
     pub clock: Option<TurnedClock>,
-    /// What its superuser has to say, if the files are made now; `None` for nothing.
+    /// Password of its superuser, if the files are made now; `None` for none.
     pub password: Option<String>,
 }
 

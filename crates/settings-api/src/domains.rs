@@ -220,7 +220,7 @@ pub(crate) async fn verify(
     Ok(respond::ok(&DomainChanged::of("Domain DNS records have been updated", &domain)))
 }
 
-/// What a form says of a domain.
+/// The change of a domain that a form asks for.
 fn told(form: &Form) -> Result<DomainChange> {
     Ok(DomainChange {
         redact_pii: flag(form, "webhooks_redact_pii")?,

@@ -19,7 +19,7 @@ pub struct AccountDomain {
     pub subaccount_id: Option<String>,
     /// Whether deliveries of its events go without personal data.
     pub redact_pii: bool,
-    /// What it was told about sending and receiving mail: an object of JSON.
+    /// Settings for sending and receiving mail that it was given: an object of JSON.
     pub mail_settings: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -29,7 +29,7 @@ pub struct AccountDomain {
     pub disabled_reason: Option<String>,
 }
 
-/// What a customer says of a domain.
+/// A change of a domain by its customer.
 #[derive(Clone, Debug)]
 pub struct DomainChange {
     /// Whether deliveries of its events go without personal data; unsaid, this stays as it is.

@@ -76,8 +76,8 @@ impl State {
         self.random("secret-key", 32)
     }
 
-    /// What the superuser of PostgreSQL has to say: another one on this machine could run
-    /// programs as whom the server runs as.
+    /// Password of PostgreSQL's superuser, who can run programs as the user that the server runs
+    /// as: nobody else on this machine is to.
     pub(super) fn database_password(&self) -> Result<String> {
         self.random("database-password", 16)
     }

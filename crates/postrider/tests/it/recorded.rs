@@ -14,7 +14,7 @@ use testkit::{eventually, http};
 use crate::clients::{account, folder, is_documented, start};
 use crate::system::{SOON, example};
 
-/// What a client for PHP or Ruby has sent, and what it has read of the answers.
+/// Requests of a client for PHP or Ruby, and the values that it has read of the answers.
 #[derive(Deserialize)]
 struct Recorded {
     client: String,

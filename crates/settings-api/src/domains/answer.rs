@@ -69,7 +69,7 @@ impl DomainDeleted {
     pub(super) const ANSWER: Self = Self { message: "Domain will be deleted in the background" };
 }
 
-/// What clients read of a domain. All but name, state, moment and redaction has
+/// A domain as clients read it. All but name, state, moment and redaction has
 /// no meaning here: it is what the domain was given, or what Mailgun shows of a new one.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Domain)]

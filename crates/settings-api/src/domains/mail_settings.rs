@@ -1,4 +1,4 @@
-//! What a domain is told about sending and receiving mail. It has no effect here, and is kept,
+//! Settings of a domain for sending and receiving mail. They have no effect here, and are kept,
 //! so that a client that compares what is there with what it has asked for finds no difference.
 
 use serde::{Deserialize, Serialize};
